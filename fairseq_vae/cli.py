@@ -1,0 +1,117 @@
+"""The console command fairseq-vae."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+from typing import Any, Dict, List, Optional
+
+from . import __version__
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(prog="fairseq-vae", description="BART text VAEs: beside fairseq's own commands.")
+    main.add_argument("--version", action="version", version=__version__)
+    commands = main.add_subparsers(dest="command", required=True)
+
+    commands.add_parser("path", help="print the folder to give to fairseq as --user-dir")
+
+    measure = commands.add_parser(
+        "evaluate",
+        help="ELBO, perplexity, active units and mutual information of a checkpoint",
+        description="Evaluate a checkpoint with one sample of z a sentence, at the ELBO's own weights. Units: nats a "
+        "sentence; ppl_word counts words and one end a sentence; gap is by how many nats a sentence another sentence's "
+        "z explains it worse than its own.",
+    )
+    add_model(measure)
+    measure.add_argument("--split", default="test", help="the split (default: test)")
+    measure.add_argument("--json", metavar="FILE", help="also write the numbers there")
+    measure.add_argument(
+        "--words", type=int, help="the split's words, one more a sentence (default: counted by joining the pieces)"
+    )
+    measure.add_argument("--max-tokens", type=int, default=4096, help="tokens in a batch (default: 4096)")
+
+    line = commands.add_parser(
+        "interpolate",
+        help="sentences on the line between two sentences' latents",
+        description="Decode points on the straight line between the posterior means of two sentences.",
+    )
+    add_model(line)
+    line.add_argument("start", metavar="FROM", help="the first sentence")
+    line.add_argument("end", metavar="TO", help="the last sentence")
+    line.add_argument("--steps", type=int, default=7, help="sentences to print, with both ends (default: 7)")
+    line.add_argument("--beam", type=int, default=5, help="beam width (default: 5)")
+    line.add_argument(
+        "--sentencepiece-model", metavar="FILE", help="encode the sentences with it (default: they are tokens already)"
+    )
+    return main
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint of bart_vae")
+    command.add_argument("data", metavar="DATA", help="folder that fairseq-preprocess wrote")
+
+
+def table(numbers: Dict[str, Any]) -> str:
+    """The evaluation as lines to read."""
+    rows = [
+        ("reconstruction", f"{numbers['rec']:.2f}", "nats per sentence"),
+        ("KL", f"{numbers['kl']:.2f}", "nats per sentence"),
+        ("negative ELBO", f"{numbers['neg_elbo']:.2f}", "nats per sentence"),
+        ("PPL per word", f"{numbers['ppl_word']:.2f}", "of the ELBO, sentence ends count as words"),
+        ("active units", f"{numbers['au']}", f"of {numbers['latent_dim']}"),
+        ("mutual information", f"{numbers['mi']:.2f}", f"nats, at most {numbers['mi_cap']:.2f}"),
+        (
+            "own-z gap",
+            f"{numbers['gap']:.2f}",
+            f"nats per sentence, 95 % in [{numbers['gap_low']:.2f}, {numbers['gap_high']:.2f}]",
+        ),
+    ]
+    lines = [f"{name:<20}{value:>10}  {unit}" for name, value, unit in rows]
+    return "\n".join([*lines, f"{numbers['sentences']:,} sentences; {numbers['signature']}"])
+
+
+def write(path: str, text: str) -> None:
+    """Write a file whole or not at all."""
+    folder = os.path.dirname(os.path.abspath(path))
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
+        file.write(text)
+    os.replace(file.name, path)
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.command == "path":
+        print(os.path.dirname(os.path.abspath(__file__)))
+    elif args.command == "evaluate":
+        from .evaluate import evaluate
+
+        folder = os.path.dirname(os.path.abspath(args.json or "."))
+        if not os.path.isdir(folder):
+            raise ValueError(f"--json {args.json}: the folder {folder} does not exist")
+        numbers = evaluate(args.checkpoint, args.data, args.split, args.words, args.max_tokens)
+        print(table(numbers))
+        if args.json:
+            write(args.json, json.dumps(numbers, indent=2) + "\n")
+    elif args.command == "interpolate":
+        from .interpolate import interpolate
+
+        if args.steps < 2:
+            raise ValueError(f"--steps {args.steps}: expected 2 or more")
+        for sentence in interpolate(
+            args.checkpoint, args.data, args.start, args.end, args.steps, args.beam, args.sentencepiece_model
+        ):
+            print(sentence)
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run a subcommand; bad input is one line on standard error and exit status 1."""
+    args = parser().parse_args(argv)
+    logging.disable(logging.ERROR)  # fairseq's reports, and errors that are printed below
+    try:
+        run(args)
+    except (ValueError, OSError) as error:
+        print(f"fairseq-vae {args.command}: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,134 @@
+"""How good a text VAE is, and whether it uses z: plain numbers for one split."""
+
+import math
+from typing import Any, Dict, Iterator, Optional
+
+import fairseq
+import torch
+import torch.nn.functional as F
+from fairseq import utils
+from fairseq.data.data_utils import post_process
+from torch import Tensor
+from tqdm import tqdm
+
+from . import __version__
+from .checkpoints import load_model
+from .errors import InputError
+from .latent import GaussianPosterior
+from .metrics import active_units, mutual_information
+from .noise import Draw, standard_normal
+
+
+def evaluate(
+    checkpoint: str, data: str, split: str = "test", words: Optional[int] = None, max_tokens: int = 4096
+) -> Dict[str, Any]:
+    """Evaluate a checkpoint on a split, with one sample of z a sentence and the ELBO's own weights.
+
+    Args:
+        checkpoint, data: files of the model and folder of the binarised text
+        split: one of the folder's
+        words: the split's words and sentence ends, for `ppl_word`; counted from the pieces if None
+        max_tokens: tokens in a batch; changes nothing but speed and memory
+
+    Returns:
+        `rec`, `kl`, `neg_elbo`: nats a sentence
+        `ppl_word`, `ppl_token`: exp(neg_elbo / words), / tokens, both with one end a sentence
+        `mi`, `mi_cap`: mutual information over the whole split and log of its sentences, nats
+        `au`: active units, `latent_dim` at most
+        `gap`, `gap_low`, `gap_high`: by how many nats a sentence another sentence's z explains it worse than its own,
+            and the 95 % interval (normal approximation)
+        `sentences`, `words`, `tokens`: the denominators
+        `signature`: how the numbers were made
+    """
+    # an autoencoder too is measured as a VAE, else rec + kl would be no bound
+    model, cfg, task = load_model(checkpoint, data, deterministic_latent=False)
+    task.load_dataset(split)
+    dataset = task.dataset(split)
+    device = next(model.parameters()).device
+    size = len(dataset)
+    mu, logvar = torch.empty(2, size, model.latent_dim, device=device)
+    for sample in batches(model, task, dataset, max_tokens, "posteriors"):
+        posterior = model.encoder.infer(**encoder_input(sample))
+        mu[sample["id"]], logvar[sample["id"]] = posterior.mu, posterior.logvar
+    posterior = GaussianPosterior(mu, logvar)
+    noise = standard_normal(cfg.common.seed, Draw.VALIDATION, 0, range(size), model.latent_dim).to(device)
+    z = posterior.rsample(noise)
+
+    rec, gap = torch.empty(2, size, dtype=torch.float64)
+    counted = tokens = 0
+    for sample in batches(model, task, dataset, max_tokens, "likelihoods"):
+        own = sentence_nll(model, sample, z[sample["id"]])
+        other = sentence_nll(model, sample, z[(sample["id"] + 1) % size])  # the next sentence of the text
+        ids = sample["id"].cpu()
+        rec[ids], gap[ids] = own.double().cpu(), (other - own).double().cpu()
+        tokens += sample["ntokens"]
+        if words is None:
+            counted += count_words(task.target_dictionary, sample["target"])
+    words = words or counted
+    kl = posterior.kl().sum(1).mean().item()
+    neg_elbo = rec.mean().item() + kl
+    half_width = 1.96 * gap.std().item() / math.sqrt(size) if size > 1 else math.nan
+    return {
+        "rec": rec.mean().item(),
+        "kl": kl,
+        "neg_elbo": neg_elbo,
+        "ppl_word": math.exp(neg_elbo * size / words),
+        "ppl_token": math.exp(neg_elbo * size / tokens),
+        "mi": mutual_information(mu, logvar, noise),
+        "mi_cap": math.log(size),
+        "au": active_units(mu.double().sum(0), mu.double().square().sum(0), size),
+        "latent_dim": model.latent_dim,
+        "gap": gap.mean().item(),
+        "gap_low": gap.mean().item() - half_width,
+        "gap_high": gap.mean().item() + half_width,
+        "sentences": size,
+        "words": words,
+        "tokens": tokens,
+        "signature": f"split:{split}|prior:N(0,I)|samples:1|seed:{cfg.common.seed}|au:0.01|fairseq_vae:{__version__}"
+        f"|fairseq:{fairseq.__version__}|torch:{torch.__version__}",
+    }
+
+
+def batches(model, task, dataset, max_tokens: int, what: str) -> Iterator[Dict[str, Any]]:
+    """All sentences once, on the model's device, without gradients, under a progress bar."""
+    iterator = task.get_batch_iterator(
+        dataset,
+        max_tokens=max_tokens,
+        max_positions=utils.resolve_max_positions(task.max_positions(), model.max_positions()),
+        required_batch_size_multiple=1,
+    ).next_epoch_itr(shuffle=False)
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        for sample in tqdm(iterator, desc=what, leave=False):
+            yield utils.move_to_cuda(sample, device) if device.type == "cuda" else sample
+
+
+def encoder_input(sample: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: value for key, value in sample["net_input"].items() if key != "prev_output_tokens"}
+
+
+def sentence_nll(model, sample: Dict[str, Any], z: Tensor) -> Tensor:
+    """-log p(x|z) of each sentence in nats, B."""
+    logits, _ = model(**sample["net_input"], z=z)
+    target = sample["target"]
+    nll = F.cross_entropy(
+        logits.float().flatten(0, 1), target.flatten(), ignore_index=model.decoder.padding_idx, reduction="none"
+    )
+    return nll.view_as(target).sum(1)
+
+
+def count_words(dictionary, target: Tensor) -> int:
+    """Words of a batch and one end a sentence: pieces of sentencepiece (marked by U+2581) or of subword-nmt (by @@) are
+    joined first; other tokens are words.
+
+    Raises:
+        InputError: the dictionary is of GPT-2 BPE, whose pieces only its encoder.json can join
+    """
+    symbols = dictionary.symbols[dictionary.nspecial :]
+    if len(symbols) > 40000 and all(symbol.isdigit() for symbol in symbols[:1000]):
+        raise InputError("--words: this dictionary is of GPT-2 BPE; give the split's words, one more for each sentence")
+    if any(symbol.startswith("\u2581") for symbol in symbols):
+        symbol = "sentencepiece"
+    else:
+        symbol = "@@ " if any(symbol.endswith("@@") for symbol in symbols) else None
+    return sum(len(post_process(dictionary.string(row), symbol).split()) + 1 for row in target)

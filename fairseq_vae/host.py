@@ -1,0 +1,45 @@
+"""The host, fairseq: is it there, is it new enough, and the one repair that a current torch needs."""
+
+import argparse
+
+MINIMUM = "0.12.2"
+REMEDY = (
+    "install one into this environment: on Python 3.11 or 3.12 `pip install torch==2.13.0 ve-fairseq==0.12.3`, "
+    "on 3.8 `pip install torch==1.12.1 torchaudio==0.12.1 fairseq==0.12.2`"
+)
+
+
+def require_fairseq() -> None:
+    """Import fairseq, or say in one line what is wrong and what to install.
+
+    Raises:
+        ImportError: no fairseq, one that does not import here (official 0.12.2 on Python >= 3.11), or one older than
+            MINIMUM; told by what it has, since the distributions number their versions differently
+    """
+    try:
+        import fairseq.checkpoint_utils  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "fairseq":
+            raise
+        raise ImportError(f"fairseq_vae needs fairseq, which is not installed; {REMEDY}") from error
+    except (ImportError, ValueError, TypeError, AttributeError) as error:
+        raise ImportError(f"the installed fairseq does not import here ({error}); {REMEDY}") from error
+    try:
+        from fairseq.dataclass import FairseqDataclass  # noqa: F401
+        from fairseq.models.transformer import TransformerDecoderBase  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"the installed fairseq is older than {MINIMUM} ({error}); {REMEDY}") from error
+
+
+def allow_checkpoint_classes() -> None:
+    """Let torch's safe loader (the default from torch 2.6) read fairseq's own checkpoints.
+
+    They hold an argparse.Namespace (stock models) and, old ones, meters; only these classes are allowed, and the safe
+    loader stays on.
+    """
+    import torch
+    from fairseq.logging import meters
+
+    if hasattr(torch.serialization, "add_safe_globals"):
+        names = ("AverageMeter", "TimeMeter", "StopwatchMeter", "SumMeter")
+        torch.serialization.add_safe_globals([argparse.Namespace, *(getattr(meters, name) for name in names)])

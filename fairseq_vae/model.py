@@ -1,0 +1,400 @@
+"""BART as a text VAE: the stock encoder, a Gaussian posterior, and a decoder that reads z and nothing else.
+
+fairseq's generator never calls a model's forward: it calls the encoder, reorders what that returned, and calls the
+decoder. So z is sampled in the encoder, and the memory made of it stands where stock BART has the source's states.
+"""
+
+import argparse
+import dataclasses
+import logging
+from typing import Any, Dict, Optional
+
+import torch
+import torch.nn as nn
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass.utils import gen_parser_from_dataclass
+from fairseq.distributed import fsdp_wrap
+from fairseq.models import register_model, register_model_architecture
+from fairseq.models.bart.model import BARTModel, bart_base_architecture
+from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
+from fairseq.modules.checkpoint_activations import checkpoint_wrapper
+from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from .errors import InputError
+from .latent import POOLINGS, GaussianPosterior, LatentMemory, MemoryLayout, PosteriorHead
+
+logger = logging.getLogger(__name__)
+
+LATENT_KEYS = ("encoder.posterior.", "encoder.memory.")  # what a BART checkpoint does not have
+
+
+@dataclasses.dataclass
+class LatentConfig(FairseqDataclass):
+    """The flags that bart_vae adds to BART's."""
+
+    latent_dim: int = dataclasses.field(default=32, metadata={"help": "dimensions of z (default: 32)"})
+    latent_pooling: ChoiceEnum(POOLINGS) = dataclasses.field(
+        default="mean",
+        metadata={
+            "help": "how the encoder's states become one vector: mean or max over the sentence, its first token, or "
+            "attention with one learned query; padding never counts (default: mean)"
+        },
+    )
+    latent_injection: str = dataclasses.field(
+        default="self-attention",
+        metadata={
+            "help": "how the decoder learns z, one or several, comma-separated: self-attention (raw keys and values "
+            "before each decoder layer's own), cross-attention (slots that BART's cross-attention reads; without it "
+            "the decoder has none), embedding (added to every decoder input) (default: self-attention)"
+        },
+    )
+    latent_memory_slots: int = dataclasses.field(
+        default=1,
+        metadata={"help": "slots of self-attention in each layer, and of cross-attention (default: 1)"},
+    )
+    deterministic_latent: bool = dataclasses.field(
+        default=False,
+        metadata={"help": "z = mu in training and validation: an autoencoder (default: z is sampled)"},
+    )
+
+
+def bart_fields():
+    """BART's own flags as optional, typed dataclass fields, read from its parser so that none is missing or stale.
+
+    A registered dataclass types the model's configuration in hydra and keeps checkpoints free of pickled objects.
+    """
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False)
+    BARTModel.add_args(parser)
+    for action in parser._actions:
+        kind = bool if action.nargs == 0 else action.type if action.type in (int, float, str) else Any
+        # the trainer compares base_layers with 0, before any architecture could fill in a None
+        default = 0 if action.dest == "base_layers" else None
+        yield action.dest, Optional[kind], dataclasses.field(default=default, metadata={"help": action.help})
+
+
+BARTVAEConfig = dataclasses.make_dataclass("BARTVAEConfig", bart_fields(), bases=(LatentConfig,))
+BARTVAEConfig.__module__ = __name__
+
+
+class BARTVAEEncoder(TransformerEncoderBase):
+    """Tokens to memory: the stock encoder, pooling, the posterior, z, and the slots that the decoder reads."""
+
+    def __init__(self, cfg, dictionary, embed_tokens):
+        super().__init__(cfg, dictionary, embed_tokens)
+        embed_dim = embed_tokens.embedding_dim
+        layout = memory_layout(cfg)
+        self.deterministic_latent = cfg.deterministic_latent
+        self.posterior = PosteriorHead(embed_dim, cfg.latent_dim, cfg.latent_pooling)
+        self.memory = LatentMemory(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
+
+    def infer(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Optional[Tensor] = None,
+        return_all_hiddens: bool = False,
+        token_embeddings: Optional[Tensor] = None,
+    ) -> GaussianPosterior:
+        """The posterior q(z|x) of sentences, src_tokens B x T."""
+        states = super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
+        return self.posterior(states["encoder_out"][0], states["encoder_padding_mask"][0])
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Optional[Tensor] = None,
+        return_all_hiddens: bool = False,
+        token_embeddings: Optional[Tensor] = None,
+        noise: Optional[Tensor] = None,
+        z: Optional[Tensor] = None,
+    ) -> Dict[str, Any]:
+        """Encode sentences, or take z as given.
+
+        z is the argument if given; else mu + sigma * noise, if noise is given; else a sample drawn from torch's global
+        generator in training mode, unless --deterministic-latent; else mu.
+
+        Args:
+            src_tokens: B x T; with z given, only its number of rows counts
+            noise: standard normal, B x Z
+            z: latents to decode, B x Z
+
+        Returns:
+            fairseq's dictionary of an encoder, in which `encoder_out` is [memory], M x B x C, without padding;
+            further `posterior` (None if z was given) and `z`, B x Z
+        """
+        posterior = None
+        if z is None:
+            posterior = self.infer(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
+            sampled = noise is not None or (self.training and not self.deterministic_latent)
+            z = posterior.rsample(noise) if sampled else posterior.mu
+        memory = self.memory(z)  # M x B x C
+        slots, size, _ = memory.shape
+        return {
+            "encoder_out": [memory],
+            "encoder_padding_mask": [torch.zeros(size, slots, dtype=torch.bool, device=memory.device)],
+            "encoder_embedding": [],
+            "encoder_states": [],
+            "fc_results": [],
+            "src_tokens": [],
+            "src_lengths": [src_tokens.ne(self.padding_idx).sum(dim=1, dtype=torch.int32).unsqueeze(1)],
+            "posterior": posterior,
+            "z": z,
+        }
+
+
+class LatentDecoderLayer(TransformerDecoderLayerBase):
+    """A stock decoder layer that takes its own share of the memory."""
+
+    def __init__(self, cfg, no_encoder_attn: bool, layout: MemoryLayout, index: int):
+        super().__init__(cfg, no_encoder_attn)
+        self.cross_attention = layout.cross_attention
+        self.self_attention = layout.self_attention(index)
+        self.embedding = layout.embedding if index == 0 else None
+
+    def forward(
+        self,
+        x: Tensor,
+        encoder_out: Optional[Tensor] = None,
+        encoder_padding_mask: Optional[Tensor] = None,
+        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
+        prev_self_attn_state=None,
+        prev_attn_state=None,
+        self_attn_mask: Optional[Tensor] = None,
+        self_attn_padding_mask: Optional[Tensor] = None,
+        need_attn: bool = False,
+        need_head_weights: bool = False,
+    ):
+        """x: U x B x C; encoder_out: memory, M x B x C, whose slots are never padding; else as in fairseq."""
+        memory = encoder_out
+        if self.embedding:
+            x = x + memory[self.embedding]  # 1 x B x C, the same at every position
+        if self.self_attention:
+            slots = memory[self.self_attention]  # S x B x C
+            if incremental_state is None:
+                # a cache for this call alone is how stock attention takes keys and values from outside
+                incremental_state = {}
+                if self_attn_mask is not None:
+                    visible = self_attn_mask.new_zeros(self_attn_mask.size(0), len(slots))
+                    self_attn_mask = torch.cat((visible, self_attn_mask), dim=1)  # U x S+U
+            if "prev_key" not in self.self_attn._get_input_buffer(incremental_state):
+                heads = slots.view(*slots.shape[:2], self.self_attn.num_heads, -1)  # S x B x H x D
+                heads = heads.permute(1, 2, 0, 3).contiguous()  # B x H x S x D
+                prev_self_attn_state = [heads, heads]
+        return super().forward(
+            x,
+            memory[self.cross_attention] if self.cross_attention else None,
+            None,
+            incremental_state,
+            prev_self_attn_state,
+            prev_attn_state,
+            self_attn_mask,
+            self_attn_padding_mask,
+            need_attn,
+            need_head_weights,
+        )
+
+
+class BARTVAEDecoder(TransformerDecoderBase):
+    """The stock decoder, made of layers that know their place in the memory."""
+
+    def __init__(self, cfg, dictionary, embed_tokens):
+        self.layers_built = 0
+        super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
+
+    def build_decoder_layer(self, cfg, no_encoder_attn=False):
+        layer = LatentDecoderLayer(cfg, no_encoder_attn, memory_layout(cfg), self.layers_built)
+        self.layers_built += 1
+        if cfg.checkpoint_activations:
+            layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
+        return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
+
+
+def memory_layout(cfg) -> MemoryLayout:
+    """The layout of a model's memory; refuses what the architecture lacks."""
+    try:
+        layout = MemoryLayout(cfg.latent_injection.split(","), cfg.decoder.layers, cfg.latent_memory_slots)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if layout.cross_attention and cfg.no_cross_attention:
+        raise InputError(
+            "--latent-injection cross-attention needs the decoder's cross-attention: leave out --no-cross-attention"
+        )
+    if cfg.cross_self_attention:
+        raise InputError("--cross-self-attention would show every layer every slot: use --latent-injection instead")
+    return layout
+
+
+@register_model("bart_vae", dataclass=BARTVAEConfig)
+class BARTVAEModel(BARTModel):
+    """BART with a latent variable between encoder and decoder (Park & Lee 2021; Li et al. 2020)."""
+
+    def __init__(self, args, encoder, decoder):
+        super().__init__(args, encoder, decoder)
+        self.num_updates = 0
+        # BART's initialisation (standard deviation 0.02) would start the memory some 10 times smaller than the keys,
+        # values and states it stands among
+        project = self.encoder.memory.project
+        nn.init.normal_(project.weight, std=project.in_features**-0.5)
+
+    @staticmethod
+    def add_args(parser):
+        BARTModel.add_args(parser)
+        gen_parser_from_dataclass(parser, LatentConfig(), delete_default=True)
+
+    @classmethod
+    def build_model(cls, cfg, task):
+        """Build from an argparse.Namespace or a (hydra) configuration.
+
+        Raises:
+            InputError: a key that is no flag of the model, or flags that contradict one another
+        """
+        typed = isinstance(cfg, DictConfig)
+        given = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if typed else vars(cfg)
+        known = {field.name: field.default for field in dataclasses.fields(BARTVAEConfig)}
+        unknown = [key for key in given if typed and key not in known]
+        if unknown:
+            raise InputError(f"model configuration: unknown {', '.join(unknown)}; see fairseq-train --arch bart_vae -h")
+        # fairseq's architecture functions fill in what is absent, and take a None for a value
+        args = argparse.Namespace(**{k: v for k, v in {**known, **given}.items() if v is not None})
+        args.task = getattr(task.cfg, "_name", "")
+        bart_base_architecture(args)
+        if "cross-attention" not in args.latent_injection.split(","):
+            args.no_cross_attention = True
+        return super().build_model(args, task)
+
+    @classmethod
+    def build_encoder(cls, cfg, src_dict, embed_tokens):
+        return BARTVAEEncoder(cfg, src_dict, embed_tokens)
+
+    @classmethod
+    def build_decoder(cls, cfg, tgt_dict, embed_tokens):
+        return BARTVAEDecoder(cfg, tgt_dict, embed_tokens)
+
+    @property
+    def latent_dim(self) -> int:
+        return self.encoder.memory.project.in_features
+
+    @property
+    def deterministic_latent(self) -> bool:
+        return self.encoder.deterministic_latent
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor,
+        prev_output_tokens: Tensor,
+        features_only: bool = False,
+        token_embeddings: Optional[Tensor] = None,
+        return_all_hiddens: bool = True,
+        alignment_layer: Optional[int] = None,
+        alignment_heads: Optional[int] = None,
+        noise: Optional[Tensor] = None,
+        z: Optional[Tensor] = None,
+    ):
+        """Teacher forcing. Which z: see BARTVAEEncoder.forward.
+
+        Returns:
+            logits (or features), B x U x V, and fairseq's dictionary of a decoder with `posterior` (None if z was
+            given) and `z`, B x Z
+        """
+        encoder_out = self.encoder(
+            src_tokens, src_lengths=src_lengths, token_embeddings=token_embeddings, noise=noise, z=z
+        )
+        x, extra = self.decoder(
+            prev_output_tokens,
+            encoder_out=encoder_out,
+            features_only=features_only,
+            alignment_layer=alignment_layer,
+            alignment_heads=alignment_heads,
+            src_lengths=src_lengths,
+            return_all_hiddens=return_all_hiddens,
+        )
+        return x, {**extra, "posterior": encoder_out["posterior"], "z": encoder_out["z"]}
+
+    def upgrade_state_dict_named(self, state_dict, name):
+        """Make a BART checkpoint fit: latent layers keep their initialisation, cross-attention that the injection does
+        not use is left out.
+
+        Raises:
+            InputError: the checkpoint's architecture or dictionary is another one
+        """
+        embedding = state_dict.get("encoder.embed_tokens.weight")
+        if embedding is None:
+            raise InputError("the checkpoint has no encoder.embed_tokens: expected one of bart_vae or of bart")
+        if not any(key.startswith(LATENT_KEYS) for key in state_dict):
+            new = {key: value for key, value in self.state_dict().items() if key.startswith(LATENT_KEYS)}
+            dropped = [key for key in state_dict if ".encoder_attn" in key and self.decoder.cfg.no_cross_attention]
+            for key in dropped:
+                del state_dict[key]
+            logger.info(
+                f"BART checkpoint: {len(state_dict)} tensors reused, {len(new)} latent ones new, "
+                f"{len(dropped)} of cross-attention left out"
+            )
+            state_dict.update(new)
+        super().upgrade_state_dict_named(state_dict, name)
+        self.check_state_dict(state_dict)
+
+    def check_state_dict(self, state_dict) -> None:
+        """Say in one line how a checkpoint differs from this model; the host would hide it behind a traceback."""
+        expected = {key: value.shape for key, value in self.state_dict().items()}
+        rows, symbols = len(state_dict["encoder.embed_tokens.weight"]), len(self.encoder.dictionary)
+        if rows != symbols:
+            raise InputError(
+                f"the checkpoint's dictionary has {rows} symbols, the data's dict.txt gives {symbols} (specials and "
+                "<mask> included): binarise the data with the dict.txt that the checkpoint was trained with "
+                "(fairseq-preprocess --srcdict)"
+            )
+        differing = [
+            f"{key} ({'x'.join(map(str, state_dict[key].shape))} there, {'x'.join(map(str, shape))} here)"
+            for key, shape in expected.items()
+            if key in state_dict and state_dict[key].shape != shape
+        ]
+        missing = [key for key in expected if key not in state_dict]
+        extra = [key for key in state_dict if key not in expected]
+        if differing or missing or extra:
+            parts = [
+                f"{len(keys)} {what}, e.g. {keys[0]}"
+                for what, keys in (("of another shape", differing), ("missing", missing), ("unknown", extra))
+                if keys
+            ]
+            raise InputError(
+                f"the checkpoint is of another architecture: {'; '.join(parts)}. Give the --arch, sizes and latent "
+                "flags that it was trained with"
+            )
+
+    def set_num_updates(self, num_updates):
+        """Keep fairseq's update number, which the criterion's schedules are functions of."""
+        super().set_num_updates(num_updates)
+        self.num_updates = num_updates
+
+    def set_beam_size(self, beam):
+        """Do nothing: BART's version stops reordering what the encoder returned, and stays in force for later calls."""
+
+
+SIZES = {  # layers of the encoder and of the decoder each, width, heads; the feed-forward width is 4 times the width
+    "bart_vae_base": (6, 768, 12),
+    "bart_vae_large": (12, 1024, 16),
+    "bart_vae_small": (4, 256, 4),
+    "bart_vae_tiny": (2, 32, 2),
+}
+
+
+def register_size(name: str, layers: int, embed_dim: int, heads: int) -> None:
+    """Register an architecture of these sizes; flags that are given win, and the rest is BART's."""
+    sizes = {}
+    for side in ("encoder", "decoder"):
+        sizes[f"{side}_layers"] = layers
+        sizes[f"{side}_embed_dim"] = embed_dim
+        sizes[f"{side}_ffn_embed_dim"] = 4 * embed_dim
+        sizes[f"{side}_attention_heads"] = heads
+
+    @register_model_architecture("bart_vae", name)
+    def architecture(args):
+        for key, value in sizes.items():
+            if getattr(args, key, None) is None:
+                setattr(args, key, value)
+
+
+for name, size in SIZES.items():
+    register_size(name, *size)

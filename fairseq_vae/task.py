@@ -1,0 +1,193 @@
+"""The task vae_denoising: one sentence a sample, noised source, clean target; z by choice at generation."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Callable, Optional, Sequence
+
+import numpy as np
+import torch
+from fairseq import utils
+from fairseq.data import Dictionary, LanguagePairDataset, data_utils
+from fairseq.data.indexed_dataset import get_available_dataset_impl
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.tasks import FairseqTask, register_task
+from omegaconf import II, MISSING
+from torch import Tensor
+
+from .errors import InputError
+from .noise import NOISES, Draw, noised, sentence_generator, standard_normal
+
+LATENT_MODES = ("mean", "sample", "prior")
+
+
+class SentenceDataset(LanguagePairDataset):
+    """Sentences as pairs: source <s> w1 ... wn </s>, maybe noised, and target w1 ... wn </s>, always clean.
+
+    Args:
+        sentences: token tensors that end with </s>
+        sizes: their lengths
+        noise: (tokens, epoch, index) to noised tokens, or None for a clean source
+        has_target: whether samples have a target
+    """
+
+    def __init__(
+        self,
+        sentences: Sequence[Tensor],
+        sizes: Sequence[int],
+        dictionary: Dictionary,
+        noise: Optional[Callable[[Tensor, int, int], Tensor]] = None,
+        has_target: bool = True,
+    ):
+        sizes = np.asarray(sizes)
+        target = (sentences, sizes, dictionary) if has_target else ()
+        super().__init__(sentences, sizes + 1, dictionary, *target, left_pad_source=False)
+        self.noise = noise
+        self.epoch = 1
+
+    def __getitem__(self, index):
+        tokens = source = self.src[index]
+        if self.noise is not None:
+            source = self.noise(tokens, self.epoch, index)
+        bos = tokens.new_tensor([self.src_dict.bos()])
+        target = tokens if self.tgt is not None else None
+        return {"id": index, "source": torch.cat((bos, source)), "target": target}
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def batch_by_size(self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1):
+        """Batches of every sentence: fairseq drops the last one if its size is no multiple of
+        --required-batch-size-multiple (8 by default), in training, validation and generation alike."""
+        batches = super().batch_by_size(indices, max_tokens, max_sentences, required_batch_size_multiple)
+        rest = indices[sum(map(len, batches)) :]
+        return [*batches, rest] if len(rest) else batches
+
+
+@dataclass
+class VAEDenoisingConfig(FairseqDataclass):
+    data: str = field(default=MISSING, metadata={"help": "folder made by fairseq-preprocess --only-source"})
+    noise: ChoiceEnum(NOISES) = field(
+        default="none",
+        metadata={
+            "help": "noise on the encoder's input: deletion takes a uniform number between 0 and floor(ratio x length) "
+            "of a sentence's tokens away, masking replaces each with probability ratio by <mask> (default: none)"
+        },
+    )
+    noise_ratio: float = field(default=0.15, metadata={"help": "the noise's ratio, 0 to 1 (default: 0.15)"})
+    noise_splits: str = field(
+        default="train", metadata={"help": "comma-separated splits that get the noise (default: train)"}
+    )
+    latent_mode: ChoiceEnum(LATENT_MODES) = field(
+        default="mean",
+        metadata={
+            "help": "z at generation: the posterior's mean, a sample of the posterior, or a sample of the prior, for "
+            "which --num-samples stands in for the data; samples depend on --seed and the sentence's number only "
+            "(default: mean)"
+        },
+    )
+    num_samples: int = field(
+        default=0, metadata={"help": "sentences to generate with --latent-mode prior (default: 0)"}
+    )
+    persistent_workers: bool = field(
+        default=False,
+        metadata={"help": "keep data workers between epochs; they would repeat the first epoch's noise"},
+    )
+    seed: int = II("common.seed")
+    dataset_impl: Optional[ChoiceEnum(get_available_dataset_impl())] = II("dataset.dataset_impl")
+    skip_invalid_size_inputs_valid_test: bool = II("dataset.skip_invalid_size_inputs_valid_test")
+
+
+@register_task("vae_denoising", dataclass=VAEDenoisingConfig)
+class VAEDenoisingTask(FairseqTask):
+    """Reconstruct sentences; every sentence of a split once an epoch."""
+
+    def __init__(self, cfg: VAEDenoisingConfig, dictionary: Dictionary):
+        super().__init__(cfg)
+        if not 0 <= cfg.noise_ratio <= 1:
+            raise InputError(f"--noise-ratio {cfg.noise_ratio}: expected a number between 0 and 1")
+        if (cfg.latent_mode == "prior") != (cfg.num_samples > 0):
+            raise InputError(
+                f"--latent-mode {cfg.latent_mode} --num-samples {cfg.num_samples}: sentences from the prior take both "
+                "--latent-mode prior and --num-samples N, N 1 or more; other modes take no --num-samples"
+            )
+        self.dictionary = dictionary
+        self.mask = dictionary.add_symbol("<mask>")  # at the end, where BART's pretraining put it
+        self.sentences_without_id = 0
+
+    @classmethod
+    def setup_task(cls, cfg: VAEDenoisingConfig, **kwargs):
+        path = os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
+        if not os.path.exists(path):
+            raise InputError(f"{path} does not exist: give the folder that fairseq-preprocess --only-source wrote")
+        return cls(cfg, Dictionary.load(path))
+
+    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+        """Load a split, or with --latent-mode prior as many empty sentences as samples are wanted.
+
+        Raises:
+            InputError: the split does not exist, is empty, or has an empty line
+        """
+        if self.cfg.latent_mode == "prior":
+            sentences = [torch.tensor([self.dictionary.eos()])] * self.cfg.num_samples
+            self.datasets[split] = self.build_dataset_for_inference(sentences, [1] * len(sentences))
+            return
+        paths = utils.split_paths(self.cfg.data)
+        path = os.path.join(paths[(epoch - 1) % len(paths)], split)
+        sentences = data_utils.load_indexed_dataset(path, self.dictionary, self.cfg.dataset_impl, combine=combine)
+        if sentences is None:
+            raise InputError(f"{path}.bin does not exist: --{split}pref of fairseq-preprocess --only-source makes it")
+        sizes = np.asarray(sentences.sizes)
+        if len(sizes) == 0:
+            raise InputError(f"{path}: no sentences; the text given to fairseq-preprocess was empty")
+        if (sizes < 2).any():
+            raise InputError(
+                f"{path}: line {int(sizes.argmin()) + 1} of the text is empty ({int((sizes < 2).sum())} empty lines in "
+                "all): remove such lines and run fairseq-preprocess again"
+            )
+        noisy = self.cfg.noise != "none" and split in self.cfg.noise_splits.split(",")
+        self.datasets[split] = SentenceDataset(sentences, sizes, self.dictionary, self.noised if noisy else None)
+
+    def noised(self, tokens: Tensor, epoch: int, index: int) -> Tensor:
+        """The sentence as the encoder sees it in this epoch; depends on (seed, epoch, index) only."""
+        generator = sentence_generator(self.cfg.seed, Draw.SOURCE, epoch, index)
+        return noised(tokens, str(self.cfg.noise), self.cfg.noise_ratio, self.mask, generator)
+
+    def build_dataset_for_inference(self, src_tokens, src_lengths, **kwargs):
+        return SentenceDataset(src_tokens, src_lengths, self.dictionary, has_target=False)
+
+    def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
+        """Refuse sentences that the model has no positions for, rather than train on less than was given; skip them if
+        --skip-invalid-size-inputs-valid-test says so, in training too."""
+        _, ignored = dataset.filter_indices_by_size(indices, max_positions)
+        if len(ignored) and not self.cfg.skip_invalid_size_inputs_valid_test:
+            split = next((name for name, value in self.datasets.items() if value is dataset), "input")
+            raise InputError(
+                f"{os.path.join(self.cfg.data, split)}: line {min(ignored) + 1} of the text is too long, "
+                f"{dataset.src_sizes[min(ignored)]} tokens with <s> and </s> where the model has positions for "
+                f"{max_positions} (source, target); {len(ignored)} such lines in all. Shorten them, raise "
+                "--max-source-positions and --max-target-positions, or skip them with "
+                "--skip-invalid-size-inputs-valid-test"
+            )
+        return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
+
+    def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
+        if self.cfg.latent_mode != "mean":
+            net_input = sample["net_input"]
+            size = len(net_input["src_tokens"])
+            if "id" in sample:
+                indices = sample["id"].tolist()
+            else:  # fairseq-interactive gives none: number the sentences as they come
+                indices = range(self.sentences_without_id, self.sentences_without_id + size)
+                self.sentences_without_id += size
+            noise = standard_normal(self.cfg.seed, Draw.GENERATION, 0, indices, models[0].latent_dim)
+            key = "z" if self.cfg.latent_mode == "prior" else "noise"
+            sample = {**sample, "net_input": {**net_input, key: noise.to(net_input["src_tokens"].device)}}
+        return super().inference_step(generator, models, sample, prefix_tokens, constraints)
+
+    @property
+    def source_dictionary(self):
+        return self.dictionary
+
+    @property
+    def target_dictionary(self):
+        return self.dictionary

@@ -1,0 +1,109 @@
+"""Text for the quickstart, one sentence a line: {train,valid,test}.txt.
+
+Without --data: English chat from the package chitchat-dataset (MIT), filtered to clean sentences and split by
+conversation, so that no conversation is in two splits. With --data: the lines of a file, split at random.
+"""
+
+import argparse
+import importlib.util
+import json
+import random
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Iterator, List
+
+SPLITS = {"valid": 0.03, "test": 0.03}  # share of the conversations or lines; the rest is train
+VOCABULARY = 5000  # sentences with rarer words than these go: typing errors mostly
+BOUNDARY = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
+SENTENCE = re.compile(r"[A-Z][ -~]*[.?!]")  # a capital, printable ASCII, a full stop, question or exclamation mark
+UNWANTED = re.compile(r"https?:|www\.|@|\d{3}|[*#<>|~^_={}\[\]\\]")
+WORD = re.compile(r"[a-z']+")
+
+
+def words(sentence: str) -> List[str]:
+    return WORD.findall(sentence.lower())
+
+
+def chat() -> Iterator[List[str]]:
+    """The conversations of chitchat-dataset as lists of sentences; found without importing the package."""
+    spec = importlib.util.find_spec("chitchat_dataset")
+    if spec is None:
+        sys.exit("prepare_data.py: the package chitchat-dataset is missing: pip install chitchat-dataset==0.9.0")
+    conversations = json.loads(Path(spec.origin).with_name("dataset.json").read_text(encoding="utf-8"))
+    for conversation in conversations.values():
+        utterances = (" ".join(message["text"].split()) for turn in conversation["messages"] for message in turn)
+        yield [sentence for utterance in utterances for sentence in BOUNDARY.split(utterance)]
+
+
+def clean(conversations: List[List[str]]) -> List[List[str]]:
+    """Unique sentences of 5 to 20 words in a common vocabulary without profanity, kept in their conversations."""
+    from better_profanity import profanity
+
+    counts = Counter(word for conversation in conversations for line in conversation for word in words(line))
+    vocabulary = {word for word, _ in counts.most_common(VOCABULARY) if not profanity.contains_profanity(word)}
+    seen = set()
+    result = []
+    for conversation in conversations:
+        kept = []
+        for line in conversation:
+            if not SENTENCE.fullmatch(line) or UNWANTED.search(line) or not 5 <= len(line.split()) <= 20:
+                continue
+            if line.lower() not in seen and vocabulary.issuperset(words(line)):
+                seen.add(line.lower())
+                kept.append(line)
+        result.append(kept)
+    return result
+
+
+def read_lines(path: Path) -> List[List[str]]:
+    """A user's text as groups of one line. Refuses what fairseq-preprocess would turn into empty sentences."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        sys.exit(f"prepare_data.py: --data {path}: {error.strerror}")
+    except UnicodeDecodeError as error:
+        sys.exit(f"prepare_data.py: --data {path}: not UTF-8 at byte {error.start}; convert it first, e.g. with iconv")
+    empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
+    if not lines or len(empty) == len(lines):
+        sys.exit(f"prepare_data.py: --data {path}: the file has no text; expected one sentence a line")
+    if empty:
+        sys.exit(
+            f"prepare_data.py: --data {path}: line {empty[0]} is empty ({len(empty)} empty lines in all); "
+            "remove them, e.g. with grep -v '^\\s*$'"
+        )
+    if len(lines) < 100:
+        sys.exit(f"prepare_data.py: --data {path}: {len(lines)} lines; expected at least 100, better thousands")
+    return [[line] for line in lines]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="folder to write the splits to")
+    parser.add_argument("--data", type=Path, help="UTF-8 text, one sentence a line (default: chitchat-dataset)")
+    parser.add_argument("--limit", type=int, help="use at most this many sentences (default: all)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the split (default: 1)")
+    args = parser.parse_args()
+
+    groups = read_lines(args.data) if args.data else clean(list(chat()))
+    random.Random(args.seed).shuffle(groups)
+    if args.limit:
+        total = 0
+        for count, group in enumerate(groups, 1):
+            total += len(group)
+            if total >= args.limit:
+                groups = groups[:count]
+                break
+    args.output.mkdir(parents=True, exist_ok=True)
+    start = 0
+    for split, share in [*SPLITS.items(), ("train", 1)]:
+        end = len(groups) if split == "train" else start + max(1, int(share * len(groups)))
+        lines = [line for group in groups[start:end] for line in group]
+        (args.output / f"{split}.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        print(f"{split}: {len(lines):,} sentences, {sum(len(line.split()) for line in lines):,} words")
+        start = end
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fairseq_vae/__init__.py").read_text(encoding="utf-8")).group(1)
+
+setup(
+    name="fairseq-vae",
+    version=VERSION,
+    description="BART models as text variational autoencoders: a plug-in for fairseq",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=["fairseq_vae"],
+    python_requires=">=3.8",
+    install_requires=[
+        "torch>=1.12",
+        "numpy<2",  # fairseq's own recipes call np.compat, which numpy 2 no longer has
+        "sacrebleu",
+        "sentencepiece",
+        "hydra-core",
+        "tqdm",
+    ],
+    extras_require={
+        # Three distributions ship the import name `fairseq`, and a user may have a checkout: so the host is an extra,
+        # and an installation without it overwrites nothing. These versions are tested together.
+        "fairseq": [
+            "ve-fairseq==0.12.3; python_version>='3.11'",
+            "torch==2.13.0; python_version>='3.11'",
+            "fairseq==0.12.2; python_version<'3.11'",
+            "torch==1.12.1; python_version<'3.11'",
+            "torchaudio==0.12.1; python_version<'3.11'",
+        ],
+        "quickstart": ["chitchat-dataset==0.9.0", "better-profanity==0.7.0", "matplotlib"],
+        "test": ["pytest", "ruff", "tensorboardX"],
+    },
+    entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},
+)

@@ -1,0 +1,94 @@
+"""Tiny models and batches, made in memory; nothing outside the clone is needed."""
+
+from argparse import Namespace
+from types import SimpleNamespace
+
+import torch
+from fairseq.data import Dictionary
+
+from fairseq_vae.criterion import VAECrossEntropyConfig, VAECrossEntropyCriterion
+from fairseq_vae.latent import INJECTIONS
+from fairseq_vae.model import BARTVAEModel
+
+B, T, U, Z, V = 5, 9, 8, 6, 30
+EVERY_INJECTION = [*INJECTIONS, ",".join(INJECTIONS)]
+
+
+def dictionary(words=V - 5):
+    result = Dictionary()
+    for i in range(words):
+        result.add_symbol(f"w{i}")
+    result.add_symbol("<mask>")
+    return result
+
+
+def task(**cfg):
+    words = dictionary()
+    return SimpleNamespace(source_dictionary=words, target_dictionary=words, cfg=SimpleNamespace(**cfg))
+
+
+def arguments(injection="self-attention", **flags):
+    """Flags of a tiny model without dropout."""
+    sizes = {"layers": 2, "embed_dim": 16, "ffn_embed_dim": 32, "attention_heads": 2}
+    return Namespace(
+        **{
+            **{f"{side}_{key}": value for side in ("encoder", "decoder") for key, value in sizes.items()},
+            "latent_dim": Z,
+            "latent_injection": injection,
+            "latent_memory_slots": 2,
+            "dropout": 0.0,
+            "max_source_positions": 32,
+            "max_target_positions": 32,
+            **flags,
+        }
+    )
+
+
+def model(injection="self-attention", std=None, **flags):
+    """A tiny model. std: redraw every weight with this deviation, so that z visibly matters."""
+    torch.manual_seed(1)
+    built = BARTVAEModel.build_model(arguments(injection, **flags), task())
+    if std is not None:
+        with torch.no_grad():
+            for name, parameter in built.named_parameters():
+                if parameter.dim() > 1:
+                    parameter.normal_(std=std)
+                    if "embed_tokens" in name:
+                        parameter[built.encoder.padding_idx] = 0
+    return built.eval()
+
+
+def criterion(**cfg):
+    defaults = {"sentence_avg": False, "max_update": 0, "seed": 1}
+    return VAECrossEntropyCriterion(task(), VAECrossEntropyConfig(**{**defaults, **cfg}))
+
+
+def batch(sentences, left_pad=False, extra_padding=0):
+    """A batch as fairseq's collater makes it, of lists of word numbers; ids in order."""
+    words = dictionary()
+    pad, eos, bos = words.pad(), words.eos(), words.bos()
+
+    def merge(rows):
+        length = max(map(len, rows)) + extra_padding
+        padded = [
+            [pad] * (length - len(row)) + row if left_pad and row[0] == bos else row + [pad] * (length - len(row))
+            for row in rows
+        ]
+        return torch.tensor(padded)
+
+    tokens = [[words.index(f"w{i}") for i in sentence] for sentence in sentences]
+    source = merge([[bos, *row, eos] for row in tokens])
+    return {
+        "id": torch.arange(len(tokens)),
+        "ntokens": sum(len(row) + 1 for row in tokens),
+        "nsentences": len(tokens),
+        "target": merge([[*row, eos] for row in tokens]),
+        "net_input": {
+            "src_tokens": source,
+            "src_lengths": source.ne(pad).sum(1),
+            "prev_output_tokens": merge([[eos, *row] for row in tokens]),
+        },
+    }
+
+
+SENTENCES = [[3, 1, 4, 1, 5], [9, 2], [6, 5, 3, 5, 8, 9, 7], [2, 3, 8], [4, 6, 2, 6]]
