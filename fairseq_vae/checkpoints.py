@@ -29,7 +29,7 @@ def load_model(path: str, data: str, **overrides: Any) -> Tuple[BARTVAEModel, An
     overrides = {"data": data, **overrides}
     try:
         state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"checkpoint {path} is truncated or not of fairseq ({reason}): train or copy it again"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 from omegaconf import II
@@ -52,6 +53,10 @@ class VAECrossEntropyConfig(FairseqDataclass):
             "help": "nats of KL that cost nothing in training, for each dimension and sentence; 0: none (default: 0)"
         },
     )
+    label_smoothing: float = field(
+        default=0.0,
+        metadata={"help": "fairseq's label smoothing of the training loss; no report contains it (default: 0)"},
+    )
     sentence_avg: bool = II("optimization.sentence_avg")
     max_update: int = II("optimization.max_update")
     seed: int = II("common.seed")
@@ -82,6 +87,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
                 )
         self.sentence_avg = cfg.sentence_avg
         self.threshold = cfg.free_bits
+        self.label_smoothing = cfg.label_smoothing
         self.seed = cfg.seed
         self.schedule = dict(
             schedule=str(cfg.kl_schedule),
@@ -97,11 +103,16 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         target = model.get_targets(sample, None)
         net_output = model(**sample["net_input"], noise=self.noise(model, sample))
         posterior = net_output[1]["posterior"]
-        lprobs = model.get_normalized_probs(net_output, log_probs=True)  # B x U x V, float32
-        nll = F.nll_loss(lprobs.flatten(0, 1), target.flatten(), ignore_index=self.padding_idx, reduction="sum")
+        lprobs = model.get_normalized_probs(net_output, log_probs=True).flatten(0, 1)  # B*U x V, float32
+        loss = nll = F.nll_loss(lprobs, target.flatten(), ignore_index=self.padding_idx, reduction="sum")
         kl = posterior.kl()  # B x Z
-        weight = kl_weight(model.num_updates, **self.schedule) if model.training else 1.0
-        loss = nll + weight * (free_bits(kl, self.threshold) if model.training else kl).sum()
+        if model.training:
+            weight = kl_weight(model.num_updates, **self.schedule)
+            if self.label_smoothing:
+                loss, _ = label_smoothed_nll_loss(lprobs, target.flatten(), self.label_smoothing, self.padding_idx)
+            loss = loss + weight * free_bits(kl, self.threshold).sum()
+        else:
+            loss = nll + kl.sum()
         nsentences = target.size(0)
         sample_size = nsentences if self.sentence_avg else sample["ntokens"]
         logging_output = {
@@ -188,9 +199,9 @@ def au(meters) -> int:
 def mi(meters):
     """Mutual information of the table's sentences, and the log of their number, its cap; in nats."""
     table = meters["_mi_table"].sum
-    table = table[table[:, -1] > 0].cpu()
+    table = table[table[:, -1] > 0].float().cpu()  # float64 where workers were added up
     if len(table) == 0:
         return 0.0, 0.0
     mu, logvar = table[:, :-1].chunk(2, dim=1)
-    noise = torch.randn(mu.shape, generator=torch.Generator().manual_seed(0), dtype=mu.dtype)
+    noise = torch.randn(mu.shape, generator=torch.Generator().manual_seed(0))
     return round(mutual_information(mu, logvar, noise), 3), round(math.log(len(table)), 3)

@@ -131,4 +131,5 @@ def count_words(dictionary, target: Tensor) -> int:
         symbol = "sentencepiece"
     else:
         symbol = "@@ " if any(symbol.endswith("@@") for symbol in symbols) else None
-    return sum(len(post_process(dictionary.string(row), symbol).split()) + 1 for row in target)
+    rows = (utils.strip_pad(row, dictionary.pad()) for row in target)
+    return sum(len(post_process(dictionary.string(row), symbol).split()) + 1 for row in rows)

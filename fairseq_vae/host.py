@@ -32,14 +32,23 @@ def require_fairseq() -> None:
 
 
 def allow_checkpoint_classes() -> None:
-    """Let torch's safe loader (the default from torch 2.6) read fairseq's own checkpoints.
+    """Let torch's safe loader (the default from torch 2.6) read what fairseq itself saves.
 
-    They hold an argparse.Namespace (stock models) and, old ones, meters; only these classes are allowed, and the safe
-    loader stays on.
+    Checkpoints hold an argparse.Namespace (stock models) and, old ones, meters; workers that resume send one another a
+    configuration. Only these classes are allowed, and the safe loader stays on.
     """
-    import torch
-    from fairseq.logging import meters
+    import collections
+    import typing
 
-    if hasattr(torch.serialization, "add_safe_globals"):
-        names = ("AverageMeter", "TimeMeter", "StopwatchMeter", "SumMeter")
-        torch.serialization.add_safe_globals([argparse.Namespace, *(getattr(meters, name) for name in names)])
+    import omegaconf
+    import torch
+    from fairseq.distributed.utils import _TensorPlaceholder
+    from fairseq.logging import meters
+    from omegaconf.base import ContainerMetadata, Metadata
+
+    if not hasattr(torch.serialization, "add_safe_globals"):
+        return
+    checkpoint = [argparse.Namespace, meters.AverageMeter, meters.TimeMeter, meters.StopwatchMeter, meters.SumMeter]
+    configuration = [omegaconf.DictConfig, omegaconf.ListConfig, omegaconf.AnyNode, ContainerMetadata, Metadata]
+    inside = [typing.Any, collections.defaultdict, dict, list, int, _TensorPlaceholder]
+    torch.serialization.add_safe_globals(checkpoint + configuration + inside)

@@ -26,11 +26,11 @@ def active_units(mu_sum: Tensor, mu_square_sum: Tensor, sentences: int, threshol
 
 
 def mutual_information(mu: Tensor, logvar: Tensor, noise: Tensor, chunk: int = 1024) -> float:
-    """Estimate in nats of I(x; z) under q(z|x) and the N given sentences, between 0 and log N but for sampling noise.
+    """Estimate in nats of I(x; z) under q(z|x) and the N given sentences; never above log N, so print that beside it.
 
-    (1/N) sum_i [ E log q(z|x_i) - log (1/N) sum_j q(z_i|x_j) ], z_i = mu_i + exp(logvar_i / 2) * noise_i: the first
-    term in closed form, one sample for the second (Dieng et al. 2019; He et al. 2019). It cannot exceed log N by more
-    than sampling noise: print both.
+    (1/N) sum_i [ log q(z_i|x_i) - log (1/N) sum_j q(z_i|x_j) ] with one sample z_i = mu_i + exp(logvar_i / 2) * noise_i
+    (Hoffman & Johnson 2016; He et al. 2019). The same sample in both terms: where papers take the first in closed form,
+    the expectation is equal, but a collapsed posterior gives 0 and far apart ones log N only up to sampling noise.
 
     Args:
         mu, logvar: posteriors, N x Z
@@ -49,5 +49,5 @@ def mutual_information(mu: Tensor, logvar: Tensor, noise: Tensor, chunk: int = 1
             for s in z.split(chunk)
         ]
     ) - math.log(n)
-    negative_entropy = -0.5 * (dim * (1 + math.log(2 * math.pi)) + logvar.sum(1))
-    return float((negative_entropy - log_aggregate).mean())
+    log_own = -0.5 * (noise.to(mu).square() + logvar + math.log(2 * math.pi)).sum(1)
+    return float((log_own - log_aggregate).mean())

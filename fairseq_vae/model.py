@@ -43,11 +43,11 @@ class LatentConfig(FairseqDataclass):
         },
     )
     latent_injection: str = dataclasses.field(
-        default="self-attention",
+        default="self-attention,embedding",
         metadata={
             "help": "how the decoder learns z, one or several, comma-separated: self-attention (raw keys and values "
             "before each decoder layer's own), cross-attention (slots that BART's cross-attention reads; without it "
-            "the decoder has none), embedding (added to every decoder input) (default: self-attention)"
+            "the decoder has none), embedding (added to every decoder input) (default: self-attention,embedding)"
         },
     )
     latent_memory_slots: int = dataclasses.field(
@@ -232,10 +232,10 @@ class BARTVAEModel(BARTModel):
     def __init__(self, args, encoder, decoder):
         super().__init__(args, encoder, decoder)
         self.num_updates = 0
-        # BART's initialisation (standard deviation 0.02) would start the memory some 10 times smaller than the keys,
-        # values and states it stands among
-        project = self.encoder.memory.project
-        nn.init.normal_(project.weight, std=project.in_features**-0.5)
+        # BART's initialisation (standard deviation 0.02) would start the posterior's means some 10 times closer to one
+        # another than its noise is wide, and the memory 10 times smaller than the states it stands among
+        for layer in (self.encoder.posterior.mu, self.encoder.memory.project):
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
 
     @staticmethod
     def add_args(parser):

@@ -28,6 +28,7 @@ class SentenceDataset(LanguagePairDataset):
         sizes: their lengths
         noise: (tokens, epoch, index) to noised tokens, or None for a clean source
         has_target: whether samples have a target
+        seed: of the order in which sentences of the same length form batches
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class SentenceDataset(LanguagePairDataset):
         dictionary: Dictionary,
         noise: Optional[Callable[[Tensor, int, int], Tensor]] = None,
         has_target: bool = True,
+        seed: int = 1,
     ):
         sizes = np.asarray(sizes)
         target = (sentences, sizes, dictionary) if has_target else ()
         super().__init__(sentences, sizes + 1, dictionary, *target, left_pad_source=False)
         self.noise = noise
         self.epoch = 1
+        self.seed = seed
 
     def __getitem__(self, index):
         tokens = source = self.src[index]
@@ -54,6 +57,12 @@ class SentenceDataset(LanguagePairDataset):
 
     def set_epoch(self, epoch):
         self.epoch = epoch
+
+    def ordered_indices(self):
+        """By length, random among equals; the same in every epoch. fairseq would order by the epoch in which a run
+        (re)starts, and so resume with other batches than the run that was stopped."""
+        with data_utils.numpy_seed(self.seed):
+            return super().ordered_indices()
 
     def batch_by_size(self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1):
         """Batches of every sentence: fairseq drops the last one if its size is no multiple of
@@ -133,19 +142,21 @@ class VAEDenoisingTask(FairseqTask):
             return
         paths = utils.split_paths(self.cfg.data)
         path = os.path.join(paths[(epoch - 1) % len(paths)], split)
+        if os.path.exists(f"{path}.bin") and os.path.getsize(f"{path}.bin") == 0:
+            raise InputError(f"{path}.bin has no sentences: the text given to fairseq-preprocess was empty")
         sentences = data_utils.load_indexed_dataset(path, self.dictionary, self.cfg.dataset_impl, combine=combine)
         if sentences is None:
             raise InputError(f"{path}.bin does not exist: --{split}pref of fairseq-preprocess --only-source makes it")
         sizes = np.asarray(sentences.sizes)
-        if len(sizes) == 0:
-            raise InputError(f"{path}: no sentences; the text given to fairseq-preprocess was empty")
         if (sizes < 2).any():
             raise InputError(
                 f"{path}: line {int(sizes.argmin()) + 1} of the text is empty ({int((sizes < 2).sum())} empty lines in "
                 "all): remove such lines and run fairseq-preprocess again"
             )
         noisy = self.cfg.noise != "none" and split in self.cfg.noise_splits.split(",")
-        self.datasets[split] = SentenceDataset(sentences, sizes, self.dictionary, self.noised if noisy else None)
+        self.datasets[split] = SentenceDataset(
+            sentences, sizes, self.dictionary, self.noised if noisy else None, seed=self.cfg.seed
+        )
 
     def noised(self, tokens: Tensor, epoch: int, index: int) -> Tensor:
         """The sentence as the encoder sees it in this epoch; depends on (seed, epoch, index) only."""

@@ -92,3 +92,19 @@ def batch(sentences, left_pad=False, extra_padding=0):
 
 
 SENTENCES = [[3, 1, 4, 1, 5], [9, 2], [6, 5, 3, 5, 8, 9, 7], [2, 3, 8], [4, 6, 2, 6]]
+
+
+def write_data(folder, **splits):
+    """A folder as fairseq-preprocess --only-source writes it; splits are lists of sentences of word numbers."""
+    from fairseq.data import indexed_dataset
+
+    words = Dictionary()
+    for i in range(V - 5):
+        words.add_symbol(f"w{i}")
+    words.save(str(folder / "dict.txt"))
+    for split, sentences in splits.items():
+        builder = indexed_dataset.make_builder(str(folder / f"{split}.bin"), "mmap", vocab_size=len(words))
+        for sentence in sentences:
+            builder.add_item(torch.tensor([words.index(f"w{i}") for i in sentence] + [words.eos()]))
+        builder.finalize(str(folder / f"{split}.idx"))
+    return str(folder)

@@ -3,6 +3,10 @@ import math
 import pytest
 import torch
 from fairseq.criterions.cross_entropy import CrossEntropyCriterion
+from fairseq.criterions.label_smoothed_cross_entropy import (
+    LabelSmoothedCrossEntropyCriterion,
+    LabelSmoothedCrossEntropyCriterionConfig,
+)
 from fairseq.logging import metrics
 from helpers import EVERY_INJECTION, SENTENCES, B, Z, batch, criterion, model, task
 
@@ -64,6 +68,17 @@ def test_training_loss_is_nll_plus_beta_times_free_bits():
         torch.testing.assert_close(loss, nll + beta * kl.clamp(min=0.5).sum())
         torch.testing.assert_close(log["kl"], kl.sum())
         assert log["kl_weight"] == pytest.approx(beta * B)
+
+
+def test_label_smoothing_is_fairseqs_and_stays_out_of_the_report():
+    built, sample = model(std=0.3, deterministic_latent=True).train(), batch(SENTENCES)
+    config = LabelSmoothedCrossEntropyCriterionConfig(sentence_avg=False, label_smoothing=0.1)
+    stock, _, stock_log = LabelSmoothedCrossEntropyCriterion.build_criterion(config, task())(built, sample)
+    loss, _, log = criterion(kl_weight=0.0, label_smoothing=0.1)(built, sample)
+    torch.testing.assert_close(loss, stock)
+    torch.testing.assert_close(log["rec"], stock_log["nll_loss"])
+    plain, _, _ = criterion()(built.eval(), sample)
+    torch.testing.assert_close(criterion(label_smoothing=0.1)(built, sample)[0], plain)
 
 
 def test_validation_is_the_plain_elbo_at_any_update():

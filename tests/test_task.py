@@ -1,0 +1,173 @@
+import random
+from argparse import Namespace
+
+import pytest
+import torch
+from helpers import Z, model, write_data
+
+from fairseq_vae.errors import InputError
+from fairseq_vae.noise import Draw, standard_normal
+from fairseq_vae.task import VAEDenoisingConfig, VAEDenoisingTask
+
+random.seed(1)
+TRAIN = [[random.randrange(25) for _ in range(random.randint(1, 20))] for _ in range(61)]
+VALID = [[random.randrange(25) for _ in range(random.randint(1, 20))] for _ in range(13)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"), train=TRAIN, valid=VALID)
+
+
+def build(data, **cfg):
+    defaults = {"seed": 1, "dataset_impl": None, "skip_invalid_size_inputs_valid_test": False}
+    return VAEDenoisingTask.setup_task(VAEDenoisingConfig(data=data, **{**defaults, **cfg}))
+
+
+def epoch(task, split, number=1, workers=0, **options):
+    if split not in task.datasets:
+        task.load_dataset(split)
+    options = {"max_tokens": 100, "required_batch_size_multiple": 8, "epoch": number, **options}
+    iterator = task.get_batch_iterator(task.dataset(split), num_workers=workers, disable_iterator_cache=True, **options)
+    return list(iterator.next_epoch_itr(shuffle=True))
+
+
+def sources(batches):
+    """Sentence number to source tokens without padding."""
+    return {
+        index: [token for token in row if token != 1]
+        for batch in batches
+        for index, row in zip(batch["id"].tolist(), batch["net_input"]["src_tokens"].tolist())
+    }
+
+
+def clean(sentences):
+    return {i: [0, *[word + 4 for word in sentence], 2] for i, sentence in enumerate(sentences)}
+
+
+@pytest.mark.parametrize("split, sentences", [("train", TRAIN), ("valid", VALID)])
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_every_sentence_is_used_exactly_once_an_epoch(data, split, sentences, multiple):
+    batches = epoch(build(data), split, required_batch_size_multiple=multiple)
+    ids = [index for batch in batches for index in batch["id"].tolist()]
+    assert sorted(ids) == list(range(len(sentences)))
+    assert sources(batches) == clean(sentences)
+    assert sum(batch["ntokens"] for batch in batches) == sum(len(sentence) + 1 for sentence in sentences)
+
+
+def test_batches_do_not_depend_on_the_epoch_in_which_a_run_starts(data):
+    compositions = [
+        {tuple(batch["id"].tolist()) for batch in epoch(build(data, seed=seed), "train", number)}
+        for seed, number in [(1, 1), (1, 2), (2, 1)]
+    ]
+    assert compositions[0] == compositions[1] != compositions[2]
+
+
+def test_several_workers_of_a_cluster_share_the_sentences_out(data):
+    shards = [epoch(build(data), "train", num_shards=2, shard_id=shard) for shard in range(2)]
+    ids = [index for shard in shards for batch in shard if batch for index in batch["id"].tolist()]
+    assert sorted(ids) == list(range(len(TRAIN)))
+
+
+@pytest.mark.parametrize("noise", ["deletion", "masking"])
+def test_noise_is_on_the_training_source_alone(data, noise):
+    task = build(data, noise=noise, noise_ratio=0.5)
+    batches = epoch(task, "train")
+    assert sources(batches) != clean(TRAIN)
+    for batch in batches:
+        for index, target in zip(batch["id"].tolist(), batch["target"].tolist()):
+            assert [token for token in target if token != 1] == clean(TRAIN)[index][1:]
+    assert sources(epoch(task, "valid")) == clean(VALID)
+    assert sources(epoch(build(data, noise=noise, noise_splits="train,valid", noise_ratio=0.5), "valid")) != clean(
+        VALID
+    )
+
+
+def test_noise_differs_by_epoch_and_is_the_same_for_any_number_of_workers(data):
+    def noised(number, **options):
+        return sources(epoch(build(data, noise="deletion", noise_ratio=0.5), "train", number, **options))
+
+    assert noised(1) != noised(2)
+    assert noised(2) == noised(2, max_tokens=60) == noised(2, workers=2)
+
+
+def test_noise_differs_by_epoch_in_one_iterator_with_workers(data):
+    task = build(data, noise="deletion", noise_ratio=0.5)
+    task.load_dataset("train")
+    iterator = task.get_batch_iterator(task.dataset("train"), max_tokens=100, num_workers=1)
+    first = sources(list(iterator.next_epoch_itr(shuffle=True)))
+    second = sources(list(iterator.next_epoch_itr(shuffle=True)))
+    assert first != second
+    assert second == sources(epoch(build(data, noise="deletion", noise_ratio=0.5), "train", 2))
+
+
+def test_the_mask_is_the_last_symbol(data):
+    task = build(data)
+    assert task.mask == len(task.dictionary) - 1 and task.dictionary[task.mask] == "<mask>"
+
+
+def generated(data, mode, batch_size, **cfg):
+    """The net_input of each sentence that inference_step hands to the generator: its z or noise."""
+    task = build(data, latent_mode=mode, **cfg)
+    rows = {}
+    generator = Namespace(
+        generate=lambda models, sample, **_: rows.update(
+            zip(sample["id"].tolist(), sample["net_input"].get("z", sample["net_input"].get("noise", [])))
+        )
+    )
+    for batch in epoch(task, "valid", max_sentences=batch_size):
+        task.inference_step(generator, [model()], batch)
+    return rows
+
+
+@pytest.mark.parametrize("mode, count", [("sample", len(VALID)), ("prior", 11)])
+def test_generation_noise_belongs_to_the_sentence(data, mode, count):
+    cfg = {"num_samples": count} if mode == "prior" else {}
+    rows = generated(data, mode, 3, **cfg)
+    expected = standard_normal(1, Draw.GENERATION, 0, range(count), Z)
+    assert torch.stack([rows[i] for i in range(count)]).equal(expected)
+    assert all(row.equal(rows[i]) for i, row in generated(data, mode, 7, **cfg).items())
+    assert not generated(data, mode, 7, seed=2, **cfg)[0].equal(rows[0])
+
+
+def test_the_mean_needs_no_noise(data):
+    assert generated(data, "mean", 3) == {}
+
+
+def test_lines_without_number_get_one_each(data):
+    task = build(data, latent_mode="prior", num_samples=1)
+    seen = []
+    generator = Namespace(generate=lambda models, sample, **_: seen.append(sample["net_input"]["z"]))
+    for size in (1, 2):
+        task.inference_step(generator, [model()], {"net_input": {"src_tokens": torch.zeros(size, 3).long()}})
+    assert torch.cat(seen).equal(standard_normal(1, Draw.GENERATION, 0, range(3), Z))
+
+
+@pytest.mark.parametrize(
+    "cfg, message",
+    [
+        ({"noise_ratio": 1.2}, "--noise-ratio 1.2"),
+        ({"latent_mode": "prior"}, "--num-samples N"),
+        ({"num_samples": 3}, "--latent-mode prior and"),
+    ],
+)
+def test_bad_flags_are_refused_by_name(data, cfg, message):
+    with pytest.raises(InputError, match=message):
+        build(data, **cfg)
+
+
+def test_bad_data_is_refused_by_file_and_line(tmp_path, data, caplog):
+    with pytest.raises(InputError, match="dict.txt does not exist"):
+        build(str(tmp_path))
+    with pytest.raises(InputError, match="test.bin does not exist: --testpref"):
+        build(data).load_dataset("test")
+    broken = write_data(tmp_path, train=[], valid=[[1, 2], [], [3], []], test=[[1], [2] * 40, [3]])
+    with pytest.raises(InputError, match="train.bin has no sentences"):
+        build(broken).load_dataset("train")
+    with pytest.raises(InputError, match=r"valid: line 2 of the text is empty \(2 empty lines"):
+        build(broken).load_dataset("valid")
+    with pytest.raises(InputError, match=r"test: line 2 of the text is too long, 42 tokens.*\(32, 32\).*--max-source"):
+        epoch(build(broken), "test", max_positions=(32, 32))
+    assert [record.levelname for record in caplog.records if record.name.startswith("fairseq_vae")] == ["ERROR"] * 5
+    skipping = build(broken, skip_invalid_size_inputs_valid_test=True)
+    assert set(sources(epoch(skipping, "test", max_positions=(32, 32)))) == {0, 2}
