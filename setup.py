@@ -29,12 +29,17 @@ setup(
         "fairseq": [
             "ve-fairseq==0.12.3; python_version>='3.11'",
             "torch==2.13.0; python_version>='3.11'",
+            "numpy==1.26.4; python_version>='3.11'",
+            "hydra-core==1.3.8; python_version>='3.11'",
+            "omegaconf==2.3.1; python_version>='3.11'",
+            "sacrebleu==2.6.0; python_version>='3.11'",
+            "sentencepiece==0.2.3; python_version>='3.11'",
             "fairseq==0.12.2; python_version<'3.11'",
             "torch==1.12.1; python_version<'3.11'",
             "torchaudio==0.12.1; python_version<'3.11'",
         ],
         "quickstart": ["chitchat-dataset==0.9.0", "better-profanity==0.7.0", "matplotlib"],
-        "test": ["pytest", "ruff", "tensorboardX"],
+        "test": ["pytest", "ruff", "tensorboard"],
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},
 )

@@ -14,6 +14,7 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 from torch import Tensor
 
+from .checkpoints import check_file
 from .errors import InputError
 from .noise import NOISES, Draw, noised, sentence_generator, standard_normal
 
@@ -102,6 +103,8 @@ class VAEDenoisingConfig(FairseqDataclass):
         metadata={"help": "keep data workers between epochs; they would repeat the first epoch's noise"},
     )
     seed: int = II("common.seed")
+    path: Optional[str] = II("common_eval.path")
+    restore_file: str = II("checkpoint.restore_file")
     dataset_impl: Optional[ChoiceEnum(get_available_dataset_impl())] = II("dataset.dataset_impl")
     skip_invalid_size_inputs_valid_test: bool = II("dataset.skip_invalid_size_inputs_valid_test")
 
@@ -119,6 +122,8 @@ class VAEDenoisingTask(FairseqTask):
                 f"--latent-mode {cfg.latent_mode} --num-samples {cfg.num_samples}: sentences from the prior take both "
                 "--latent-mode prior and --num-samples N, N 1 or more; other modes take no --num-samples"
             )
+        for path in utils.split_paths(cfg.path) if cfg.path else ():
+            check_file(path)
         self.dictionary = dictionary
         self.mask = dictionary.add_symbol("<mask>")  # at the end, where BART's pretraining put it
         self.sentences_without_id = 0
@@ -194,6 +199,15 @@ class VAEDenoisingTask(FairseqTask):
             key = "z" if self.cfg.latent_mode == "prior" else "noise"
             sample = {**sample, "net_input": {**net_input, key: noise.to(net_input["src_tokens"].device)}}
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
+
+    def begin_epoch(self, epoch, model):
+        """Refuse a --restore-file that does not exist; fairseq would silently train from scratch."""
+        if self.cfg.restore_file not in (None, "checkpoint_last.pt") and not os.path.exists(self.cfg.restore_file):
+            raise InputError(
+                f"--restore-file {self.cfg.restore_file} does not exist; to start from a pretrained model, give "
+                "--finetune-from-model"
+            )
+        super().begin_epoch(epoch, model)
 
     @property
     def source_dictionary(self):

@@ -329,6 +329,8 @@ def test_bad_input_of_fairseqs_commands_is_one_error_line(data, trained, tmp_pat
         f"{start} {TINY} --max-update 1 --max-source-positions 6": "--max-source-positions",
         f"{start} {TINY} --latent-dim 9 --finetune-from-model {last}": "of another architecture",
         f"fairseq-generate {other} --path {last} {GENERATE}": "--srcdict",
+        f"fairseq-generate {data} --path {tmp_path}/none.pt {GENERATE}": "none.pt does not exist",
+        f"{start} {TINY} --restore-file {tmp_path}/none.pt": "--restore-file",
         f"fairseq-train {tmp_path} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER}": "dict.txt does not",
     }
     for command, message in cases.items():
@@ -348,8 +350,8 @@ def test_bad_input_of_fairseq_vae_is_one_line_and_status_1(data, trained, tmp_pa
     for arguments, message in {
         f"{tmp_path}/none.pt {data}": "none.pt does not exist",
         f"{last} {tmp_path}/none": "none does not exist",
-        f"{cut} {data}": "cut.pt is truncated or not of fairseq",
-        f"{text} {data}": "text.pt is truncated or not of fairseq",
+        f"{cut} {data}": "cut.pt is truncated (5,000 bytes)",
+        f"{text} {data}": "text.pt is not one of fairseq",
         f"{last} {data} --split dev": "dev.bin does not exist",
         f"{last} {data} --json {tmp_path}/no/file.json": "--json",
     }.items():

@@ -1,13 +1,20 @@
 """Laws of the model, for each injection: rows do not see one another, and every way of decoding agrees."""
 
+import dataclasses
+from argparse import SUPPRESS, ArgumentParser, Namespace
+
 import pytest
 import torch
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from fairseq.sequence_generator import SequenceGenerator
 from helpers import EVERY_INJECTION, SENTENCES, B, Z, arguments, batch, model, task
 
+from fairseq_vae.criterion import VAECrossEntropyConfig
 from fairseq_vae.errors import InputError
 from fairseq_vae.latent import POOLINGS
+from fairseq_vae.model import BARTVAEConfig, BARTVAEModel, LatentConfig
+from fairseq_vae.task import VAEDenoisingConfig
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 every_injection = pytest.mark.parametrize("injection", EVERY_INJECTION)
@@ -220,6 +227,52 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(caplog):
         with pytest.raises(InputError, match=message):
             built.load_state_dict(bad)
     assert len(caplog.records) == len(cases) and all("\n" not in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    "name, sizes",
+    [
+        ("bart_vae", (6, 768, 3072, 12)),
+        ("bart_vae_base", (6, 768, 3072, 12)),
+        ("bart_vae_large", (12, 1024, 4096, 16)),
+        ("bart_vae_small", (4, 256, 1024, 4)),
+        ("bart_vae_tiny", (2, 32, 128, 2)),
+    ],
+)
+def test_architectures_have_their_sizes_and_give_way_to_flags(name, sizes):
+    args = Namespace(decoder_layers=3)
+    ARCH_CONFIG_REGISTRY[name](args)
+    bart_base_architecture(args)  # as build_model does
+    keys = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
+    assert tuple(getattr(args, f"encoder_{key}") for key in keys) == sizes
+    assert tuple(getattr(args, f"decoder_{key}") for key in keys) == (3, *sizes[1:])
+
+
+def test_every_flag_of_bart_is_one_of_bart_vae():
+    def flags(cls):
+        parser = ArgumentParser(argument_default=SUPPRESS)
+        cls.add_args(parser)
+        return {action.dest for action in parser._actions} - {"help"}
+
+    own = {field.name for field in dataclasses.fields(LatentConfig)} - {"_name"}
+    assert flags(BARTVAEModel) == flags(BARTModel) | own
+    assert {field.name for field in dataclasses.fields(BARTVAEConfig)} == flags(BARTVAEModel) | {"_name"}
+
+
+@pytest.mark.parametrize("config", [LatentConfig, VAEDenoisingConfig, VAECrossEntropyConfig])
+def test_every_flag_says_what_it_means_and_its_default(config):
+    for field in dataclasses.fields(config):
+        interpolated = isinstance(field.default, str) and field.default.startswith("${")
+        if field.name in ("_name", "data", "persistent_workers") or interpolated:
+            continue
+        default = (
+            "z is sampled"
+            if field.default is False
+            else f"{field.default:g}"
+            if field.type in (int, float)
+            else field.default
+        )
+        assert field.metadata["help"].endswith(f"(default: {default})"), field.name
 
 
 @pytest.mark.parametrize(

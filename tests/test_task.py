@@ -20,7 +20,13 @@ def data(tmp_path_factory):
 
 
 def build(data, **cfg):
-    defaults = {"seed": 1, "dataset_impl": None, "skip_invalid_size_inputs_valid_test": False}
+    defaults = {
+        "seed": 1,
+        "dataset_impl": None,
+        "skip_invalid_size_inputs_valid_test": False,
+        "path": None,
+        "restore_file": "checkpoint_last.pt",
+    }
     return VAEDenoisingTask.setup_task(VAEDenoisingConfig(data=data, **{**defaults, **cfg}))
 
 
@@ -154,6 +160,21 @@ def test_lines_without_number_get_one_each(data):
 def test_bad_flags_are_refused_by_name(data, cfg, message):
     with pytest.raises(InputError, match=message):
         build(data, **cfg)
+
+
+def test_missing_and_truncated_checkpoints_are_refused_by_name(data, tmp_path):
+    checkpoint = tmp_path / "model.pt"
+    with pytest.raises(InputError, match="model.pt does not exist"):
+        build(data, path=str(checkpoint))
+    torch.save({"model": {}}, checkpoint)
+    task = build(data, path=str(checkpoint), restore_file=str(checkpoint))
+    task.begin_epoch(1, None)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"model.pt is truncated \("):
+        build(data, path=str(checkpoint))
+    checkpoint.unlink()
+    with pytest.raises(InputError, match="--restore-file .*model.pt does not exist"):
+        task.begin_epoch(1, None)
 
 
 def test_bad_data_is_refused_by_file_and_line(tmp_path, data, caplog):

@@ -1,0 +1,25 @@
+# Source this: it enters the clone's own environment, .venv, and makes it first where it is missing or out of date.
+# PYTHON names the interpreter (default: python3); 3.11 and 3.12 have a fairseq that works with a current torch.
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+python="${PYTHON:-python3}"
+
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || {
+    echo "$0: $("$python" --version 2>&1) is not Python 3.11 or 3.12; name one with PYTHON=/path/to/python3.11" >&2
+    exit 1
+}
+wanted="$(cat "$root/setup.py" "$root/scripts/constraints.txt" | cksum) $root $("$python" --version)"
+if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
+    echo "Installing into $root/.venv: about 1.6 GB, a few minutes."
+    rm -rf "$root/.venv"
+    "$python" -m venv "$root/.venv" || {
+        echo "$0: could not make an environment; on Debian and Ubuntu, install python3-venv" >&2
+        exit 1
+    }
+    pip="$root/.venv/bin/python -m pip --quiet --disable-pip-version-check"
+    $pip install --constraint "$root/scripts/constraints.txt" torch || exit 1
+    $pip install --constraint "$root/scripts/constraints.txt" --editable "$root[fairseq,quickstart,test]" || exit 1
+    echo "$wanted" >"$root/.venv/installed"
+fi
+PATH="$root/.venv/bin:$PATH"
+cd "$root" || exit 1

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Lint and test: bash scripts/test.sh [pytest arguments]; `-m "not slow"` leaves the command lines out (seconds).
+set -euo pipefail
+source "$(dirname "$0")/environment.sh"
+ruff check .
+ruff format --check .
+exec python -m pytest "$@"
