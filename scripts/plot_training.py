@@ -35,6 +35,7 @@ def plot(logs: List[Path], output: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text
     panels = [
         ("rec", "reconstruction", "nats per sentence"),
         ("kl", "KL", "nats per sentence"),
@@ -63,7 +64,7 @@ def plot(logs: List[Path], output: Path) -> None:
         axis.set_xlabel("updates" + (" (dashed: the next phase)" if len(logs) > 1 else ""), fontsize=9)
     axes[0, 0].legend(frameon=False, fontsize=9)
     temporary = output.with_name(f".{output.name}")
-    figure.savefig(temporary, dpi=130, format="png")
+    figure.savefig(temporary, dpi=130, format=output.suffix[1:])
     temporary.replace(output)
 
 
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument(
         "logs", metavar="LOG", nargs="+", type=Path, help="what fairseq-train --log-format json printed"
     )
-    parser.add_argument("--output", type=Path, required=True, help="the picture, PNG")
+    parser.add_argument("--output", type=Path, required=True, help="the picture, .png or .svg")
     args = parser.parse_args()
     for log in args.logs:
         if not log.is_file():

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Iterator, List
 
-SPLITS = {"valid": 0.03, "test": 0.03}  # share of the conversations or lines; the rest is train
+SPLITS = {"valid": 0.03, "test": 0.03}  # share of the sentences; the rest is train
 VOCABULARY = 5000  # sentences with rarer words than these go: typing errors mostly
 BOUNDARY = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
 SENTENCE = re.compile(r"[A-Z][ -~]*[.?!]")  # a capital, printable ASCII, a full stop, question or exclamation mark
@@ -96,13 +96,24 @@ def main() -> None:
                 groups = groups[:count]
                 break
     args.output.mkdir(parents=True, exist_ok=True)
-    start = 0
-    for split, share in [*SPLITS.items(), ("train", 1)]:
-        end = len(groups) if split == "train" else start + max(1, int(share * len(groups)))
-        lines = [line for group in groups[start:end] for line in group]
-        (args.output / f"{split}.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        print(f"{split}: {len(lines):,} sentences, {sum(len(line.split()) for line in lines):,} words")
-        start = end
+    total = sum(map(len, groups))
+    rest = iter(groups)
+    for split, share in SPLITS.items():
+        write_split(args.output / f"{split}.txt", take(rest, share * total))
+    write_split(args.output / "train.txt", [line for group in rest for line in group])
+
+
+def take(groups: Iterator[List[str]], count: float) -> List[str]:
+    """The lines of as many groups as it takes for `count` lines; consumes those groups."""
+    lines: List[str] = []
+    while len(lines) < count:
+        lines += next(groups)
+    return lines
+
+
+def write_split(path: Path, lines: List[str]) -> None:
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    print(f"{path.stem}: {len(lines):,} sentences, {sum(len(line.split()) for line in lines):,} words")
 
 
 if __name__ == "__main__":

@@ -22,12 +22,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # full: about 11 minutes of training on two CPU cores; smoke: the same path in seconds
 SIZES = {
-    "full": dict(
-        limit=0, vocabulary=4000, layers=2, width=192, heads=4, tokens=1536, phase1=600, phase2=1600, every=100
-    ),
-    "smoke": dict(limit=3000, vocabulary=800, layers=2, width=64, heads=4, tokens=1536, phase1=60, phase2=60, every=30),
+    "full": {
+        **{"limit": 0, "vocabulary": 4000, "layers": 2, "width": 192, "heads": 4, "tokens": 1536},
+        **{"lr": 0.002, "phase1": 450, "phase2": 1050, "every": 150},
+    },
+    "smoke": {
+        **{"limit": 3000, "vocabulary": 800, "layers": 2, "width": 64, "heads": 2, "tokens": 1024},
+        **{"lr": 0.005, "phase1": 180, "phase2": 120, "every": 60},
+    },
 }
 FREE_BITS = 0.25
+POSITIONS = 256  # of the model: the longest sentence in pieces, <s> and </s> counted
 INTERPOLATION = ("I like to play video games.", "What did you do over the weekend?")
 
 
@@ -107,6 +112,9 @@ class Quickstart:
         for split in ("train", "valid", "test"):
             lines = (text / f"{split}.txt").read_text(encoding="utf-8").splitlines()
             encoded = "".join(" ".join(model.encode(line, out_type=str)) + "\n" for line in lines)
+            longest = max(encoded.splitlines(), key=lambda line: line.count(" "))
+            if longest.count(" ") + 3 > POSITIONS:
+                fail(f"a line of the text is too long, more than {POSITIONS} pieces; split it: {longest[:80]} …")
             (target / f"{split}.txt").write_text(encoded, encoding="utf-8")
 
     def binarise(self, target: Path) -> None:
@@ -139,8 +147,9 @@ class Quickstart:
         command = [
             *("fairseq-train", str(out / "data-bin"), "--user-dir=fairseq_vae", "--task=vae_denoising"),
             *("--arch=bart_vae_small", *sizes, "--latent-dim=32"),
+            *(f"--max-source-positions={POSITIONS}", f"--max-target-positions={POSITIONS}"),
             *("--criterion=vae_cross_entropy", *objective),
-            *("--optimizer=adam", "--adam-betas=(0.9,0.98)", "--clip-norm=1", "--lr=0.002"),
+            *("--optimizer=adam", "--adam-betas=(0.9,0.98)", "--clip-norm=1", f"--lr={size['lr']}"),
             *("--lr-scheduler=inverse_sqrt", "--warmup-updates=100", f"--max-tokens={size['tokens']}"),
             *(f"--max-update={updates}", f"--save-interval-updates={size['every']}", "--keep-interval-updates=1"),
             *("--no-epoch-checkpoints", "--best-checkpoint-metric=neg_elbo", f"--save-dir={out / f'phase{phase}'}"),

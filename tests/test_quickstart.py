@@ -1,0 +1,99 @@
+"""The quickstart's smoke run, interrupted and resumed, and its text preparation."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PREPARE = [sys.executable, str(ROOT / "scripts/prepare_data.py"), "--output"]
+
+
+def prepare(output, *arguments):
+    return subprocess.run([*PREPARE, str(output), *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_own_text_is_split_and_used_once(tmp_path):
+    lines = [f"Sentence number {i} ." for i in range(300)]
+    (tmp_path / "own.txt").write_text("\n".join(lines) + "\n")
+    done = prepare(tmp_path / "text", "--data", tmp_path / "own.txt")
+    assert done.returncode == 0, done.stderr
+    splits = {split: (tmp_path / f"text/{split}.txt").read_text().splitlines() for split in ("train", "valid", "test")}
+    assert sorted(sum(splits.values(), [])) == sorted(lines) and min(map(len, splits.values())) == 9
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "no text"),
+        (b"\n\n", "no text"),
+        (b"one\n\ntwo\n \n", "line 2 is empty (2 empty lines"),
+        (b"one\ntwo\n", "2 lines; expected at least 100"),
+        (b"caf\xe9\n", "not UTF-8 at byte 3"),
+        (None, "No such file"),
+    ],
+)
+def test_bad_text_is_refused_in_one_line_and_nothing_is_written(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "own.txt").write_bytes(content)
+    done = prepare(tmp_path / "text", "--data", tmp_path / "own.txt")
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
+    assert "own.txt" in done.stderr and not (tmp_path / "text").exists()
+
+
+def test_chat_is_clean_and_no_sentence_is_in_two_splits(tmp_path):
+    assert prepare(tmp_path, "--limit", 3000).returncode == 0
+    splits = [set((tmp_path / f"{split}.txt").read_text().splitlines()) for split in ("train", "valid", "test")]
+    everything = set.union(*splits)
+    assert sum(map(len, splits)) == len(everything) >= 3000
+    assert all(5 <= len(line.split()) <= 20 and line[0].isupper() and line[-1] in ".?!" for line in everything)
+
+
+def quickstart(output, *arguments):
+    command = ["bash", str(ROOT / "scripts/quickstart.sh"), "--smoke", "--output", str(output), *arguments]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )
+
+
+@pytest.mark.slow
+def test_smoke_run_survives_being_killed_and_repeats_nothing(tmp_path):
+    first = quickstart(tmp_path)
+    deadline = time.time() + 300
+    while not (tmp_path / "phase1/checkpoint_last.pt").exists():
+        assert first.poll() is None and time.time() < deadline, first.communicate()[0][-3000:]
+        time.sleep(0.2)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert not (tmp_path / "phase1.done").exists()
+
+    second = quickstart(tmp_path)
+    output, _ = second.communicate()
+    assert second.returncode == 0, output[-3000:]
+    assert "✓ text: done before" in output and "Loaded checkpoint" in (tmp_path / "phase1.log").read_text()
+    for row in "reconstruction", "KL", "negative ELBO", "PPL per word", "active units", "mutual information":
+        assert f"\n{row}  " in output, row
+    prior, reconstructions, line = (tmp_path / "samples.txt").read_text().split("\n\n")
+    assert [len(part.splitlines()) for part in (prior, reconstructions, line)] == [11, 11, 10]
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    numbers = json.loads((tmp_path / "evaluation.json").read_text())
+    assert numbers["au"] > numbers["latent_dim"] / 2 and numbers["gap"] >= 1 and numbers["gap_low"] > 0
+
+    third = quickstart(tmp_path)
+    output, _ = third.communicate()
+    assert (
+        third.returncode == 0 and output.count("done before") == 8 and "fairseq-" not in output.split("done before")[-2]
+    )
+    other = quickstart(tmp_path, "--data", str(tmp_path / "text/train.txt"))
+    output, _ = other.communicate()
+    assert other.returncode == 1 and "holds a run with other settings or data" in output
