@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from typing import Any, Dict, List, Optional
 
 from . import __version__
@@ -75,10 +74,9 @@ def table(numbers: Dict[str, Any]) -> str:
 
 def write(path: str, text: str) -> None:
     """Write a file whole or not at all."""
-    folder = os.path.dirname(os.path.abspath(path))
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
+    with open(f"{path}.part", "w", encoding="utf-8") as file:
         file.write(text)
-    os.replace(file.name, path)
+    os.replace(f"{path}.part", path)
 
 
 def run(args: argparse.Namespace) -> None:

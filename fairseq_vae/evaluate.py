@@ -40,8 +40,8 @@ def evaluate(
         `sentences`, `words`, `tokens`: the denominators
         `signature`: how the numbers were made
     """
-    # an autoencoder too is measured as a VAE, else rec + kl would be no bound
-    model, cfg, task = load_model(checkpoint, data, deterministic_latent=False)
+    # every sentence counts: one that is too long is refused
+    model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
     task.load_dataset(split)
     dataset = task.dataset(split)
     device = next(model.parameters()).device

@@ -254,7 +254,9 @@ class BARTVAEModel(BARTModel):
         known = {field.name: field.default for field in dataclasses.fields(BARTVAEConfig)}
         unknown = [key for key in given if typed and key not in known]
         if unknown:
-            raise InputError(f"model configuration: unknown {', '.join(unknown)}; see fairseq-train --arch bart_vae -h")
+            raise InputError(
+                f"model configuration: unknown {', '.join(unknown)}; expected flags of BART or latent ones"
+            )
         # fairseq's architecture functions fill in what is absent, and take a None for a value
         args = argparse.Namespace(**{k: v for k, v in {**known, **given}.items() if v is not None})
         args.task = getattr(task.cfg, "_name", "")
@@ -262,6 +264,10 @@ class BARTVAEModel(BARTModel):
         if "cross-attention" not in args.latent_injection.split(","):
             args.no_cross_attention = True
         return super().build_model(args, task)
+
+    @classmethod
+    def hub_models(cls):
+        return {}  # BART's archives are no VAEs
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):

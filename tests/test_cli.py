@@ -207,6 +207,17 @@ def test_hydra_train_with_the_repositorys_configuration(data, tmp_path):
     assert "negative ELBO" in evaluated
 
 
+def test_hydra_train_in_bfloat16(data, tmp_path):
+    output = run(
+        f"fairseq-hydra-train --config-dir {ROOT}/examples/hydra --config-name bart_vae task.data={data} "
+        f"common.user_dir={ROOT}/fairseq_vae common.cpu=true common.bf16=true common.log_interval=1 "
+        f"optimization.max_update=2 dataset.max_tokens=150 dataset.num_workers=0 checkpoint.save_dir={tmp_path}/save",
+        cwd=tmp_path,
+    )
+    first, second = (float(update["neg_elbo"]) for update in logged(output, "train_inner"))
+    assert 0 < second < first and "valid_mi" in logged(output, "valid")[-1]
+
+
 def test_hydra_train_refuses_an_unknown_key(data, tmp_path):
     output = run(
         f"fairseq-hydra-train --config-dir {ROOT}/examples/hydra --config-name bart_vae task.data={data} "
