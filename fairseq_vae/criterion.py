@@ -13,7 +13,7 @@ from omegaconf import II
 from torch import Tensor
 
 from .errors import InputError
-from .metrics import active_units, mutual_information
+from .metrics import active_units, mutual_information, perplexity
 from .noise import Draw, standard_normal
 from .objective import SCHEDULES, free_bits, kl_weight
 
@@ -75,6 +75,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             raise InputError(f"--free-bits {cfg.free_bits}: expected 0 (none) or a positive number of nats")
         if cfg.kl_weight < 0 or cfg.kl_start < 0:
             raise InputError(f"--kl-weight {cfg.kl_weight} --kl-start {cfg.kl_start}: expected 0 or more")
+        if cfg.kl_schedule == "linear" and cfg.kl_warmup_updates < 1:
+            raise InputError(f"--kl-warmup-updates {cfg.kl_warmup_updates}: a linear schedule needs 1 or more")
         if cfg.kl_schedule == "cyclical":
             if cfg.kl_cycle_updates < 1:
                 raise InputError(f"--kl-cycle-updates {cfg.kl_cycle_updates}: a cyclical schedule needs 1 or more")
@@ -149,8 +151,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         metrics.log_scalar("kl", kl / sentences, sentences, round=3)
         metrics.log_scalar("neg_elbo", (rec + kl) / sentences, sentences, round=3)
         metrics.log_scalar("_neg_elbo_token", (rec + kl) / tokens, tokens)
-        metrics.log_derived("ppl", lambda meters: perplexity(meters["_neg_elbo_token"].avg))
-        metrics.log_derived("rec_ppl", lambda meters: perplexity(meters["nll_loss"].avg * math.log(2)))
+        metrics.log_derived("ppl", lambda meters: round(perplexity(float(meters["_neg_elbo_token"].avg)), 2))
+        metrics.log_derived("rec_ppl", lambda meters: round(perplexity(float(meters["nll_loss"].avg) * math.log(2)), 2))
         if "kl_weight" in total:
             metrics.log_scalar("kl_weight", total["kl_weight"] / sentences, sentences, round=5)
         if "_mi_table" in total:
@@ -158,20 +160,12 @@ class VAECrossEntropyCriterion(FairseqCriterion):
                 value = total[key]  # meters go into checkpoints: a plain tensor
                 metrics.log_scalar_sum(key, value.as_subclass(Tensor) if torch.is_tensor(value) else value)
             metrics.log_derived("au", au)
-            metrics.log_derived("mi", lambda meters: mi(meters)[0])
-            metrics.log_derived("mi_cap", lambda meters: mi(meters)[1])
+            metrics.log_derived("mi", mi)
+            metrics.log_derived("mi_cap", lambda meters: round(math.log(max(1, len(mi_table(meters)))), 3))
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
         return True
-
-
-def perplexity(nats_per_token) -> float:
-    """exp of nats per token; infinite where that overflows."""
-    try:
-        return round(math.exp(nats_per_token), 2)
-    except OverflowError:
-        return math.inf
 
 
 def latent_statistics(indices: Tensor, posterior) -> dict:
@@ -196,12 +190,14 @@ def au(meters) -> int:
     return active_units(*(meters[key].sum for key in ("_mu_sum", "_mu_square_sum", "_sentences")))
 
 
-def mi(meters):
-    """Mutual information of the table's sentences, and the log of their number, its cap; in nats."""
+def mi_table(meters) -> Tensor:
+    """mu and logvar of the table's sentences that were seen, M x 2Z."""
     table = meters["_mi_table"].sum
-    table = table[table[:, -1] > 0].float().cpu()  # float64 where workers were added up
-    if len(table) == 0:
-        return 0.0, 0.0
-    mu, logvar = table[:, :-1].chunk(2, dim=1)
+    return table[table[:, -1] > 0, :-1].float().cpu()  # float64 where workers were added up
+
+
+def mi(meters) -> float:
+    """Mutual information of the table's sentences, in nats."""
+    mu, logvar = mi_table(meters).chunk(2, dim=1)
     noise = torch.randn(mu.shape, generator=torch.Generator().manual_seed(0))
-    return round(mutual_information(mu, logvar, noise), 3), round(math.log(len(table)), 3)
+    return round(mutual_information(mu, logvar, noise), 3) if len(mu) else 0.0

@@ -15,14 +15,14 @@ from . import __version__
 from .checkpoints import load_model
 from .errors import InputError
 from .latent import GaussianPosterior
-from .metrics import active_units, mutual_information
+from .metrics import active_units, mutual_information, perplexity
 from .noise import Draw, standard_normal
 
 
 def evaluate(
     checkpoint: str, data: str, split: str = "test", words: Optional[int] = None, max_tokens: int = 4096
 ) -> Dict[str, Any]:
-    """Evaluate a checkpoint on a split, with one sample of z a sentence and the ELBO's own weights.
+    """Evaluate a checkpoint on a split, with one sample of z a sentence (of an autoencoder's too) and no weights.
 
     Args:
         checkpoint, data: files of the model and folder of the binarised text
@@ -42,10 +42,18 @@ def evaluate(
     """
     # every sentence counts: one that is too long is refused
     model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
+    style = piece_style(task.target_dictionary) if words is None else ""
+    if words is not None and words < 1:
+        raise InputError(f"--words {words}: expected 1 or more")
     task.load_dataset(split)
     dataset = task.dataset(split)
+    longest = int(max(dataset.num_tokens_vec(range(len(dataset)))))
+    if longest > max_tokens:
+        raise InputError(f"--max-tokens {max_tokens}: expected at least {longest}, the split's longest sentence")
     device = next(model.parameters()).device
     size = len(dataset)
+    if size < 2:
+        raise InputError(f"--split {split}: one sentence; expected 2 or more, to tell its z from another's")
     mu, logvar = torch.empty(2, size, model.latent_dim, device=device)
     for sample in batches(model, task, dataset, max_tokens, "posteriors"):
         posterior = model.encoder.infer(**encoder_input(sample))
@@ -63,17 +71,17 @@ def evaluate(
         rec[ids], gap[ids] = own.double().cpu(), (other - own).double().cpu()
         tokens += sample["ntokens"]
         if words is None:
-            counted += count_words(task.target_dictionary, sample["target"])
-    words = words or counted
+            counted += count_words(task.target_dictionary, sample["target"], style)
+    words = counted if words is None else words
     kl = posterior.kl().sum(1).mean().item()
     neg_elbo = rec.mean().item() + kl
-    half_width = 1.96 * gap.std().item() / math.sqrt(size) if size > 1 else math.nan
+    half_width = 1.96 * gap.std().item() / math.sqrt(size)
     return {
         "rec": rec.mean().item(),
         "kl": kl,
         "neg_elbo": neg_elbo,
-        "ppl_word": math.exp(neg_elbo * size / words),
-        "ppl_token": math.exp(neg_elbo * size / tokens),
+        "ppl_word": perplexity(neg_elbo * size / words),
+        "ppl_token": perplexity(neg_elbo * size / tokens),
         "mi": mutual_information(mu, logvar, noise),
         "mi_cap": math.log(size),
         "au": active_units(mu.double().sum(0), mu.double().square().sum(0), size),
@@ -117,9 +125,9 @@ def sentence_nll(model, sample: Dict[str, Any], z: Tensor) -> Tensor:
     return nll.view_as(target).sum(1)
 
 
-def count_words(dictionary, target: Tensor) -> int:
-    """Words of a batch and one end a sentence: pieces of sentencepiece (marked by U+2581) or of subword-nmt (by @@) are
-    joined first; other tokens are words.
+def piece_style(dictionary) -> str:
+    """fairseq's name for how a dictionary's pieces join to words (`--post-process`), told by their marks: U+2581 of
+    sentencepiece, @@ of subword-nmt; tokens without marks are words, "none".
 
     Raises:
         InputError: the dictionary is of GPT-2 BPE, whose pieces only its encoder.json can join
@@ -128,8 +136,11 @@ def count_words(dictionary, target: Tensor) -> int:
     if len(symbols) > 40000 and all(symbol.isdigit() for symbol in symbols[:1000]):
         raise InputError("--words: this dictionary is of GPT-2 BPE; give the split's words, one more for each sentence")
     if any(symbol.startswith("\u2581") for symbol in symbols):
-        symbol = "sentencepiece"
-    else:
-        symbol = "@@ " if any(symbol.endswith("@@") for symbol in symbols) else None
-    rows = (utils.strip_pad(row, dictionary.pad()) for row in target)
-    return sum(len(post_process(dictionary.string(row), symbol).split()) + 1 for row in rows)
+        return "sentencepiece"
+    return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else "none"
+
+
+def count_words(dictionary, target: Tensor, style: str) -> int:
+    """Words of a batch, B x U, and one end a sentence."""
+    rows = (dictionary.string(utils.strip_pad(row, dictionary.pad())) for row in target)
+    return sum(len(post_process(row, style).split()) + 1 for row in rows)

@@ -8,6 +8,7 @@ from fairseq.data.data_utils import post_process
 from torch import Tensor
 
 from .checkpoints import load_model
+from .errors import InputError
 
 
 def interpolate(
@@ -27,6 +28,9 @@ def interpolate(
         steps: sentences to return, at least 2; the first and last are the ends' own reconstructions
         beam: beam width
         sentencepiece_model: file of the model that the data was encoded with
+
+    Raises:
+        InputError: a sentence is empty or longer than the model's positions
     """
     model, _, task = load_model(checkpoint, data, latent_mode="mean", num_samples=0)
     sentences = [start, end]
@@ -37,6 +41,12 @@ def interpolate(
         sentences = [" ".join(pieces.encode(sentence, out_type=str)) for sentence in sentences]
     dictionary = task.source_dictionary
     tokens = [dictionary.encode_line(sentence, add_if_not_exist=False).long() for sentence in sentences]
+    for given, encoded in zip((start, end), tokens):
+        if not 1 < len(encoded) < model.max_positions()[0]:
+            raise InputError(
+                f"{given[:60]!r} has {len(encoded) - 1} pieces; expected 1 or more, and fewer than the model's "
+                f"{model.max_positions()[0]} positions"
+            )
     dataset = task.build_dataset_for_inference(tokens, [len(sentence) for sentence in tokens])
     device = next(model.parameters()).device
     ends = [dataset.collater([dataset[i]])["net_input"] for i in range(2)]

@@ -11,6 +11,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .errors import InputError
+
 POOLINGS = ("mean", "max", "first", "attention")
 INJECTIONS = ("self-attention", "cross-attention", "embedding")
 
@@ -110,12 +112,12 @@ class MemoryLayout:
     def __init__(self, injection: Sequence[str], layers: int, slots: int):
         unknown = [name for name in injection if name not in INJECTIONS]
         if unknown or not injection or len(set(injection)) != len(injection):
-            raise ValueError(
+            raise InputError(
                 f"--latent-injection {','.join(injection)}: expected one or several of {', '.join(INJECTIONS)}, "
                 "comma-separated, each once"
             )
         if slots < 1:
-            raise ValueError(f"--latent-memory-slots {slots}: expected 1 or more")
+            raise InputError(f"--latent-memory-slots {slots}: expected 1 or more")
         self.slots = slots
         self.per_layer = slots if "self-attention" in injection else 0
         start = layers * self.per_layer
@@ -124,6 +126,20 @@ class MemoryLayout:
             start += slots
         self.embedding = slice(start, start + 1) if "embedding" in injection else None
         self.size = start + (1 if self.embedding else 0)  # M
+
+    @classmethod
+    def of(cls, cfg) -> "MemoryLayout":
+        """The layout of a configured model; refuses an injection that the architecture lacks."""
+        layout = cls(cfg.latent_injection.split(","), cfg.decoder.layers, cfg.latent_memory_slots)
+        if layout.cross_attention and cfg.no_cross_attention:
+            raise InputError(
+                "--latent-injection cross-attention needs the decoder's cross-attention: leave out --no-cross-attention"
+            )
+        if layout.embedding and cfg.decoder.layerdrop > 0:
+            raise InputError("--decoder-layerdrop would drop z: leave embedding out of --latent-injection")
+        if cfg.cross_self_attention:
+            raise InputError("--cross-self-attention would show every layer every slot: use --latent-injection instead")
+        return layout
 
     def self_attention(self, layer: int) -> Optional[slice]:
         """The slots of one decoder layer's self-attention, or None."""

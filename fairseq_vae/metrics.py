@@ -8,6 +8,11 @@ from torch import Tensor
 ACTIVE_VARIANCE = 0.01
 
 
+def perplexity(nats: float) -> float:
+    """exp(nats), infinite where that overflows; nats per token or word."""
+    return math.exp(nats) if nats < 709 else math.inf
+
+
 def active_units(mu_sum: Tensor, mu_square_sum: Tensor, sentences: int, threshold: float = ACTIVE_VARIANCE) -> int:
     """Active units: the number of dimensions d with Var_x(mu_d(x)) > threshold (Burda et al. 2016, eq. in 5.1).
 

@@ -7,23 +7,20 @@ decoder. So z is sampled in the encoder, and the memory made of it stands where 
 import argparse
 import dataclasses
 import logging
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
-import torch
 import torch.nn as nn
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
-from fairseq.distributed import fsdp_wrap
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
-from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
-from fairseq.modules.checkpoint_activations import checkpoint_wrapper
-from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from .decoder import BARTVAEDecoder
+from .encoder import BARTVAEEncoder
 from .errors import InputError
-from .latent import POOLINGS, GaussianPosterior, LatentMemory, MemoryLayout, PosteriorHead
+from .latent import POOLINGS
 
 logger = logging.getLogger(__name__)
 
@@ -76,153 +73,6 @@ def bart_fields():
 
 BARTVAEConfig = dataclasses.make_dataclass("BARTVAEConfig", bart_fields(), bases=(LatentConfig,))
 BARTVAEConfig.__module__ = __name__
-
-
-class BARTVAEEncoder(TransformerEncoderBase):
-    """Tokens to memory: the stock encoder, pooling, the posterior, z, and the slots that the decoder reads."""
-
-    def __init__(self, cfg, dictionary, embed_tokens):
-        super().__init__(cfg, dictionary, embed_tokens)
-        embed_dim = embed_tokens.embedding_dim
-        layout = memory_layout(cfg)
-        self.deterministic_latent = cfg.deterministic_latent
-        self.posterior = PosteriorHead(embed_dim, cfg.latent_dim, cfg.latent_pooling)
-        self.memory = LatentMemory(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
-
-    def infer(
-        self,
-        src_tokens: Tensor,
-        src_lengths: Optional[Tensor] = None,
-        return_all_hiddens: bool = False,
-        token_embeddings: Optional[Tensor] = None,
-    ) -> GaussianPosterior:
-        """The posterior q(z|x) of sentences, src_tokens B x T."""
-        states = super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
-        return self.posterior(states["encoder_out"][0], states["encoder_padding_mask"][0])
-
-    def forward(
-        self,
-        src_tokens: Tensor,
-        src_lengths: Optional[Tensor] = None,
-        return_all_hiddens: bool = False,
-        token_embeddings: Optional[Tensor] = None,
-        noise: Optional[Tensor] = None,
-        z: Optional[Tensor] = None,
-    ) -> Dict[str, Any]:
-        """Encode sentences, or take z as given.
-
-        z is the argument if given; else mu + sigma * noise, if noise is given; else a sample drawn from torch's global
-        generator in training mode, unless --deterministic-latent; else mu.
-
-        Args:
-            src_tokens: B x T; with z given, only its number of rows counts
-            noise: standard normal, B x Z
-            z: latents to decode, B x Z
-
-        Returns:
-            fairseq's dictionary of an encoder, in which `encoder_out` is [memory], M x B x C, without padding;
-            further `posterior` (None if z was given) and `z`, B x Z
-        """
-        posterior = None
-        if z is None:
-            posterior = self.infer(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
-            sampled = noise is not None or (self.training and not self.deterministic_latent)
-            z = posterior.rsample(noise) if sampled else posterior.mu
-        memory = self.memory(z)  # M x B x C
-        slots, size, _ = memory.shape
-        return {
-            "encoder_out": [memory],
-            "encoder_padding_mask": [torch.zeros(size, slots, dtype=torch.bool, device=memory.device)],
-            "encoder_embedding": [],
-            "encoder_states": [],
-            "fc_results": [],
-            "src_tokens": [],
-            "src_lengths": [src_tokens.ne(self.padding_idx).sum(dim=1, dtype=torch.int32).unsqueeze(1)],
-            "posterior": posterior,
-            "z": z,
-        }
-
-
-class LatentDecoderLayer(TransformerDecoderLayerBase):
-    """A stock decoder layer that takes its own share of the memory."""
-
-    def __init__(self, cfg, no_encoder_attn: bool, layout: MemoryLayout, index: int):
-        super().__init__(cfg, no_encoder_attn)
-        self.cross_attention = layout.cross_attention
-        self.self_attention = layout.self_attention(index)
-        self.embedding = layout.embedding if index == 0 else None
-
-    def forward(
-        self,
-        x: Tensor,
-        encoder_out: Optional[Tensor] = None,
-        encoder_padding_mask: Optional[Tensor] = None,
-        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
-        prev_self_attn_state=None,
-        prev_attn_state=None,
-        self_attn_mask: Optional[Tensor] = None,
-        self_attn_padding_mask: Optional[Tensor] = None,
-        need_attn: bool = False,
-        need_head_weights: bool = False,
-    ):
-        """x: U x B x C; encoder_out: memory, M x B x C, whose slots are never padding; else as in fairseq."""
-        memory = encoder_out
-        if self.embedding:
-            x = x + memory[self.embedding]  # 1 x B x C, the same at every position
-        if self.self_attention:
-            slots = memory[self.self_attention]  # S x B x C
-            if incremental_state is None:
-                # a cache for this call alone is how stock attention takes keys and values from outside
-                incremental_state = {}
-                if self_attn_mask is not None:
-                    visible = self_attn_mask.new_zeros(self_attn_mask.size(0), len(slots))
-                    self_attn_mask = torch.cat((visible, self_attn_mask), dim=1)  # U x S+U
-            if "prev_key" not in self.self_attn._get_input_buffer(incremental_state):
-                heads = slots.view(*slots.shape[:2], self.self_attn.num_heads, -1)  # S x B x H x D
-                heads = heads.permute(1, 2, 0, 3).contiguous()  # B x H x S x D
-                prev_self_attn_state = [heads, heads]
-        return super().forward(
-            x,
-            memory[self.cross_attention] if self.cross_attention else None,
-            None,
-            incremental_state,
-            prev_self_attn_state,
-            prev_attn_state,
-            self_attn_mask,
-            self_attn_padding_mask,
-            need_attn,
-            need_head_weights,
-        )
-
-
-class BARTVAEDecoder(TransformerDecoderBase):
-    """The stock decoder, made of layers that know their place in the memory."""
-
-    def __init__(self, cfg, dictionary, embed_tokens):
-        self.layers_built = 0
-        super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
-
-    def build_decoder_layer(self, cfg, no_encoder_attn=False):
-        layer = LatentDecoderLayer(cfg, no_encoder_attn, memory_layout(cfg), self.layers_built)
-        self.layers_built += 1
-        if cfg.checkpoint_activations:
-            layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
-        return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
-
-
-def memory_layout(cfg) -> MemoryLayout:
-    """The layout of a model's memory; refuses what the architecture lacks."""
-    try:
-        layout = MemoryLayout(cfg.latent_injection.split(","), cfg.decoder.layers, cfg.latent_memory_slots)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    if layout.cross_attention and cfg.no_cross_attention:
-        raise InputError(
-            "--latent-injection cross-attention needs the decoder's cross-attention: leave out --no-cross-attention"
-        )
-    if cfg.cross_self_attention:
-        raise InputError("--cross-self-attention would show every layer every slot: use --latent-injection instead")
-    return layout
 
 
 @register_model("bart_vae", dataclass=BARTVAEConfig)
@@ -339,7 +189,8 @@ class BARTVAEModel(BARTModel):
             )
             state_dict.update(new)
         super().upgrade_state_dict_named(state_dict, name)
-        self.check_state_dict(state_dict)
+        if not (self.cfg.encoder.layers_to_keep or self.cfg.decoder.layers_to_keep):  # else pruned only after this
+            self.check_state_dict(state_dict)
 
     def check_state_dict(self, state_dict) -> None:
         """Say in one line how a checkpoint differs from this model; the host would hide it behind a traceback."""

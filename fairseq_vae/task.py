@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .checkpoints import check_file
 from .errors import InputError
+from .model import BARTVAEModel
 from .noise import NOISES, Draw, noised, sentence_generator, standard_normal
 
 LATENT_MODES = ("mean", "sample", "prior")
@@ -105,6 +106,8 @@ class VAEDenoisingConfig(FairseqDataclass):
     seed: int = II("common.seed")
     path: Optional[str] = II("common_eval.path")
     restore_file: str = II("checkpoint.restore_file")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
+    save_dir: str = II("checkpoint.save_dir")
     dataset_impl: Optional[ChoiceEnum(get_available_dataset_impl())] = II("dataset.dataset_impl")
     skip_invalid_size_inputs_valid_test: bool = II("dataset.skip_invalid_size_inputs_valid_test")
 
@@ -188,6 +191,8 @@ class VAEDenoisingTask(FairseqTask):
 
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
         if self.cfg.latent_mode != "mean":
+            if not isinstance(models[0], BARTVAEModel):
+                raise InputError(f"--latent-mode {self.cfg.latent_mode} needs a checkpoint of bart_vae")
             net_input = sample["net_input"]
             size = len(net_input["src_tokens"])
             if "id" in sample:
@@ -200,14 +205,18 @@ class VAEDenoisingTask(FairseqTask):
             sample = {**sample, "net_input": {**net_input, key: noise.to(net_input["src_tokens"].device)}}
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
 
-    def begin_epoch(self, epoch, model):
-        """Refuse a --restore-file that does not exist; fairseq would silently train from scratch."""
-        if self.cfg.restore_file not in (None, "checkpoint_last.pt") and not os.path.exists(self.cfg.restore_file):
-            raise InputError(
-                f"--restore-file {self.cfg.restore_file} does not exist; to start from a pretrained model, give "
-                "--finetune-from-model"
-            )
-        super().begin_epoch(epoch, model)
+    def build_model(self, cfg, from_checkpoint=False):
+        """Before training, refuse a checkpoint to start from that is missing or truncated: fairseq would silently train
+        from scratch without --restore-file, and bury the rest in a traceback."""
+        if not from_checkpoint:
+            last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
+            if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
+                check_file(self.cfg.restore_file)
+            elif os.path.exists(last):
+                check_file(last)
+            elif self.cfg.finetune_from_model:
+                check_file(self.cfg.finetune_from_model)
+        return super().build_model(cfg, from_checkpoint)
 
     @property
     def source_dictionary(self):

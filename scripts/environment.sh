@@ -8,18 +8,20 @@ python="${PYTHON:-python3}"
     echo "$0: $("$python" --version 2>&1) is not Python 3.11 or 3.12; name one with PYTHON=/path/to/python3.11" >&2
     exit 1
 }
-wanted="$(cat "$root/setup.py" "$root/scripts/constraints.txt" | cksum) $root $("$python" --version)"
+wanted="$(cat "$root/setup.py" "$root/scripts/constraints.txt" | cksum) $root $("$python" --version 2>&1)"
 if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
-    echo "Installing into $root/.venv: about 1.6 GB, a few minutes."
+    echo "Installing into $root/.venv: 1.6 GB, several more with torch's CUDA build; a few minutes."
     rm -rf "$root/.venv"
     "$python" -m venv "$root/.venv" || {
         echo "$0: could not make an environment; on Debian and Ubuntu, install python3-venv" >&2
         exit 1
     }
-    pip="$root/.venv/bin/python -m pip --quiet --disable-pip-version-check"
-    $pip install --constraint "$root/scripts/constraints.txt" torch || exit 1
-    $pip install --constraint "$root/scripts/constraints.txt" --editable "$root[fairseq,quickstart,test]" || exit 1
+    install() {
+        "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+            --constraint "$root/scripts/constraints.txt" "$@" || exit 1
+    }
+    install torch
+    install --editable "$root[fairseq,quickstart,test]"
     echo "$wanted" >"$root/.venv/installed"
 fi
 PATH="$root/.venv/bin:$PATH"
-cd "$root" || exit 1

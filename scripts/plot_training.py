@@ -46,20 +46,26 @@ def plot(logs: List[Path], output: Path) -> None:
     start = 0
     for phase, log in enumerate(logs):
         train, valid = read_log(log)
-        for axis, (key, title, unit) in zip(axes.flat, panels):
-            for curve, style in ((train, dict(color="C0")), (valid, dict(color="C1", marker="o", markersize=3))):
-                points = [(start + update, values[key]) for update, values in sorted(curve.items()) if key in values]
-                if points:
-                    label = None if phase else "training" if curve is train else "validation"
-                    axis.plot(*zip(*points), linewidth=1.3, label=label, **style)
+        for axis, (key, *_) in zip(axes.flat, panels):
+            for curve, color, label in ((train, "C0", "training"), (valid, "C1", "validation")):
+                updates = [update for update in sorted(curve) if key in curve[update]]
+                if not updates:
+                    continue
+                x, y = [start + update for update in updates], [curve[update][key] for update in updates]
+                if curve is train:  # batches are of one length each: show them faintly, and their running mean
+                    axis.plot(x, y, color=color, linewidth=0.8, alpha=0.3)
+                    y = [sum(part) / len(part) for part in (y[max(0, i - 4) : i + 5] for i in range(len(y)))]
+                marker = "o" if curve is valid else None
+                axis.plot(x, y, color=color, linewidth=1.4, marker=marker, markersize=3, label=None if phase else label)
             if phase:
                 axis.axvline(start, color="0.6", linewidth=0.8, linestyle="--")
-            axis.set_title(title, loc="left", fontsize=11)
-            axis.set_ylabel(unit, fontsize=9)
-            axis.set_ylim(bottom=0)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.grid(alpha=0.25)
         start += max([0, *train, *valid])
+    for axis, (_, title, unit) in zip(axes.flat, panels):
+        axis.set_title(title, loc="left", fontsize=11)
+        axis.set_ylabel(unit, fontsize=9)
+        axis.set_ylim(bottom=0)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
     for axis in axes[1]:
         axis.set_xlabel("updates" + (" (dashed: the next phase)" if len(logs) > 1 else ""), fontsize=9)
     axes[0, 0].legend(frameon=False, fontsize=9)

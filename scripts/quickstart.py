@@ -12,9 +12,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
@@ -33,14 +35,19 @@ SIZES = {
 }
 FREE_BITS = 0.25
 POSITIONS = 256  # of the model: the longest sentence in pieces, <s> and </s> counted
-INTERPOLATION = ("I like to play video games.", "What did you do over the weekend?")
+CHAT = ("I like to play video games.", "What did you do over the weekend?")
 
 
 class Quickstart:
     def __init__(self, output: Path, data: Optional[Path], size: str):
         self.output, self.data = output, data
         self.size = SIZES[size]
-        self.settings = {"size": size, **self.size, "data": fingerprint(data) if data else "chitchat-dataset"}
+        self.settings = {
+            "size": size,
+            **self.size,
+            "free_bits": FREE_BITS,
+            "data": fingerprint(data) if data else "chitchat-dataset",
+        }
 
     def run(self) -> None:
         started = time.time()
@@ -68,7 +75,8 @@ class Quickstart:
             if json.loads(path.read_text(encoding="utf-8")) != self.settings:
                 fail(f"{self.output} holds a run with other settings or data: give another --output, or delete it")
         else:
-            write(path, json.dumps(self.settings, indent=2))
+            write(path.with_name(".settings.json"), json.dumps(self.settings, indent=2))
+            path.with_name(".settings.json").replace(path)
 
     def step(self, name: str, target: Path, action: Callable[[Path], None]) -> None:
         """Make `target` unless it is there; `action` writes beside it, so no half-written step is taken for done."""
@@ -97,7 +105,7 @@ class Quickstart:
         text = self.output / "text"
         try:
             sentencepiece.SentencePieceTrainer.train(
-                input=str(text / "train.txt"),
+                sentence_iterator=iter((text / "train.txt").read_text(encoding="utf-8").splitlines()),
                 model_prefix=str(target / "sentencepiece"),
                 vocab_size=self.size["vocabulary"],
                 hard_vocab_limit=False,  # a small text may not have so many pieces
@@ -112,9 +120,12 @@ class Quickstart:
         for split in ("train", "valid", "test"):
             lines = (text / f"{split}.txt").read_text(encoding="utf-8").splitlines()
             encoded = "".join(" ".join(model.encode(line, out_type=str)) + "\n" for line in lines)
-            longest = max(encoded.splitlines(), key=lambda line: line.count(" "))
-            if longest.count(" ") + 3 > POSITIONS:
-                fail(f"a line of the text is too long, more than {POSITIONS} pieces; split it: {longest[:80]} …")
+            for number, pieces in enumerate(encoded.splitlines(), 1):
+                if not 0 < len(pieces.split()) <= POSITIONS - 2:
+                    fail(
+                        f"{text / split}.txt: line {number} has {len(pieces.split())} pieces, expected 1 to "
+                        f"{POSITIONS - 2}; split it or leave it out: {lines[number - 1][:60]!r}"
+                    )
             (target / f"{split}.txt").write_text(encoded, encoding="utf-8")
 
     def binarise(self, target: Path) -> None:
@@ -155,6 +166,7 @@ class Quickstart:
             *("--no-epoch-checkpoints", "--best-checkpoint-metric=neg_elbo", f"--save-dir={out / f'phase{phase}'}"),
             *("--num-workers=0", "--seed=1", "--log-format=json", "--log-interval=10"),
         ]
+        mend(out / f"phase{phase}")
         train(command, out / f"phase{phase}.log", updates)
         write(target, shlex.join(command) + "\n")
 
@@ -175,15 +187,17 @@ class Quickstart:
     def sample(self, target: Path) -> None:
         checkpoint, data = self.trained
         model = str(self.output / "pieces/sentencepiece.model")
-        common = [data, f"--path={checkpoint}", "--user-dir=fairseq_vae", "--task=vae_denoising", "--max-len-b=40"]
+        common = [data, f"--path={checkpoint}", "--user-dir=fairseq_vae", "--task=vae_denoising"]
+        common.append(f"--max-len-b={POSITIONS - 2 if self.data else 40}")
         common += ["--bpe=sentencepiece", f"--sentencepiece-model={model}", "--beam=5"]
         prior = call(["fairseq-generate", *common, "--latent-mode=prior", "--num-samples=10"], quiet=True)
         lines = (self.output / "text/test.txt").read_text(encoding="utf-8").splitlines()[:5]
+        ends = lines[:2] if self.data else CHAT
         reconstructed = call(
             ["fairseq-interactive", *common, "--buffer-size=5"], quiet=True, stdin="\n".join(lines) + "\n"
         )
         between = call(
-            ["fairseq-vae", "interpolate", checkpoint, data, *INTERPOLATION, f"--sentencepiece-model={model}"],
+            ["fairseq-vae", "interpolate", checkpoint, data, *ends, f"--sentencepiece-model={model}"],
             quiet=True,
         )
         rows = ["Ten sentences from the prior", *(f"  {text}" for _, text in sorted(hypotheses(prior).items()))]
@@ -191,7 +205,7 @@ class Quickstart:
         for line, (_, text) in zip(lines, sorted(hypotheses(reconstructed).items())):
             rows += [f"  {line}", f"  → {text}"]
         rows.append("\nOn the line between the latents of two sentences")
-        rows += [f"  {INTERPOLATION[0]}", *(f"  · {text}" for text in between.splitlines()), f"  {INTERPOLATION[1]}"]
+        rows += [f"  {ends[0]}", *(f"  · {text}" for text in between.splitlines()), f"  {ends[1]}"]
         write(target, "\n".join(rows) + "\n")
 
 
@@ -253,6 +267,19 @@ def train(command: List[str], log: Path, updates: int) -> None:
         fail(f"fairseq-train ended with status {process.returncode}; its log is {log}")
 
 
+def mend(folder: Path) -> None:
+    """Replace checkpoints that a kill cut off: fairseq writes one file, then copies it to the others byte by byte."""
+    whole = [path for path in folder.glob("checkpoint*.pt") if zipfile.is_zipfile(path)]
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
+        path = folder / name
+        if path.exists() and path not in whole:
+            path.unlink()
+            if whole:
+                newest = max(whole, key=lambda found: found.stat().st_mtime)
+                shutil.copyfile(newest, folder / ".mended")
+                (folder / ".mended").replace(path)
+
+
 def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
@@ -286,6 +313,7 @@ def main() -> None:
         fail(f"--data {args.data}: no such file")
     size = "smoke" if args.smoke else "full"
     output = args.output or ROOT / "quickstart" / "-".join([args.data.stem if args.data else "chat", size])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("quickstart: stopped; run it again to go on"))
     try:
         Quickstart(output.resolve(), args.data and args.data.resolve(), size).run()
     except KeyboardInterrupt:

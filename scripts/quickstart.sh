@@ -4,4 +4,4 @@
 set -euo pipefail
 case " $* " in *" -h "* | *" --help "*) exec "${PYTHON:-python3}" "$(dirname "$0")/quickstart.py" --help ;; esac
 source "$(dirname "$0")/environment.sh"
-exec python scripts/quickstart.py "$@"
+exec python "$root/scripts/quickstart.py" "$@"

@@ -2,6 +2,7 @@
 # Lint and test: bash scripts/test.sh [pytest arguments]; `-m "not slow"` leaves the command lines out (seconds).
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
+cd "$root"
 ruff check .
 ruff format --check .
 exec python -m pytest "$@"

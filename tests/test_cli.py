@@ -111,7 +111,7 @@ def test_train_writes_tensorboard(trained):
 def test_stopping_and_resuming_changes_nothing(data, trained, tmp_path):
     _, straight, valid = trained
     first, _ = train(data, tmp_path, f"{NOISY} --max-update 5")
-    second, resumed_valid = train(data, tmp_path, f"{NOISY} --max-update 8")
+    second, resumed_valid = train(data, tmp_path, f"{NOISY} --max-update 8 --num-workers 1")
     keys = ("loss", "rec", "kl", "kl_weight", "gnorm", "num_updates")
     expected = [[update[key] for key in keys] for update in straight]
     assert [[update[key] for key in keys] for update in first + second] == expected
@@ -259,6 +259,8 @@ def test_fairseqs_bart_summarisation_recipe(data, pairs, tmp_path):
         f"--criterion cross_entropy {OPTIMIZER} "
         f"--max-update 2 --save-dir {bart}"
     )
+    refused = run(f"fairseq-vae evaluate {bart}/checkpoint_last.pt {data}", expect=1)
+    assert "is of architecture bart_base, expected bart_vae" in refused
     recipe = (
         "--task translation --source-lang source --target-lang target --truncate-source --layernorm-embedding "
         "--share-all-embeddings --share-decoder-input-output-embed --reset-optimizer --reset-dataloader --reset-meters "
@@ -341,7 +343,7 @@ def test_bad_input_of_fairseqs_commands_is_one_error_line(data, trained, tmp_pat
         f"{start} {TINY} --latent-dim 9 --finetune-from-model {last}": "of another architecture",
         f"fairseq-generate {other} --path {last} {GENERATE}": "--srcdict",
         f"fairseq-generate {data} --path {tmp_path}/none.pt {GENERATE}": "none.pt does not exist",
-        f"{start} {TINY} --restore-file {tmp_path}/none.pt": "--restore-file",
+        f"{start} {TINY} --restore-file {tmp_path}/none.pt": "none.pt does not exist",
         f"fairseq-train {tmp_path} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER}": "dict.txt does not",
     }
     for command, message in cases.items():
@@ -365,10 +367,15 @@ def test_bad_input_of_fairseq_vae_is_one_line_and_status_1(data, trained, tmp_pa
         f"{text} {data}": "text.pt is not one of fairseq",
         f"{last} {data} --split dev": "dev.bin does not exist",
         f"{last} {data} --json {tmp_path}/no/file.json": "--json",
+        f"{last} {data} --words 0": "--words 0",
+        f"{last} {data} --max-tokens 5": "--max-tokens 5",
     }.items():
         output = run(f"fairseq-vae evaluate {arguments}", expect=1)
         [line] = [line for line in output.splitlines() if line.startswith("fairseq-vae")]
         assert message in line and "Traceback" not in output, output
+    for sentence in "", "very " * 100:
+        output = run(["fairseq-vae", "interpolate", str(last), str(data), "I like tea .", sentence], expect=1)
+        assert "expected 1 or more, and fewer than the model's 64 positions" in output and "Traceback" not in output
 
 
 def test_interpolate_ends_at_the_reconstructions(data, trained):
@@ -383,7 +390,33 @@ def test_interpolate_ends_at_the_reconstructions(data, trained):
 
 
 def test_path_is_what_user_dir_takes(tmp_path):
-    [path] = [line for line in run("fairseq-vae path").splitlines() if line.startswith("/")]
+    done = subprocess.run([str(BIN / "fairseq-vae"), "path"], capture_output=True, text=True, cwd=tmp_path)
+    path = done.stdout.strip()  # alone on standard output, for $(fairseq-vae path)
     assert (Path(path) / "criterion.py").exists()
     output = run(f"fairseq-train --user-dir {path} --task vae_denoising {TINY}", expect=2, cwd=tmp_path)
     assert "the following arguments are required: data" in output  # the task's own, so it was found
+
+
+def test_user_dir_by_bare_name_after_a_plain_installation(data, tmp_path):
+    """fairseq looks beside itself: a copy of it and the installed plug-in in one folder, and no clone in sight."""
+    import shutil
+
+    import fairseq
+
+    site = tmp_path / "site"
+    shutil.copytree(Path(fairseq.__file__).parent, site / "fairseq")
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "fairseq_vae", source / "fairseq_vae")
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    run(f"python -m pip install --quiet --no-deps --target {tmp_path}/plain {source}")
+    shutil.move(tmp_path / "plain/fairseq_vae", site / "fairseq_vae")
+    output = subprocess.run(
+        f"{BIN}/fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} --max-update 1 "
+        f"--save-dir {tmp_path}/save".split(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"},
+    ).stdout
+    assert len(logged(output, "train_inner")) == 1, output[-3000:]

@@ -161,6 +161,7 @@ def test_losses_are_float32_in_half_precision(dtype):
     [
         ({"free_bits": -0.1}, "--free-bits -0.1"),
         ({"kl_weight": -1.0}, "--kl-weight -1.0"),
+        ({"kl_schedule": "linear"}, "--kl-warmup-updates 0"),
         ({"kl_schedule": "cyclical"}, "--kl-cycle-updates 0"),
         ({"kl_schedule": "cyclical", "kl_cycle_updates": 5, "kl_cycle_ratio": 1.5}, "--kl-cycle-ratio 1.5"),
         ({"kl_schedule": "cyclical", "kl_cycle_updates": 50, "max_update": 20}, "longer than training"),

@@ -281,6 +281,7 @@ def test_every_flag_says_what_it_means_and_its_default(config):
         ({"injection": "memory"}, "--latent-injection memory: expected"),
         ({"injection": "cross-attention", "no_cross_attention": True}, "leave out --no-cross-attention"),
         ({"cross_self_attention": True}, "--cross-self-attention"),
+        ({"injection": "embedding", "decoder_layerdrop": 0.1}, "--decoder-layerdrop"),
         ({"latent_memory_slots": 0}, "--latent-memory-slots 0"),
     ],
 )

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 PREPARE = [sys.executable, str(ROOT / "scripts/prepare_data.py"), "--output"]
@@ -52,6 +53,23 @@ def test_chat_is_clean_and_no_sentence_is_in_two_splits(tmp_path):
     everything = set.union(*splits)
     assert sum(map(len, splits)) == len(everything) >= 3000
     assert all(5 <= len(line.split()) <= 20 and line[0].isupper() and line[-1] in ".?!" for line in everything)
+
+
+def test_checkpoints_that_a_kill_cut_off_are_mended(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from quickstart import mend
+
+    for name in ("checkpoint_1_60.pt", "checkpoint_last.pt", "checkpoint_best.pt"):
+        torch.save({"model": torch.zeros(100)}, tmp_path / name)
+    whole = (tmp_path / "checkpoint_1_60.pt").read_bytes()
+    mend(tmp_path)
+    assert all(path.read_bytes()[:2] == b"PK" for path in tmp_path.iterdir())
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
+        (tmp_path / name).write_bytes(whole[:50])
+    mend(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ["checkpoint_1_60.pt", "checkpoint_last.pt", "checkpoint_best.pt"], whole
+    )
 
 
 def quickstart(output, *arguments):

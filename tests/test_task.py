@@ -3,7 +3,7 @@ from argparse import Namespace
 
 import pytest
 import torch
-from helpers import Z, model, write_data
+from helpers import Z, arguments, model, write_data
 
 from fairseq_vae.errors import InputError
 from fairseq_vae.noise import Draw, standard_normal
@@ -26,6 +26,8 @@ def build(data, **cfg):
         "skip_invalid_size_inputs_valid_test": False,
         "path": None,
         "restore_file": "checkpoint_last.pt",
+        "finetune_from_model": None,
+        "save_dir": "",
     }
     return VAEDenoisingTask.setup_task(VAEDenoisingConfig(data=data, **{**defaults, **cfg}))
 
@@ -167,14 +169,26 @@ def test_missing_and_truncated_checkpoints_are_refused_by_name(data, tmp_path):
     with pytest.raises(InputError, match="model.pt does not exist"):
         build(data, path=str(checkpoint))
     torch.save({"model": {}}, checkpoint)
-    task = build(data, path=str(checkpoint), restore_file=str(checkpoint))
-    task.begin_epoch(1, None)
+    build(data, path=str(checkpoint))
     checkpoint.write_bytes(checkpoint.read_bytes()[:-30])
     with pytest.raises(InputError, match=r"model.pt is truncated \("):
         build(data, path=str(checkpoint))
+
+
+@pytest.mark.parametrize("flag", ["restore_file", "finetune_from_model", "save_dir"])
+def test_a_checkpoint_to_train_from_must_be_whole(data, tmp_path, flag):
+    checkpoint = tmp_path / ("checkpoint_last.pt" if flag == "save_dir" else "model.pt")
+    task = build(data, **{flag: str(tmp_path if flag == "save_dir" else checkpoint)})
+    torch.save({"model": {}}, checkpoint)
+    task.build_model(arguments(_name="bart_vae_tiny"))
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-30])
+    with pytest.raises(InputError, match=f"{checkpoint.name} is truncated"):
+        task.build_model(arguments(_name="bart_vae_tiny"))
+    task.build_model(arguments(_name="bart_vae_tiny"), from_checkpoint=True)
     checkpoint.unlink()
-    with pytest.raises(InputError, match="--restore-file .*model.pt does not exist"):
-        task.begin_epoch(1, None)
+    if flag != "save_dir":
+        with pytest.raises(InputError, match="model.pt does not exist"):
+            task.build_model(arguments(_name="bart_vae_tiny"))
 
 
 def test_bad_data_is_refused_by_file_and_line(tmp_path, data, caplog):
