@@ -39,7 +39,7 @@ setup(
             "torchaudio==0.12.1; python_version<'3.11'",
         ],
         "quickstart": ["chitchat-dataset==0.9.0", "better-profanity==0.7.0", "matplotlib"],
-        "test": ["pytest", "ruff", "tensorboard"],
+        "test": ["pytest", "pytest-xdist", "ruff", "tensorboard"],
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},
 )
