@@ -200,8 +200,8 @@ def test_hydra_train_with_the_repositorys_configuration_and_in_bfloat16(data, tm
         output = run(
             f"fairseq-hydra-train --config-dir {ROOT}/examples/hydra --config-name bart_vae task.data={data} "
             f"common.user_dir={ROOT}/fairseq_vae common.cpu=true common.log_interval=1 optimization.max_update=2 "
-            f"dataset.max_tokens=150 dataset.num_workers=0 model.encoder_layers=1 checkpoint.save_dir={tmp_path}/{name} "
-            f"{override}",
+            f"dataset.max_tokens=150 dataset.num_workers=0 model.encoder_layers=1 "
+            f"checkpoint.save_dir={tmp_path}/{name} {override}",
             cwd=tmp_path,
         )
         return [float(update["neg_elbo"]) for update in logged(output, "train_inner")]
