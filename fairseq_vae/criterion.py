@@ -75,6 +75,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             raise InputError(f"--free-bits {cfg.free_bits}: expected 0 (none) or a positive number of nats")
         if cfg.kl_weight < 0 or cfg.kl_start < 0:
             raise InputError(f"--kl-weight {cfg.kl_weight} --kl-start {cfg.kl_start}: expected 0 or more")
+        if not 0 <= cfg.label_smoothing < 1:
+            raise InputError(f"--label-smoothing {cfg.label_smoothing}: expected a number from 0 to below 1")
         if cfg.kl_schedule == "linear" and cfg.kl_warmup_updates < 1:
             raise InputError(f"--kl-warmup-updates {cfg.kl_warmup_updates}: a linear schedule needs 1 or more")
         if cfg.kl_schedule == "cyclical":
@@ -133,6 +135,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
 
     def noise(self, model, sample):
         """z's noise, B x Z; belongs to (seed, update, sentence) in training and to (seed, sentence) in validation."""
+        if not hasattr(model, "latent_dim"):
+            raise InputError("--criterion vae_cross_entropy needs a model with a latent: --arch bart_vae")
         if model.deterministic_latent:
             return None
         purpose, when = (Draw.TRAINING, model.num_updates) if model.training else (Draw.VALIDATION, 0)

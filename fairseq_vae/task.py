@@ -206,8 +206,8 @@ class VAEDenoisingTask(FairseqTask):
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
 
     def build_model(self, cfg, from_checkpoint=False):
-        """Before training, refuse a checkpoint to start from that is missing or truncated: fairseq would silently train
-        from scratch without --restore-file, and bury the rest in a traceback."""
+        """Before training, refuse a checkpoint to start from that is missing or truncated: for a missing --restore-file
+        fairseq would silently train from scratch."""
         if not from_checkpoint:
             last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
             if self.cfg.restore_file not in (None, "checkpoint_last.pt"):

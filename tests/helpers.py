@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import torch
 from fairseq.data import Dictionary
+from fairseq.models.bart.model import BARTModel, bart_base_architecture
 
 from fairseq_vae.criterion import VAECrossEntropyConfig, VAECrossEntropyCriterion
 from fairseq_vae.latent import INJECTIONS
@@ -56,6 +57,14 @@ def model(injection="self-attention", std=None, **flags):
                     if "embed_tokens" in name:
                         parameter[built.encoder.padding_idx] = 0
     return built.eval()
+
+
+def bart():
+    """A tiny stock BART of the same sizes."""
+    args = arguments()
+    args.task = "denoising"
+    bart_base_architecture(args)
+    return BARTModel.build_model(args, task())
 
 
 def criterion(**cfg):

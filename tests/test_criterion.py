@@ -8,7 +8,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterionConfig,
 )
 from fairseq.logging import metrics
-from helpers import EVERY_INJECTION, SENTENCES, B, Z, batch, criterion, model, task
+from helpers import EVERY_INJECTION, SENTENCES, B, Z, bart, batch, criterion, model, task
 
 from fairseq_vae.criterion import MI_SENTENCES, VAECrossEntropyCriterion
 from fairseq_vae.errors import InputError
@@ -161,6 +161,7 @@ def test_losses_are_float32_in_half_precision(dtype):
     [
         ({"free_bits": -0.1}, "--free-bits -0.1"),
         ({"kl_weight": -1.0}, "--kl-weight -1.0"),
+        ({"label_smoothing": 1.0}, "--label-smoothing 1.0"),
         ({"kl_schedule": "linear"}, "--kl-warmup-updates 0"),
         ({"kl_schedule": "cyclical"}, "--kl-cycle-updates 0"),
         ({"kl_schedule": "cyclical", "kl_cycle_updates": 5, "kl_cycle_ratio": 1.5}, "--kl-cycle-ratio 1.5"),
@@ -170,3 +171,8 @@ def test_losses_are_float32_in_half_precision(dtype):
 def test_bad_flags_are_refused_by_name(flags, message):
     with pytest.raises(InputError, match=message):
         criterion(**flags)
+
+
+def test_a_model_without_latent_is_refused():
+    with pytest.raises(InputError, match="--arch bart_vae"):
+        criterion()(bart(), batch(SENTENCES))

@@ -8,7 +8,7 @@ import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from fairseq.sequence_generator import SequenceGenerator
-from helpers import EVERY_INJECTION, SENTENCES, B, Z, arguments, batch, model, task
+from helpers import EVERY_INJECTION, SENTENCES, B, Z, bart, batch, model, task
 
 from fairseq_vae.criterion import VAECrossEntropyConfig
 from fairseq_vae.errors import InputError
@@ -194,16 +194,9 @@ def test_half_precision_keeps_the_posterior_in_float32(injection, dtype):
     torch.testing.assert_close(logits.float(), full, atol=0.05, rtol=0.05)
 
 
-def bart_state():
-    args = arguments()
-    args.task = "denoising"
-    bart_base_architecture(args)
-    return BARTModel.build_model(args, task()).state_dict()
-
-
 @every_injection
 def test_a_bart_checkpoint_loads(injection):
-    built, state = model(injection), bart_state()
+    built, state = model(injection), bart().state_dict()
     fresh = {key: value.clone() for key, value in built.state_dict().items()}
     built.load_state_dict(dict(state))
     for key, value in built.state_dict().items():
