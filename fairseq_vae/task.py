@@ -99,9 +99,9 @@ class VAEDenoisingConfig(FairseqDataclass):
     num_samples: int = field(
         default=0, metadata={"help": "sentences to generate with --latent-mode prior (default: 0)"}
     )
-    persistent_workers: bool = field(
+    reuse_dataloader: bool = field(
         default=False,
-        metadata={"help": "keep data workers between epochs; they would repeat the first epoch's noise"},
+        metadata={"help": "keep data workers between epochs; they would repeat the first epoch's noise (default: off)"},
     )
     seed: int = II("common.seed")
     path: Optional[str] = II("common_eval.path")

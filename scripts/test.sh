@@ -5,4 +5,4 @@ source "$(dirname "$0")/environment.sh"
 cd "$root"
 ruff check .
 ruff format --check .
-exec python -m pytest -n 2 "$@"  # two processes of one thread each
+exec python -m pytest -n 2 --dist worksteal "$@"  # two processes of one thread each

@@ -256,7 +256,7 @@ def test_every_flag_of_bart_is_one_of_bart_vae():
 def test_every_flag_says_what_it_means_and_its_default(config):
     for field in dataclasses.fields(config):
         interpolated = isinstance(field.default, str) and field.default.startswith("${")
-        if field.name in ("_name", "data", "persistent_workers") or interpolated:
+        if field.name in ("_name", "data", "reuse_dataloader") or interpolated:
             continue
         default = (
             "z is sampled"
