@@ -34,8 +34,8 @@ def mutual_information(mu: Tensor, logvar: Tensor, noise: Tensor, chunk: int = 1
     """Estimate in nats of I(x; z) under q(z|x) and the N given sentences; never above log N, so print that beside it.
 
     (1/N) sum_i [ log q(z_i|x_i) - log (1/N) sum_j q(z_i|x_j) ] with one sample z_i = mu_i + exp(logvar_i / 2) * noise_i
-    (Hoffman & Johnson 2016; He et al. 2019). The same sample in both terms: where papers take the first in closed form,
-    the expectation is equal, but a collapsed posterior gives 0 and far apart ones log N only up to sampling noise.
+    (Hoffman & Johnson 2016; He et al. 2019). The same sample stands in both terms, so that a collapsed
+    posterior gives 0 and far apart ones log N exactly; papers take the first in closed form, of equal expectation.
 
     Args:
         mu, logvar: posteriors, N x Z
