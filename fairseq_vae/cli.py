@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, Dict, List, Optional
 
-from . import __version__
+from . import __version__, recipe
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,6 +16,42 @@ def parser() -> argparse.ArgumentParser:
     commands = main.add_subparsers(dest="command", required=True)
 
     commands.add_parser("path", help="print the folder to give to fairseq as --user-dir")
+
+    tune = commands.add_parser(
+        "finetune",
+        help="a BART and text to a trained, measured and sampled VAE",
+        description="Finetune a BART into a VAE by a recipe, in one or two phases, then evaluate and sample it. Every "
+        "fairseq command is printed and can be run by hand. Interrupted or run again, it goes on where it stopped.",
+    )
+    tune.add_argument(
+        "data",
+        metavar="DATA",
+        help="folder of fairseq-preprocess, made with the BART's dict.txt; or of plain text, one sentence a line, in "
+        "train.txt, valid.txt and perhaps test.txt, to encode with dict.txt and BPE beside the BART",
+    )
+    tune.add_argument("--bart", metavar="CHECKPOINT", help="fairseq checkpoint of a BART (default: random weights)")
+    tune.add_argument("--output", metavar="DIR", required=True, help="folder for everything made")
+    tune.add_argument(
+        "--recipe",
+        default="default",
+        help=f"one of {', '.join(recipe.names())}, or a folder with phase1.yaml and phase2.yaml (default: default)",
+    )
+    for phase in recipe.PHASES:
+        tune.add_argument(
+            f"--{phase}-updates",
+            type=int,
+            metavar="N",
+            help=f"length of {phase} in updates, with which its ramps and save intervals shrink or grow (default: the "
+            "recipe's)",
+        )
+    tune.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="GROUP.KEY=VALUE",
+        help="another setting of fairseq's configuration than the recipe's, e.g. dataset.max_tokens=2048; "
+        "phase1.GROUP.KEY=VALUE for one phase; may be repeated",
+    )
 
     measure = commands.add_parser(
         "evaluate",
@@ -82,6 +118,12 @@ def write(path: str, text: str) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.command == "path":
         print(os.path.dirname(os.path.abspath(__file__)))
+    elif args.command == "finetune":
+        from .finetune import Finetuning
+
+        lengths = {phase: getattr(args, f"{phase}_updates") for phase in recipe.PHASES}
+        updates = {phase: length for phase, length in lengths.items() if length is not None}
+        Finetuning(args.data, args.output, args.recipe, args.bart, args.set, updates).run()
     elif args.command == "evaluate":
         from .evaluate import evaluate
 
@@ -112,4 +154,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     except (ValueError, OSError) as error:
         print(f"fairseq-vae {args.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"fairseq-vae {args.command}: interrupted", file=sys.stderr)
+        return 130
     return 0

@@ -6,6 +6,7 @@ import torch
 from fairseq.models.transformer import TransformerEncoderBase
 from torch import Tensor
 
+from . import __version__
 from .latent import GaussianPosterior, LatentMemory, MemoryLayout, PosteriorHead
 
 
@@ -17,8 +18,11 @@ class BARTVAEEncoder(TransformerEncoderBase):
         embed_dim = embed_tokens.embedding_dim
         layout = MemoryLayout.of(cfg)
         self.deterministic_latent = cfg.deterministic_latent
+        self.zero_latent = cfg.zero_latent
         self.posterior = PosteriorHead(embed_dim, cfg.latent_dim, cfg.latent_pooling)
         self.memory = LatentMemory(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
+        # who wrote a checkpoint: an older plug-in refuses it rather than misread it
+        self.register_buffer("plugin_version", torch.tensor([int(part) for part in __version__.split(".")]))
 
     def infer(
         self,
@@ -27,7 +31,10 @@ class BARTVAEEncoder(TransformerEncoderBase):
         return_all_hiddens: bool = False,
         token_embeddings: Optional[Tensor] = None,
     ) -> GaussianPosterior:
-        """The posterior q(z|x) of sentences, src_tokens B x T."""
+        """The posterior q(z|x) of sentences, src_tokens B x T; with --zero-latent the prior."""
+        if self.zero_latent:
+            zeros = torch.zeros(len(src_tokens), self.memory.project.in_features, device=src_tokens.device)
+            return GaussianPosterior(zeros, zeros)
         states = super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
         return self.posterior(states["encoder_out"][0], states["encoder_padding_mask"][0])
 
@@ -43,7 +50,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
         """Encode sentences, or take z as given.
 
         z is the argument if given; else mu + sigma * noise, if noise is given; else a sample drawn from torch's global
-        generator in training mode, unless --deterministic-latent; else mu.
+        generator in training mode, unless --deterministic-latent; else mu. With --zero-latent it is 0 in any case.
 
         Args:
             src_tokens: B x T; with z given, only its number of rows counts
@@ -59,6 +66,8 @@ class BARTVAEEncoder(TransformerEncoderBase):
             posterior = self.infer(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
             sampled = noise is not None or (self.training and not self.deterministic_latent)
             z = posterior.rsample(noise) if sampled else posterior.mu
+        if self.zero_latent:
+            z = torch.zeros_like(z)
         memory = self.memory(z)  # M x B x C
         slots, size, _ = memory.shape
         return {

@@ -7,16 +7,16 @@ import fairseq
 import torch
 import torch.nn.functional as F
 from fairseq import utils
-from fairseq.data.data_utils import post_process
 from torch import Tensor
 from tqdm import tqdm
 
 from . import __version__
-from .checkpoints import load_model
+from .checkpoints import folders, load_model
 from .errors import InputError
 from .latent import GaussianPosterior
 from .metrics import active_units, mutual_information, perplexity
 from .noise import Draw, standard_normal
+from .text import Joiner, find_bpe
 
 
 def evaluate(
@@ -42,7 +42,7 @@ def evaluate(
     """
     # every sentence counts: one that is too long is refused
     model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
-    style = piece_style(task.target_dictionary) if words is None else ""
+    join = Joiner(task.target_dictionary, find_bpe(folders(checkpoint, data))) if words is None else None
     if words is not None and words < 1:
         raise InputError(f"--words {words}: expected 1 or more")
     task.load_dataset(split)
@@ -71,7 +71,7 @@ def evaluate(
         rec[ids], gap[ids] = own.double().cpu(), (other - own).double().cpu()
         tokens += sample["ntokens"]
         if words is None:
-            counted += count_words(task.target_dictionary, sample["target"], style)
+            counted += sum(len(join(row).split()) + 1 for row in sample["target"])
     words = counted if words is None else words
     kl = posterior.kl().sum(1).mean().item()
     neg_elbo = rec.mean().item() + kl
@@ -123,24 +123,3 @@ def sentence_nll(model, sample: Dict[str, Any], z: Tensor) -> Tensor:
         logits.float().flatten(0, 1), target.flatten(), ignore_index=model.decoder.padding_idx, reduction="none"
     )
     return nll.view_as(target).sum(1)
-
-
-def piece_style(dictionary) -> str:
-    """fairseq's name for how a dictionary's pieces join to words (`--post-process`), told by their marks: U+2581 of
-    sentencepiece, @@ of subword-nmt; tokens without marks are words, "none".
-
-    Raises:
-        InputError: the dictionary is of GPT-2 BPE, whose pieces only its encoder.json can join
-    """
-    symbols = dictionary.symbols[dictionary.nspecial :]
-    if len(symbols) > 40000 and all(symbol.isdigit() for symbol in symbols[:1000]):
-        raise InputError("--words: this dictionary is of GPT-2 BPE; give the split's words, one more for each sentence")
-    if any(symbol.startswith("\u2581") for symbol in symbols):
-        return "sentencepiece"
-    return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else "none"
-
-
-def count_words(dictionary, target: Tensor, style: str) -> int:
-    """Words of a batch, B x U, and one end a sentence."""
-    rows = (dictionary.string(utils.strip_pad(row, dictionary.pad())) for row in target)
-    return sum(len(post_process(row, style).split()) + 1 for row in rows)

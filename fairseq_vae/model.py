@@ -17,6 +17,7 @@ from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from . import __version__
 from .decoder import BARTVAEDecoder
 from .encoder import BARTVAEEncoder
 from .errors import InputError
@@ -25,6 +26,15 @@ from .latent import POOLINGS
 logger = logging.getLogger(__name__)
 
 LATENT_KEYS = ("encoder.posterior.", "encoder.memory.")  # what a BART checkpoint does not have
+VERSION_KEY = "encoder.plugin_version"
+GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE, in every published BART the first of the dictionary
+GPT2_SYMBOLS = sorted(map(str, range(GPT2_WORDS)))
+PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
+    50264: "bart.large finetuned without <mask>",
+    50265: "bart.large, Hugging Face's base and large",
+    51200: "bart.base finetuned without <mask>",
+    51201: "bart.base",
+}
 
 
 @dataclasses.dataclass
@@ -54,6 +64,23 @@ class LatentConfig(FairseqDataclass):
     deterministic_latent: bool = dataclasses.field(
         default=False,
         metadata={"help": "z = mu in training and validation: an autoencoder (default: z is sampled)"},
+    )
+    zero_latent: bool = dataclasses.field(
+        default=False,
+        metadata={
+            "help": "z = 0 for every sentence and no encoder: a plain language model, the reference that a VAE is "
+            "held against (default: off)"
+        },
+    )
+    freeze_decoder: bool = dataclasses.field(
+        default=False,
+        metadata={
+            "help": "do not train the decoder, and keep its dropout off; what it shares with the encoder (the token "
+            "embeddings) and the latent layers learn on (default: off)"
+        },
+    )
+    freeze_embeddings: bool = dataclasses.field(
+        default=False, metadata={"help": "do not train the token embeddings (default: off)"}
     )
 
 
@@ -86,6 +113,21 @@ class BARTVAEModel(BARTModel):
         # another than its noise is wide, and the memory 10 times smaller than the states it stands among
         for layer in (self.encoder.posterior.mu, self.encoder.memory.project):
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+        self.freeze_decoder = self.cfg.freeze_decoder
+        frozen = []
+        if self.cfg.freeze_decoder:
+            shared = {id(parameter) for parameter in self.encoder.parameters()}
+            frozen += [parameter for parameter in self.decoder.parameters() if id(parameter) not in shared]
+        if self.cfg.freeze_embeddings:
+            frozen += [self.encoder.embed_tokens.weight, self.decoder.embed_tokens.weight]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.freeze_decoder:
+            self.decoder.eval()
+        return self
 
     @staticmethod
     def add_args(parser):
@@ -170,38 +212,72 @@ class BARTVAEModel(BARTModel):
 
     def upgrade_state_dict_named(self, state_dict, name):
         """Make a BART checkpoint fit: latent layers keep their initialisation, cross-attention that the injection does
-        not use is left out.
+        not use is left out, and so are the task heads of finetuned BARTs.
 
         Raises:
-            InputError: the checkpoint's architecture or dictionary is another one
+            InputError: the checkpoint is of another architecture or dictionary, or a newer fairseq-vae wrote it
         """
-        embedding = state_dict.get("encoder.embed_tokens.weight")
-        if embedding is None:
+        if "encoder.embed_tokens.weight" not in state_dict:
             raise InputError("the checkpoint has no encoder.embed_tokens: expected one of bart_vae or of bart")
-        if not any(key.startswith(LATENT_KEYS) for key in state_dict):
-            new = {key: value for key, value in self.state_dict().items() if key.startswith(LATENT_KEYS)}
-            dropped = [key for key in state_dict if ".encoder_attn" in key and self.decoder.cfg.no_cross_attention]
-            for key in dropped:
-                del state_dict[key]
-            logger.info(
-                f"BART checkpoint: {len(state_dict)} tensors reused, {len(new)} latent ones new, "
-                f"{len(dropped)} of cross-attention left out"
-            )
-            state_dict.update(new)
+        check_version(state_dict.get(VERSION_KEY))
+        state_dict[VERSION_KEY] = self.encoder.plugin_version
+        heads = [key for key in state_dict if key.startswith("classification_heads.")]
         super().upgrade_state_dict_named(state_dict, name)
+        self.fit_dictionary(state_dict)
+        if not any(key.startswith(LATENT_KEYS) for key in state_dict):
+            left_out = [key for key in state_dict if ".encoder_attn" in key and self.decoder.cfg.no_cross_attention]
+            for key in left_out:
+                del state_dict[key]
+            reused = len(state_dict) - 1  # the version is none of BART's
+            new = {key: value for key, value in self.state_dict().items() if key.startswith(LATENT_KEYS)}
+            state_dict.update(new)
+            logger.info(f"BART checkpoint: {reused} tensors reused")
+            logger.info(f"BART checkpoint: {len(new)} latent tensors new: {', '.join(new)}")
+            logger.info(
+                f"BART checkpoint: {len(left_out)} tensors of cross-attention left out, which the injection does not "
+                f"use, and {len(heads)} of classification heads"
+            )
         if not (self.cfg.encoder.layers_to_keep or self.cfg.decoder.layers_to_keep):  # else pruned only after this
             self.check_state_dict(state_dict)
+
+    def fit_dictionary(self, state_dict) -> None:
+        """Give token embeddings of a published BART one row for each symbol of the data's dictionary.
+
+        The archives and their conversions differ in filler words, which no text has, and in whether the last row is
+        <mask>; words and their order are the same in all of them.
+
+        Raises:
+            InputError: the rows are not the dictionary's, and it is not of those
+        """
+        rows, dictionary = len(state_dict["encoder.embed_tokens.weight"]), self.encoder.dictionary
+        if rows == len(dictionary):
+            return
+        words = published_words(dictionary)
+        if not words or rows not in PUBLISHED_ROWS:
+            owner = PUBLISHED_ROWS.get(rows)
+            raise InputError(
+                f"the checkpoint's dictionary has {rows} symbols, the data's dict.txt gives {len(dictionary)}. To the "
+                f"checkpoint belongs a dict.txt of {rows - 5} lines ({rows}, without 4 specials and <mask>"
+                f"{'; ' + owner if owner else ''}): binarise the data with it (fairseq-preprocess --srcdict)"
+            )
+        has_mask = rows % 8 == 1  # fairseq fills dictionaries up to a multiple of 8, then adds <mask>
+        mask = dictionary.index("<mask>")
+        for key in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight"):
+            old = state_dict[key]
+            new = old[:words].mean(0, keepdim=True).repeat(len(dictionary), 1)
+            common = min(rows - has_mask, len(dictionary) - (mask != dictionary.unk()))
+            new[:common] = old[:common]
+            if has_mask and mask != dictionary.unk():
+                new[mask] = old[-1]
+            state_dict[key] = new
+        logger.info(
+            f"BART checkpoint: token embeddings cut or filled up from {rows} rows to the dictionary's "
+            f"{len(dictionary)}; {'<mask> kept' if has_mask else '<mask> new, at the mean of the words'}, no word lost"
+        )
 
     def check_state_dict(self, state_dict) -> None:
         """Say in one line how a checkpoint differs from this model; the host would hide it behind a traceback."""
         expected = {key: value.shape for key, value in self.state_dict().items()}
-        rows, symbols = len(state_dict["encoder.embed_tokens.weight"]), len(self.encoder.dictionary)
-        if rows != symbols:
-            raise InputError(
-                f"the checkpoint's dictionary has {rows} symbols, the data's dict.txt gives {symbols} (specials and "
-                "<mask> included): binarise the data with the dict.txt that the checkpoint was trained with "
-                "(fairseq-preprocess --srcdict)"
-            )
         differing = [
             f"{key} ({'x'.join(map(str, state_dict[key].shape))} there, {'x'.join(map(str, shape))} here)"
             for key, shape in expected.items()
@@ -227,6 +303,25 @@ class BARTVAEModel(BARTModel):
 
     def set_beam_size(self, beam):
         """Do nothing: BART's version stops reordering what the encoder returned, and stays in force for later calls."""
+
+
+def check_version(version: Optional[Tensor]) -> None:
+    """Refuse a checkpoint (its tensor major, minor, patch; None before there was one) of a newer minor version."""
+    mine = [int(part) for part in __version__.split(".")]
+    if version is not None and version.tolist()[:2] > mine[:2]:
+        raise InputError(
+            f"the checkpoint was written by fairseq-vae {'.'.join(map(str, version.tolist()))}; this is {__version__}: "
+            "upgrade fairseq-vae"
+        )
+
+
+def published_words(dictionary) -> int:
+    """The specials' and words' number, if a dictionary is a published BART's: GPT-2's 50,257 symbols, then only filler
+    words, and perhaps <mask>; else 0."""
+    words = dictionary.nspecial + GPT2_WORDS
+    rest = dictionary.symbols[words:]
+    fillers = all(symbol.startswith("madeupword") or symbol == "<mask>" for symbol in rest)
+    return words if fillers and sorted(dictionary.symbols[dictionary.nspecial : words]) == GPT2_SYMBOLS else 0
 
 
 SIZES = {  # layers of the encoder and of the decoder each, width, heads; the feed-forward width is 4 times the width

@@ -1,0 +1,402 @@
+"""From a BART and text to a trained, measured and sampled VAE, by fairseq's own commands; nothing is done twice."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import numpy as np
+from fairseq import options, tasks, utils
+from fairseq.data import Dictionary, data_utils
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.models.bart.model import bart_base_architecture
+
+from .checkpoints import model_settings, read_checkpoint
+from .errors import InputError
+from .recipe import flags, read_recipe
+from .text import Joiner, bpe_flags, build_bpe, find_bpe
+
+SPLITS = ("train", "valid", "test")
+STRUCTURE = [  # what a BART checkpoint's settings say of its shape
+    *(f"{side}_{size}" for side in ("encoder", "decoder") for size in ("layers", "embed_dim", "ffn_embed_dim")),
+    *(f"{side}_{what}" for side in ("encoder", "decoder") for what in ("attention_heads", "normalize_before")),
+    *("encoder_learned_pos", "decoder_learned_pos", "no_token_positional_embeddings", "layernorm_embedding"),
+    *("no_scale_embedding", "share_all_embeddings", "share_decoder_input_output_embed", "activation_fn"),
+    *("max_source_positions", "max_target_positions"),
+]
+
+
+class Finetuning:
+    """One run of `fairseq-vae finetune`: a folder in which every step's result lies once it is complete."""
+
+    def __init__(
+        self,
+        data: str,
+        output: str,
+        recipe: str = "default",
+        bart: Optional[str] = None,
+        overrides: Sequence[str] = (),
+        updates: Optional[Dict[str, int]] = None,
+    ):
+        """
+        Args:
+            data: folder of fairseq-preprocess, or of plain text in train.txt, valid.txt and perhaps test.txt
+            output: folder for everything made
+            recipe, overrides, updates: see read_recipe
+            bart: fairseq checkpoint of a BART to start from; None: random weights
+
+        Raises:
+            InputError: something given cannot work; found before anything is trained
+        """
+        self.data, self.output, self.bart = Path(data).absolute(), Path(output).absolute(), bart
+        self.phases = read_recipe(recipe, overrides, updates)
+        self.is_text = (self.data / "train.txt").is_file() and not (self.data / "dict.txt").is_file()
+        self.bin = self.output / "data-bin" if self.is_text else self.data
+        needed = ("train.txt", "valid.txt") if self.is_text else ("dict.txt", "train.bin", "valid.bin")
+        for name in needed:
+            if not (self.data / name).is_file():
+                raise InputError(
+                    f"{self.data} has no {name}: expected a folder of fairseq-preprocess (dict.txt, train.bin, …), or "
+                    "of plain text, one sentence a line, in train.txt, valid.txt and perhaps test.txt"
+                )
+        beside = [str(self.data)]
+        self.shape: Dict[str, Any] = {}
+        self.weights: Optional[Dict[str, Any]] = None
+        if bart is not None:
+            self.bart = os.path.abspath(bart)
+            beside.insert(0, os.path.dirname(self.bart))
+            state = read_checkpoint(self.bart)
+            self.weights, self.shape = state["model"], shape(self.bart, model_settings(state))
+        elif any(settings.model.get("freeze_decoder") for settings in self.phases.values()):
+            raise InputError(
+                f"--recipe {recipe} freezes the decoder, which without --bart has random weights: give --bart "
+                "CHECKPOINT, or --set model.freeze_decoder=false"
+            )
+        self.bpe = find_bpe(beside)
+        if self.is_text:
+            self.check_text(beside)
+        suffix = "txt" if self.is_text else "bin"
+        self.split = "test" if (self.data / f"test.{suffix}").is_file() else "valid"
+        inputs = [self.data / f"{split}.{suffix}" for split in SPLITS]
+        self.settings = {
+            "recipe": {phase: flags(settings) for phase, settings in self.phases.items()},
+            "bart": fingerprint(self.bart) if bart else None,
+            "data": [fingerprint(path) for path in inputs if path.is_file()],
+        }
+
+    def check_text(self, beside: List[str]) -> None:
+        """Plain text can be encoded: a BPE and its dictionary are there, and every line has words."""
+        if self.bpe is None or self.bart is None or not os.path.isfile(os.path.join(beside[0], "dict.txt")):
+            raise InputError(
+                f"{self.data} is plain text: expected dict.txt and encoder.json with vocab.bpe, or "
+                f"sentencepiece.bpe.model, beside --bart {self.bart}; or give a folder of fairseq-preprocess"
+            )
+        for split in SPLITS:
+            path = self.data / f"{split}.txt"
+            if path.is_file():
+                try:
+                    lines = path.read_text(encoding="utf-8").splitlines()
+                except UnicodeDecodeError as error:
+                    raise InputError(f"{path} is not UTF-8 at byte {error.start}") from error
+                empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
+                if empty or not lines:
+                    raise InputError(f"{path}: {f'line {empty[0]}' if lines else 'it'} is empty: remove empty lines")
+
+    def run(self) -> None:
+        """All steps; prints the evaluation and the samples at the end.
+
+        Raises:
+            InputError: a step failed; the next run goes on with it
+        """
+        started = time.time()
+        out = self.output
+        out.mkdir(parents=True, exist_ok=True)
+        self.check_settings()
+        if self.is_text:
+            self.step("binarised text", self.bin, self.binarise)
+        self.step("checks of data, recipe and BART", out / "dict.txt", self.check)
+        self.weights = None
+        start = self.bart
+        for phase, settings in self.phases.items():
+            self.step(
+                f"{phase}: {settings.optimization.max_update:,} updates at most",
+                out / f"{phase}.done",
+                lambda target, phase=phase, start=start: self.train(phase, start, target),
+            )
+            start = str(out / phase / "checkpoint_best.pt")
+        self.step("evaluation", out / "evaluation.txt", self.evaluate)
+        self.step("samples", out / "samples.txt", self.sample)
+        print("\n" + (out / "evaluation.txt").read_text(encoding="utf-8"))
+        print((out / "samples.txt").read_text(encoding="utf-8"))
+        print(f"Model: {self.model}. All in {minutes(started)}.")
+
+    @property
+    def model(self) -> Path:
+        return self.output / "phase2/checkpoint_best.pt"
+
+    def check_settings(self) -> None:
+        """One folder, one run: refuse to mix steps of different settings."""
+        path = self.output / "settings.json"
+        if not path.exists():
+            write(path, json.dumps(self.settings, indent=2) + "\n")
+        elif json.loads(path.read_text(encoding="utf-8")) != self.settings:
+            raise InputError(f"{self.output} holds a run with other settings, BART or data: give another --output")
+
+    def step(self, name: str, target: Path, action: Callable[[Path], None]) -> None:
+        """Make `target` unless it is there; `action` writes beside it, so no half-written step is taken for done."""
+        if target.exists():
+            print(f"✓ {name}: done before")
+            return
+        print(f"▶ {name}", flush=True)
+        started = time.time()
+        temporary = target.with_name(f".{target.name}")
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        action(temporary)
+        temporary.replace(target)
+        print(f"✓ {name}: {minutes(started)}", flush=True)
+
+    def binarise(self, target: Path) -> None:
+        """Encode plain text with the BPE beside the BART, and binarise it with its dictionary."""
+        pieces = self.output / "pieces"
+        pieces.mkdir(exist_ok=True)
+        encoder = build_bpe(self.bpe)
+        command = ["fairseq-preprocess", "--only-source", f"--srcdict={Path(self.bart).with_name('dict.txt')}"]
+        for split in SPLITS:
+            if (self.data / f"{split}.txt").is_file():
+                lines = (self.data / f"{split}.txt").read_text(encoding="utf-8").splitlines()
+                write(pieces / f"{split}.txt", "".join(encoder.encode(line.strip()) + "\n" for line in lines))
+                command.append(f"--{split}pref={pieces / f'{split}.txt'}")
+        call([*command, f"--destdir={target}", f"--workers={os.cpu_count()}"], quiet=True)
+
+    def check(self, target: Path) -> None:
+        """Build all that training will build, so that what cannot work is said now; keep dictionary and BPE at hand."""
+        for phase, settings in self.phases.items():
+            cfg = configuration(self.flags(phase, settings, None), phase)
+            task = tasks.setup_task(cfg.task)
+            task.build_criterion(cfg.criterion)
+            model = task.build_model(cfg.model)
+            if phase == next(iter(self.phases)) and self.weights is not None:
+                self.check_dictionary(task.source_dictionary)
+                model.load_state_dict(self.weights, strict=True)
+        positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
+        for split in ("train", "valid", self.split):
+            task.load_dataset(split)
+            dataset = task.dataset(split)
+            task.filter_indices_by_size(np.arange(len(dataset)), dataset, positions)
+        for path in (self.bpe or {}).values():
+            if os.path.isfile(path):
+                shutil.copyfile(path, self.output / os.path.basename(path))
+        shutil.copyfile(self.bin / "dict.txt", target)
+
+    def check_dictionary(self, dictionary: Dictionary) -> None:
+        """The data's words are the BART's, wherever both have one."""
+        path = os.path.join(os.path.dirname(self.bart), "dict.txt")
+        if not os.path.isfile(path):
+            return
+        own = Dictionary.load(path)
+        for index, (symbol, expected) in enumerate(zip(dictionary.symbols, own.symbols)):
+            if symbol != expected and not {symbol, expected} & {"<mask>"}:
+                raise InputError(
+                    f"{self.bin / 'dict.txt'} differs from the BART's {path} at line {index - own.nspecial + 1} "
+                    f"({symbol!r} there, {expected!r} here): binarise the data with the BART's (fairseq-preprocess "
+                    "--srcdict)"
+                )
+
+    def flags(self, phase: str, settings, start: Optional[str]) -> List[str]:
+        """A phase's flags of fairseq-train."""
+        own = {key for key in self.shape if key in settings.model}
+        model = {key: value for key, value in self.shape.items() if key not in own}
+        checkpoint = {"save_dir": str(self.output / phase), "finetune_from_model": start}
+        return flags(
+            settings, model=model, checkpoint=checkpoint, task={"data": str(self.bin)}, common={"user_dir": None}
+        )
+
+    def train(self, phase: str, start: Optional[str], target: Path) -> None:
+        settings = self.phases[phase]
+        command = ["fairseq-train", *self.flags(phase, settings, start)]
+        command.insert(2, f"--user-dir={Path(__file__).parent}")
+        mend(self.output / phase)
+        train(command, self.output / f"{phase}.log", settings.optimization.max_update)
+        write(target, shlex.join(command) + "\n")
+
+    def evaluate(self, target: Path) -> None:
+        command = ["fairseq-vae", "evaluate", str(self.model), str(self.bin), f"--split={self.split}"]
+        write(target, call([*command, f"--json={self.output / 'evaluation.json'}"], quiet=True))
+
+    def sample(self, target: Path) -> None:
+        """Ten sentences from the prior, five reconstructions, and a line between the latents of two sentences."""
+        dictionary = Dictionary.load(str(self.bin / "dict.txt"))
+        dataset = data_utils.load_indexed_dataset(str(self.bin / self.split), dictionary)
+        join = Joiner(dictionary, self.bpe)
+        texts = [join(dataset[i]) for i in range(min(5, len(dataset)))]
+        inputs = texts if self.bpe else [dictionary.string(dataset[i]) for i in range(len(texts))]
+        common = [str(self.bin), f"--path={self.model}", f"--user-dir={Path(__file__).parent}", "--task=vae_denoising"]
+        common += [f"--max-len-b={max(dataset.sizes)}", "--beam=5"]
+        common += bpe_flags(self.bpe) if self.bpe else [f"--post-process={join.style}"] if join.style != "none" else []
+        prior = call(["fairseq-generate", *common, "--latent-mode=prior", "--num-samples=10"], quiet=True)
+        command = ["fairseq-interactive", *common, f"--buffer-size={len(texts)}"]
+        reconstructed = call(command, quiet=True, stdin="\n".join(inputs) + "\n")
+        ends = inputs[:2] if len(inputs) > 1 else inputs * 2
+        between = call(["fairseq-vae", "interpolate", str(self.model), str(self.bin), *ends], quiet=True)
+        rows = ["Ten sentences from the prior", *(f"  {text}" for _, text in sorted(hypotheses(prior).items()))]
+        rows.append(f"\nReconstructions of {len(texts)} {self.split} sentences")
+        for line, (_, text) in zip(texts, sorted(hypotheses(reconstructed).items())):
+            rows += [f"  {line}", f"  → {text}"]
+        rows.append("\nOn the line between the latents of the first two")
+        rows += [f"  · {text}" for text in between.splitlines()]
+        write(target, "\n".join(rows) + "\n")
+
+
+def shape(path: str, settings: Namespace) -> Dict[str, Any]:
+    """The flags that make bart_vae as large as a BART, those that are not the architecture's own defaults.
+
+    Raises:
+        InputError: the checkpoint is of no BART, or of one that no flags make
+    """
+    if not hasattr(settings, "encoder_layers") or not settings.arch.startswith(("bart", "mbart")):
+        raise InputError(f"--bart {path} is of architecture {settings.arch}, expected a BART's")
+    defaults = Namespace()
+    bart_base_architecture(defaults)
+    given = Namespace(**vars(settings))
+    bart_base_architecture(given)
+    result = {}
+    for key in STRUCTURE:
+        value, default = getattr(given, key, None), getattr(defaults, key, None)
+        if default is True and value is False:
+            raise InputError(
+                f"--bart {path} has {key} off, which no flag of fairseq-train can say: use fairseq-hydra-train with "
+                f"model.{key}=false"
+            )
+        if value != default:
+            result[key] = value
+    return result
+
+
+def configuration(arguments: List[str], what: str):
+    """fairseq-train's configuration of these flags, by its own parser.
+
+    Raises:
+        InputError: a flag is unknown or its value has another type
+    """
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            args = options.parse_args_and_arch(options.get_training_parser(), input_args=arguments)
+            return convert_namespace_to_omegaconf(args)
+    except SystemExit as error:
+        reason = messages.getvalue().strip().splitlines()[-1].split("error: ")[-1]
+        raise InputError(f"{what} of the recipe: {reason}") from error
+
+
+def hypotheses(output: str) -> Dict[int, str]:
+    """Sentence number to detokenised hypothesis, from what fairseq-generate or -interactive printed."""
+    return {int(number): text for number, text in re.findall(r"^D-(\d+)\t\S+\t(.*)$", output, re.MULTILINE)}
+
+
+def environment() -> Dict[str, str]:
+    """Settings that pay on a CPU: threads that sleep while they wait, and large buffers kept for the next update (some
+    12 % of an update's time goes into getting them back from the kernel)."""
+    scripts = os.path.dirname(sys.executable)
+    return {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "100000000000",
+        "MALLOC_TOP_PAD_": "300000000",
+        "PYTHONWARNINGS": "ignore",
+        **os.environ,
+        "PATH": os.pathsep.join((scripts, os.environ.get("PATH", ""))),
+    }
+
+
+def call(command: List[str], quiet: bool = False, stdin: Optional[str] = None) -> str:
+    """Run a command, shown first; returns its standard output, printed too unless quiet."""
+    print(f"  $ {shlex.join(command)}", flush=True)
+    done = subprocess.run(command, env=environment(), input=stdin, capture_output=True, text=True)
+    if done.returncode:
+        raise failure(command, done.stdout + done.stderr)
+    if not quiet:
+        sys.stdout.write(done.stdout)
+    return done.stdout
+
+
+def failure(command: List[str], output: str, log: Optional[Path] = None) -> InputError:
+    """What went wrong in a command, by its own ERROR line or else its last."""
+    lines = [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
+    reason = next((line for line in reversed(lines) if "ERROR" in line), lines[-1])
+    return InputError(f"{command[0]} failed: {reason}" + (f" (all of it: {log})" if log else ""))
+
+
+def train(command: List[str], log: Path, updates: int) -> None:
+    """Run fairseq-train under a progress bar, its output appended to a log."""
+    from tqdm import tqdm
+
+    print(f"  $ {shlex.join(command)}", flush=True)
+    interval = 0.5 if sys.stderr.isatty() else 15
+    with open(log, "a", encoding="utf-8") as file, tqdm(total=updates, unit="update", mininterval=interval) as bar:
+        start = file.tell()
+        process = subprocess.Popen(
+            command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            for line in process.stdout:
+                file.write(line)
+                found = re.search(r"\| train_inner \| (\{.*\})$", line)
+                if found:
+                    values = {key: float(value) for key, value in json.loads(found.group(1)).items()}
+                    shown = f"rec {values['rec']:.1f} kl {values['kl']:.1f} β {values['kl_weight']:.2f}"
+                    bar.set_postfix_str(shown, refresh=False)
+                    bar.update(int(values["num_updates"]) - bar.n)
+        finally:  # stopped: so is the training
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            process.wait()
+    if process.returncode:
+        with open(log, encoding="utf-8") as file:
+            file.seek(start)
+            raise failure(command, file.read(), log)
+
+
+def mend(folder: Path) -> None:
+    """Replace checkpoints that a kill cut off: fairseq writes one file, then copies it to the others byte by byte."""
+    whole = [path for path in folder.glob("checkpoint*.pt") if zipfile.is_zipfile(path)]
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
+        path = folder / name
+        if path.exists() and path not in whole:
+            path.unlink()
+            if whole:
+                newest = max(whole, key=lambda found: found.stat().st_mtime)
+                shutil.copyfile(newest, folder / ".mended")
+                (folder / ".mended").replace(path)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f"{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def fingerprint(path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def minutes(started: float) -> str:
+    seconds = round(time.time() - started)
+    return f"{seconds // 60} min {seconds % 60} s"

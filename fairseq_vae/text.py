@@ -1,0 +1,84 @@
+"""Between text and tokens: the BPE that lies beside a checkpoint, and how pieces join to words."""
+
+import os
+from typing import Dict, List, Optional, Sequence
+
+from fairseq import utils
+from fairseq.data import encoders
+from fairseq.data.data_utils import post_process
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from .errors import InputError
+
+FILES = {  # fairseq's name of a BPE, its settings, and the files they have in BART's archives
+    "gpt2": {"gpt2_encoder_json": "encoder.json", "gpt2_vocab_bpe": "vocab.bpe"},
+    "sentencepiece": {"sentencepiece_model": "sentencepiece.bpe.model"},
+}
+
+
+def find_bpe(folders: Sequence[str], name: str = "auto") -> Optional[Dict[str, str]]:
+    """The first BPE whose files lie in one of the folders.
+
+    Args:
+        name: "gpt2" or "sentencepiece"; "auto" takes either
+
+    Returns:
+        fairseq's settings (`bpe` and paths), or None if "auto" finds nothing
+
+    Raises:
+        InputError: no folder has the files of the one that was named
+    """
+    if name not in ("auto", *FILES):
+        raise InputError(f"bpe {name}: expected auto or one of {', '.join(FILES)}")
+    for folder in folders:
+        for bpe, files in FILES.items():
+            paths = {setting: os.path.join(folder, file) for setting, file in files.items()}
+            if name in ("auto", bpe) and all(map(os.path.isfile, paths.values())):
+                return {"bpe": bpe, **paths}
+    if name == "auto":
+        return None
+    raise InputError(f"bpe {name}: no {' and '.join(FILES[name].values())} in {' or '.join(folders)}")
+
+
+def build_bpe(settings: Dict[str, str]):
+    """fairseq's own encoder, with encode(text) and decode(tokens), of what find_bpe found."""
+    rest = {key: value for key, value in settings.items() if key != "bpe"}
+    return encoders.build_bpe(OmegaConf.create({"_name": settings["bpe"], **rest}))
+
+
+def bpe_flags(settings: Dict[str, str]) -> List[str]:
+    """The same for fairseq's command lines."""
+    return [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
+
+
+def piece_style(dictionary) -> str:
+    """fairseq's name for how a dictionary's pieces join to words (`--post-process`), told by their marks: U+2581 of
+    sentencepiece, @@ of subword-nmt; tokens without marks are words, "none".
+
+    Raises:
+        InputError: the dictionary is of GPT-2 BPE, whose pieces only its encoder.json can join
+    """
+    symbols = dictionary.symbols[dictionary.nspecial :]
+    if len(symbols) > 40000 and all(symbol.isdigit() for symbol in symbols[:1000]):
+        raise InputError(
+            "this dictionary is of GPT-2 BPE: put its encoder.json and vocab.bpe beside the checkpoint or the data, or "
+            "give the split's words, one more for each sentence (--words)"
+        )
+    if any(symbol.startswith("\u2581") for symbol in symbols):
+        return "sentencepiece"
+    return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else "none"
+
+
+class Joiner:
+    """Tokens to text: by the BPE if there is one, else by the marks on the dictionary's pieces."""
+
+    def __init__(self, dictionary, settings: Optional[Dict[str, str]]):
+        self.dictionary = dictionary
+        self.bpe = build_bpe(settings) if settings else None
+        self.style = None if settings else piece_style(dictionary)
+
+    def __call__(self, tokens: Tensor) -> str:
+        """The text of one sentence's tokens, specials and padding left out."""
+        pieces = self.dictionary.string(utils.strip_pad(tokens, self.dictionary.pad()))
+        return self.bpe.decode(pieces) if self.bpe else post_process(pieces, self.style)
