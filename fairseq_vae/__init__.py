@@ -8,3 +8,4 @@ require_fairseq()
 allow_checkpoint_classes()
 
 from . import criterion, model, task  # noqa: E402, F401  the import registers them
+from .model import BARTVAEModel  # noqa: E402, F401

@@ -53,6 +53,24 @@ def parser() -> argparse.ArgumentParser:
         "phase1.GROUP.KEY=VALUE for one phase; may be repeated",
     )
 
+    change = commands.add_parser(
+        "convert",
+        help="BART checkpoints between Hugging Face's format and fairseq's",
+        description="Convert a folder of Hugging Face's BART to a stock fairseq checkpoint, with dict.txt, "
+        "encoder.json and vocab.bpe beside it: --from-hf DIR --to FILE. Or back, from a checkpoint of BART or of a VAE "
+        "with cross-attention injection: --from FILE --to-hf DIR. Existing files are not overwritten.",
+    )
+    start = change.add_mutually_exclusive_group(required=True)
+    start.add_argument(
+        "--from-hf",
+        metavar="DIR",
+        help="folder with config.json, model.safetensors (or pytorch_model.bin), vocab.json and merges.txt",
+    )
+    start.add_argument("--from", dest="from_fairseq", metavar="FILE", help="a fairseq checkpoint")
+    end = change.add_mutually_exclusive_group(required=True)
+    end.add_argument("--to", metavar="FILE", help="fairseq checkpoint to write, e.g. DIR/model.pt")
+    end.add_argument("--to-hf", metavar="DIR", help="folder to write")
+
     measure = commands.add_parser(
         "evaluate",
         help="ELBO, perplexity, active units and mutual information of a checkpoint",
@@ -79,7 +97,9 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--steps", type=int, default=7, help="sentences to print, with both ends (default: 7)")
     line.add_argument("--beam", type=int, default=5, help="beam width (default: 5)")
     line.add_argument(
-        "--sentencepiece-model", metavar="FILE", help="encode the sentences with it (default: they are tokens already)"
+        "--sentencepiece-model",
+        metavar="FILE",
+        help="encode the sentences with it (default: what lies beside checkpoint or data; else they are tokens)",
     )
     return main
 
@@ -124,6 +144,19 @@ def run(args: argparse.Namespace) -> None:
         lengths = {phase: getattr(args, f"{phase}_updates") for phase in recipe.PHASES}
         updates = {phase: length for phase, length in lengths.items() if length is not None}
         Finetuning(args.data, args.output, args.recipe, args.bart, args.set, updates).run()
+    elif args.command == "convert":
+        from .convert import from_hf, to_hf
+
+        if bool(args.from_hf) != bool(args.to):
+            raise ValueError("expected --from-hf DIR with --to FILE, or --from FILE with --to-hf DIR")
+        if args.from_hf:
+            from_hf(args.from_hf, args.to)
+            print(f"{args.to}; beside it dict.txt, encoder.json, vocab.bpe")
+        else:
+            names = to_hf(args.from_fairseq, args.to_hf)
+            print(f"{args.to_hf}: {', '.join(names)}")
+            if "vocab.json" not in names:
+                print("no tokenizer: it needs dict.txt, encoder.json and vocab.bpe (GPT-2's BPE) beside the checkpoint")
     elif args.command == "evaluate":
         from .evaluate import evaluate
 
@@ -135,14 +168,12 @@ def run(args: argparse.Namespace) -> None:
         if args.json:
             write(args.json, json.dumps(numbers, indent=2) + "\n")
     elif args.command == "interpolate":
-        from .interpolate import interpolate
+        from . import hub
 
-        if args.steps < 2:
-            raise ValueError(f"--steps {args.steps}: expected 2 or more")
-        for sentence in interpolate(
-            args.checkpoint, args.data, args.start, args.end, args.steps, args.beam, args.sentencepiece_model
-        ):
-            print(sentence)
+        given = args.sentencepiece_model
+        bpe = {"bpe": "sentencepiece", "sentencepiece_model": given} if given else "auto"
+        vae = hub.load(args.checkpoint, args.data, bpe)
+        print("\n".join(vae.interpolate(args.start, args.end, args.steps, beam=args.beam)))
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -7,6 +7,7 @@ decoder. So z is sampled in the encoder, and the memory made of it stands where 
 import argparse
 import dataclasses
 import logging
+import os
 from typing import Any, Optional
 
 import torch.nn as nn
@@ -160,6 +161,33 @@ class BARTVAEModel(BARTModel):
     @classmethod
     def hub_models(cls):
         return {}  # BART's archives are no VAEs
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name_or_path: str,
+        checkpoint_file: str = "model.pt",
+        data_name_or_path: str = ".",
+        bpe: Optional[str] = "auto",
+        **options: Any,
+    ):
+        """A trained VAE as a BARTVAEHubInterface, on the GPU if there is one.
+
+        Args:
+            model_name_or_path: the checkpoint's folder
+            checkpoint_file: its name in that folder
+            data_name_or_path: folder with dict.txt; a relative one is relative to the checkpoint's folder
+            bpe: "gpt2" (encoder.json, vocab.bpe) or "sentencepiece" (sentencepiece.bpe.model), whose files lie beside
+                the checkpoint or dict.txt; "auto" takes what is there; None takes tokens with spaces between
+            options: batch_size, sentences at a time
+
+        Raises:
+            InputError: a file is missing, or the checkpoint is not of bart_vae
+        """
+        from .hub import load
+
+        data = os.path.normpath(os.path.join(model_name_or_path, data_name_or_path))
+        return load(os.path.join(model_name_or_path, checkpoint_file), data, bpe, **options)
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):

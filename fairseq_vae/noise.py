@@ -31,7 +31,7 @@ def sentence_generator(seed: int, purpose: Draw, when: int, index: int) -> np.ra
 def standard_normal(seed: int, purpose: Draw, when: int, indices: Sequence[int], dim: int) -> Tensor:
     """One standard normal vector a sentence, B x dim, float32, on the CPU."""
     rows = [sentence_generator(seed, purpose, when, index).standard_normal(dim, np.float32) for index in indices]
-    return torch.from_numpy(np.stack(rows))
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, dim)
 
 
 def noised(tokens: Tensor, noise: str, ratio: float, mask: int, generator: np.random.Generator) -> Tensor:

@@ -1,0 +1,198 @@
+"""A trained VAE in Python: strings in, strings out."""
+
+import math
+import os
+import zlib
+from argparse import Namespace
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+
+import torch
+import torch.nn as nn
+from fairseq import utils
+from torch import Tensor
+
+from .checkpoints import folders, load_model
+from .errors import InputError
+from .evaluate import sentence_nll
+from .latent import GaussianPosterior
+from .noise import Draw, standard_normal
+from .task import SentenceDataset
+from .text import Joiner, build_bpe, find_bpe
+
+Sentences = Union[str, Sequence[str]]
+
+
+class BARTVAEHubInterface(nn.Module):
+    """Encode, decode and sample sentences; in the manner of BART's own interface.
+
+    Lists may be of any length: they are cut into batches, and their order is kept. A single string counts as a list
+    of one. Results do not depend on what else is in the list.
+
+    >>> from fairseq_vae import BARTVAEModel
+    >>> vae = BARTVAEModel.from_pretrained(folder, "checkpoint_best.pt")
+    >>> posterior = vae.encode(["the dog barks .", "a cat sleeps ."])
+    >>> posterior.mu.shape, posterior.logvar.shape
+    (torch.Size([2, 32]), torch.Size([2, 32]))
+    >>> len(vae.reconstruct(["the dog barks .", "a cat sleeps ."]))
+    2
+    >>> len(vae.sample(3)), vae.sample(3) == vae.sample(3, seed=1)
+    (3, True)
+    >>> len(vae.interpolate("the dog barks .", "a cat sleeps .", steps=5))
+    5
+    >>> vae.log_prob(["the dog barks ."], samples=10).shape
+    torch.Size([1])
+    """
+
+    def __init__(self, cfg, task, model, bpe: Optional[Dict[str, str]] = None, batch_size: int = 64):
+        """
+        Args:
+            cfg, task, model: as fairseq loads them
+            bpe: fairseq's settings of a BPE (see text.find_bpe); None takes tokens with spaces between
+            batch_size: sentences at a time; changes nothing but speed and memory
+        """
+        super().__init__()
+        self.cfg, self.task, self.model, self.batch_size = cfg, task, model.eval(), batch_size
+        self.bpe = build_bpe(bpe) if bpe else None
+        self.join = Joiner(task.target_dictionary, bpe) if bpe else task.target_dictionary.string
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def encode(self, sentences: Sentences) -> GaussianPosterior:
+        """The posteriors q(z|x) of N sentences, mu and logvar N x Z, on the model's device.
+
+        Raises:
+            InputError: a sentence is empty or longer than the model's positions
+        """
+        mu, logvar = torch.empty(2, len(listed(sentences)), self.model.latent_dim, device=self.device)
+        for sample in self.batches(sentences):
+            source = {key: value for key, value in sample["net_input"].items() if key != "prev_output_tokens"}
+            mu[sample["id"]], logvar[sample["id"]] = self.model.encoder.infer(**source)
+        return GaussianPosterior(mu, logvar)
+
+    def decode(
+        self,
+        z: Tensor,
+        beam: int = 5,
+        sampling: bool = False,
+        sampling_topp: float = 1.0,
+        temperature: float = 1.0,
+        max_len: Optional[int] = None,
+        seed: int = 1,
+    ) -> List[str]:
+        """A sentence for each row of z, N x Z, by fairseq's own generator.
+
+        Args:
+            beam: width of beam search; 1 is greedy
+            sampling: draw every token instead, from the most probable ones that together have `sampling_topp`
+            temperature: of the softmax, both for sampling and for beam search
+            max_len: most tokens of a sentence (default: as many as the model has positions)
+            seed: of the drawn tokens
+
+        Raises:
+            InputError: z is not N x Z
+        """
+        if z.dim() != 2 or z.size(1) != self.model.latent_dim:
+            raise InputError(f"z of shape {tuple(z.shape)}: expected N x {self.model.latent_dim}")
+        options = Namespace(beam=1 if sampling else beam, temperature=temperature, sampling=sampling)
+        options.sampling_topp = sampling_topp if sampling else -1.0
+        options.max_len_b = max_len or self.model.max_decoder_positions() - 1
+        generator = self.task.build_generator([self.model], options)
+        sentences = []
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            for part in z.to(self.device).split(self.batch_size):
+                eos = torch.full((len(part), 1), self.task.target_dictionary.eos(), device=self.device)
+                found = generator.generate([self.model], {"net_input": {"src_tokens": eos, "z": part}})
+                sentences += [self.join(best["tokens"]) for best, *_ in found]
+        return sentences
+
+    def reconstruct(self, sentences: Sentences, **decoding: Any) -> List[str]:
+        """Each sentence decoded from its own posterior's mean; `decoding` as for decode."""
+        return self.decode(self.encode(sentences).mu, **decoding)
+
+    def sample(self, n: int, seed: int = 1, **decoding: Any) -> List[str]:
+        """n sentences from the prior, z ~ N(0, I); the z of `fairseq-generate --latent-mode prior --seed` with that
+        seed. `decoding` as for decode."""
+        z = standard_normal(seed, Draw.GENERATION, 0, range(n), self.model.latent_dim)
+        return self.decode(z, seed=seed, **decoding)
+
+    def interpolate(self, a: str, b: str, steps: int = 7, **decoding: Any) -> List[str]:
+        """Sentences of z = (1 - t) mu(a) + t mu(b) for `steps` values of t from 0 to 1 (Bowman et al. 2016); the first
+        and last are the reconstructions of a and b. `decoding` as for decode.
+
+        Raises:
+            InputError: fewer than 2 steps
+        """
+        if steps < 2:
+            raise InputError(f"{steps} steps: expected 2 or more")
+        start, end = self.encode([a, b]).mu.split(1)
+        return self.decode(torch.lerp(start, end, torch.linspace(0, 1, steps, device=self.device)[:, None]), **decoding)
+
+    def log_prob(self, sentences: Sentences, samples: int = 100, seed: int = 1) -> Tensor:
+        """log p(x) of N sentences in nats, N, in float64: log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x) with K = `samples`
+        (Burda et al. 2016, eq. 8). In expectation a lower bound, which rises with K towards log p(x)."""
+        if samples < 1:
+            raise InputError(f"{samples} samples: expected 1 or more")
+        result = torch.empty(len(listed(sentences)), dtype=torch.float64)
+        for sample in self.batches(sentences):
+            source = {key: value for key, value in sample["net_input"].items() if key != "prev_output_tokens"}
+            posterior = self.model.encoder.infer(**source)
+            prior = GaussianPosterior(torch.zeros_like(posterior.mu), torch.zeros_like(posterior.mu))
+            # noise belongs to the sentence itself, wherever it stands in a list
+            keys = [zlib.crc32(row[row != self.model.encoder.padding_idx].cpu().numpy()) for row in sample["target"]]
+            weights = torch.empty(samples, len(keys), dtype=torch.float64)
+            for k in range(samples):
+                z = posterior.rsample(standard_normal(seed, Draw.VALIDATION, k, keys, self.model.latent_dim))
+                log_weight = prior.log_prob(z) - posterior.log_prob(z) - sentence_nll(self.model, sample, z)
+                weights[k] = log_weight.double().cpu()
+            result[sample["id"].cpu()] = weights.logsumexp(0) - math.log(samples)
+        return result
+
+    def batches(self, sentences: Sentences) -> Iterator[Dict[str, Any]]:
+        """Batches of sentences of like length with their numbers under `id`, without gradients."""
+        tokens = [self.tokens(sentence) for sentence in listed(sentences)]
+        dataset = SentenceDataset(tokens, [len(sentence) for sentence in tokens], self.task.source_dictionary)
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        for start in range(0, len(order), self.batch_size):
+            sample = dataset.collater([dataset[i] for i in order[start : start + self.batch_size]])
+            with torch.no_grad():
+                yield utils.apply_to_sample(lambda tensor: tensor.to(self.device), sample)
+
+    def tokens(self, sentence: str) -> Tensor:
+        """A sentence's tokens with </s>, as the data has them."""
+        dictionary = self.task.source_dictionary
+        pieces = self.bpe.encode(sentence) if self.bpe else sentence
+        tokens = dictionary.encode_line(pieces, add_if_not_exist=False).long()
+        longest = min(self.model.max_positions()) - 1  # <s> comes before them
+        if not 1 < len(tokens) <= longest:
+            raise InputError(
+                f"{sentence[:60]!r} has {len(tokens) - 1} tokens; expected 1 to {longest - 1}, the model's positions"
+            )
+        return tokens
+
+
+def listed(sentences: Sentences) -> Sequence[str]:
+    return [sentences] if isinstance(sentences, str) else sentences
+
+
+def load(
+    checkpoint: str, data: str, bpe: Union[str, Dict[str, str], None] = "auto", batch_size: int = 64
+) -> BARTVAEHubInterface:
+    """A checkpoint as a hub interface.
+
+    Args:
+        checkpoint: a file
+        data: folder with the dict.txt it was trained with
+        bpe: "auto" takes what lies beside the checkpoint, above it or with the data, if anything does; "gpt2" or
+            "sentencepiece" insist; None takes tokens with spaces between; or settings as find_bpe returns them
+
+    Raises:
+        InputError: a file is missing, or the checkpoint is not of bart_vae
+    """
+    if not os.path.isfile(os.path.join(data, "dict.txt")):
+        raise InputError(f"{data} has no dict.txt: give the folder with the one that the model was trained with")
+    model, cfg, task = load_model(checkpoint, data, latent_mode="mean", num_samples=0)
+    settings = find_bpe(folders(checkpoint, data), bpe) if isinstance(bpe, str) else bpe
+    return BARTVAEHubInterface(cfg, task, model, settings, batch_size)
