@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Tuple
 
 import torch
 from fairseq import checkpoint_utils
+from fairseq.data import Dictionary
 from omegaconf import DictConfig, OmegaConf
 
 from .errors import InputError
@@ -74,6 +75,25 @@ def reading(path: str):
 
 def first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def check_dictionary(path: str, dictionary: Dictionary, data: str) -> None:
+    """Hold the data's dictionary against the dict.txt beside a checkpoint, if there is one. Neither fillers nor what
+    one has beyond the other counts: how many rows the checkpoint has is its own affair.
+
+    Raises:
+        InputError: they give a number to different words: every embedding would be another word's
+    """
+    own_path = os.path.join(os.path.dirname(os.path.abspath(path)), "dict.txt")
+    if not os.path.isfile(own_path):
+        return
+    own = Dictionary.load(own_path)
+    for index, (symbol, expected) in enumerate(zip(dictionary.symbols, own.symbols)):
+        if symbol != expected and symbol != "<mask>" and expected != "<mask>":
+            raise InputError(
+                f"{os.path.join(data, 'dict.txt')}, line {index - own.nspecial + 1}: {symbol!r} where the checkpoint's "
+                f"{own_path} has {expected!r}. Binarise the data with that one (fairseq-preprocess --srcdict)"
+            )
 
 
 def load_model(path: str, data: str, **overrides: Any) -> Tuple[BARTVAEModel, Any, Any]:

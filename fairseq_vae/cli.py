@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from typing import Any, Dict, List, Optional
 
@@ -179,6 +180,7 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Optional[List[str]] = None) -> int:
     """Run a subcommand; bad input is one line on standard error and exit status 1."""
     args = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.disable(logging.ERROR)  # fairseq's reports, and errors that are printed below
     try:
         run(args)
@@ -186,6 +188,6 @@ def main(argv: Optional[List[str]] = None) -> int:
         print(f"fairseq-vae {args.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"fairseq-vae {args.command}: interrupted", file=sys.stderr)
+        print(f"fairseq-vae {args.command}: interrupted; run it again", file=sys.stderr)
         return 130
     return 0

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -125,19 +124,19 @@ class Finetuning:
         out.mkdir(parents=True, exist_ok=True)
         self.check_settings()
         if self.is_text:
-            self.step("binarised text", self.bin, self.binarise)
-        self.step("checks of data, recipe and BART", out / "dict.txt", self.check)
+            step("binarised text", self.bin, self.binarise)
+        step("checks of data, recipe and BART", out / "dict.txt", self.check)
         self.weights = None
         start = self.bart
         for phase, settings in self.phases.items():
-            self.step(
+            step(
                 f"{phase}: {settings.optimization.max_update:,} updates at most",
                 out / f"{phase}.done",
                 lambda target, phase=phase, start=start: self.train(phase, start, target),
             )
             start = str(out / phase / "checkpoint_best.pt")
-        self.step("evaluation", out / "evaluation.txt", self.evaluate)
-        self.step("samples", out / "samples.txt", self.sample)
+        step("evaluation", out / "evaluation.txt", self.evaluate)
+        step("samples", out / "samples.txt", self.sample)
         print("\n" + (out / "evaluation.txt").read_text(encoding="utf-8"))
         print((out / "samples.txt").read_text(encoding="utf-8"))
         print(f"Model: {self.model}. All in {minutes(started)}.")
@@ -154,20 +153,6 @@ class Finetuning:
         elif json.loads(path.read_text(encoding="utf-8")) != self.settings:
             raise InputError(f"{self.output} holds a run with other settings, BART or data: give another --output")
 
-    def step(self, name: str, target: Path, action: Callable[[Path], None]) -> None:
-        """Make `target` unless it is there; `action` writes beside it, so no half-written step is taken for done."""
-        if target.exists():
-            print(f"✓ {name}: done before")
-            return
-        print(f"▶ {name}", flush=True)
-        started = time.time()
-        temporary = target.with_name(f".{target.name}")
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        action(temporary)
-        temporary.replace(target)
-        print(f"✓ {name}: {minutes(started)}", flush=True)
-
     def binarise(self, target: Path) -> None:
         """Encode plain text with the BPE beside the BART, and binarise it with its dictionary."""
         pieces = self.output / "pieces"
@@ -183,14 +168,15 @@ class Finetuning:
 
     def check(self, target: Path) -> None:
         """Build all that training will build, so that what cannot work is said now; keep dictionary and BPE at hand."""
+        start = self.bart
         for phase, settings in self.phases.items():
-            cfg = configuration(self.flags(phase, settings, None), phase)
+            cfg = configuration(self.flags(phase, settings, start), phase)
             task = tasks.setup_task(cfg.task)
             task.build_criterion(cfg.criterion)
             model = task.build_model(cfg.model)
-            if phase == next(iter(self.phases)) and self.weights is not None:
-                self.check_dictionary(task.source_dictionary)
+            if start is not None:
                 model.load_state_dict(self.weights, strict=True)
+            start = None  # phase 2 goes on from a file of phase 1's
         positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
         for split in ("train", "valid", self.split):
             task.load_dataset(split)
@@ -200,20 +186,6 @@ class Finetuning:
             if os.path.isfile(path):
                 shutil.copyfile(path, self.output / os.path.basename(path))
         shutil.copyfile(self.bin / "dict.txt", target)
-
-    def check_dictionary(self, dictionary: Dictionary) -> None:
-        """The data's words are the BART's, wherever both have one."""
-        path = os.path.join(os.path.dirname(self.bart), "dict.txt")
-        if not os.path.isfile(path):
-            return
-        own = Dictionary.load(path)
-        for index, (symbol, expected) in enumerate(zip(dictionary.symbols, own.symbols)):
-            if symbol != expected and not {symbol, expected} & {"<mask>"}:
-                raise InputError(
-                    f"{self.bin / 'dict.txt'} differs from the BART's {path} at line {index - own.nspecial + 1} "
-                    f"({symbol!r} there, {expected!r} here): binarise the data with the BART's (fairseq-preprocess "
-                    "--srcdict)"
-                )
 
     def flags(self, phase: str, settings, start: Optional[str]) -> List[str]:
         """A phase's flags of fairseq-train."""
@@ -258,6 +230,21 @@ class Finetuning:
         rows.append("\nOn the line between the latents of the first two")
         rows += [f"  · {text}" for text in between.splitlines()]
         write(target, "\n".join(rows) + "\n")
+
+
+def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
+    """Make `target` unless it is there; `action` writes beside it, so no half-written step is taken for done."""
+    if target.exists():
+        print(f"✓ {name}: done before")
+        return
+    print(f"▶ {name}", flush=True)
+    started = time.time()
+    temporary = target.with_name(f".{target.name}")
+    if temporary.is_dir():
+        shutil.rmtree(temporary)
+    action(temporary)
+    temporary.replace(target)
+    print(f"✓ {name}: {minutes(started)}", flush=True)
 
 
 def shape(path: str, settings: Namespace) -> Dict[str, Any]:
@@ -332,6 +319,28 @@ def call(command: List[str], quiet: bool = False, stdin: Optional[str] = None) -
     return done.stdout
 
 
+def run(command: List[str]) -> None:
+    """Run a command that shows its own progress."""
+    print(f"  $ {shlex.join(command)}", flush=True)
+    with running(command) as process:
+        process.wait()
+    if process.returncode:
+        raise InputError(f"{command[0]} ended with status {process.returncode}, see above")
+
+
+@contextlib.contextmanager
+def running(command: List[str], **options: Any):
+    """A process that does not outlive what waits for it: stopped here, it is stopped too."""
+    process = subprocess.Popen(command, env=environment(), **options)
+    try:
+        yield process
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        process.wait()
+
+
 def failure(command: List[str], output: str, log: Optional[Path] = None) -> InputError:
     """What went wrong in a command, by its own ERROR line or else its last."""
     lines = [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
@@ -347,10 +356,7 @@ def train(command: List[str], log: Path, updates: int) -> None:
     interval = 0.5 if sys.stderr.isatty() else 15
     with open(log, "a", encoding="utf-8") as file, tqdm(total=updates, unit="update", mininterval=interval) as bar:
         start = file.tell()
-        process = subprocess.Popen(
-            command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        try:
+        with running(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             for line in process.stdout:
                 file.write(line)
                 found = re.search(r"\| train_inner \| (\{.*\})$", line)
@@ -359,10 +365,6 @@ def train(command: List[str], log: Path, updates: int) -> None:
                     shown = f"rec {values['rec']:.1f} kl {values['kl']:.1f} β {values['kl_weight']:.2f}"
                     bar.set_postfix_str(shown, refresh=False)
                     bar.update(int(values["num_updates"]) - bar.n)
-        finally:  # stopped: so is the training
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            process.wait()
     if process.returncode:
         with open(log, encoding="utf-8") as file:
             file.seek(start)

@@ -102,7 +102,7 @@ class BARTVAEHubInterface(nn.Module):
         sentences = []
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
-            for part in z.to(self.device).split(self.batch_size):
+            for part in z.to(self.device).split(self.batch_size) if len(z) else ():
                 eos = torch.full((len(part), 1), self.task.target_dictionary.eos(), device=self.device)
                 found = generator.generate([self.model], {"net_input": {"src_tokens": eos, "z": part}})
                 sentences += [self.join(best["tokens"]) for best, *_ in found]

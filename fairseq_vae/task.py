@@ -14,7 +14,7 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 from torch import Tensor
 
-from .checkpoints import check_file
+from .checkpoints import check_dictionary, check_file
 from .errors import InputError
 from .model import BARTVAEModel
 from .noise import NOISES, Draw, noised, sentence_generator, standard_normal
@@ -206,8 +206,8 @@ class VAEDenoisingTask(FairseqTask):
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
 
     def build_model(self, cfg, from_checkpoint=False):
-        """Before training, refuse a checkpoint to start from that is missing or truncated: for a missing --restore-file
-        fairseq would silently train from scratch."""
+        """Before training, refuse a checkpoint to start from that is missing, truncated, unsafe or of other words: for
+        a missing --restore-file fairseq would silently train from scratch."""
         if not from_checkpoint:
             last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
             if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
@@ -216,6 +216,7 @@ class VAEDenoisingTask(FairseqTask):
                 check_file(last)
             elif self.cfg.finetune_from_model:
                 check_file(self.cfg.finetune_from_model)
+                check_dictionary(self.cfg.finetune_from_model, self.dictionary, self.cfg.data)
         return super().build_model(cfg, from_checkpoint)
 
     @property

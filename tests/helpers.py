@@ -117,3 +117,60 @@ def write_data(folder, **splits):
             builder.add_item(torch.tensor([words.index(f"w{i}") for i in sentence] + [words.eos()]))
         builder.finalize(str(folder / f"{split}.idx"))
     return str(folder)
+
+
+WORDS = ("a", "barks", "cat", "dog", "sleeps", "the", ".")
+
+
+def save_vae(folder, *flags, words=WORDS, std=0.3):
+    """A tiny VAE over these words as fairseq-train saves it: checkpoint_best.pt and dict.txt in the folder."""
+    flags = ("--task=vae_denoising", "--arch=bart_vae_tiny", "--criterion=vae_cross_entropy", *flags)
+    return save_trained(folder, "checkpoint_best.pt", flags, words, std)
+
+
+def save_bart(folder, *flags, words=WORDS, std=0.3):
+    """A tiny stock BART as fairseq-train saves it: model.pt and dict.txt in the folder."""
+    sizes = {"layers": 2, "embed-dim": 16, "ffn-embed-dim": 24, "attention-heads": 2}
+    given = [f"--{side}-{key}={value}" for side in ("encoder", "decoder") for key, value in sizes.items()]
+    positions = ["--max-source-positions=64", "--max-target-positions=64", "--tokens-per-sample=64"]
+    return save_trained(
+        folder, "model.pt", ("--task=denoising", "--arch=bart_base", *given, *positions, *flags), words, std
+    )
+
+
+def save_trained(folder, name, flags, words, std):
+    from fairseq import options, tasks
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dict.txt").write_text("".join(f"{word} 1\n" for word in words), encoding="utf-8")
+    args = options.parse_args_and_arch(options.get_training_parser(), input_args=[str(folder), *flags])
+    cfg = convert_namespace_to_omegaconf(args)
+    torch.manual_seed(1)
+    built = tasks.setup_task(cfg.task).build_model(cfg.model)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=std)
+    history = [{"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}]
+    state = {"args": args, "model": built.state_dict(), "optimizer_history": history, "extra_state": {}}
+    torch.save(state, folder / name)
+    return built.eval()
+
+
+def write_sentencepiece(folder):
+    """sentencepiece.bpe.model of a few words; its pieces."""
+    import sentencepiece
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the dog barks at the cat", "a cat sleeps on the dog"] * 20),
+        model_prefix=str(folder / "sentencepiece.bpe"),
+        vocab_size=40,
+        hard_vocab_limit=False,
+        bos_id=-1,
+        eos_id=-1,
+        minloglevel=2,
+    )
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.bpe.model"))
+    return [pieces.id_to_piece(i) for i in range(pieces.get_piece_size()) if not pieces.is_unknown(i)]

@@ -8,7 +8,7 @@ import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from fairseq.sequence_generator import SequenceGenerator
-from helpers import EVERY_INJECTION, SENTENCES, B, Z, bart, batch, model, task
+from helpers import EVERY_INJECTION, SENTENCES, B, Z, batch, criterion, model, task
 
 from fairseq_vae.criterion import VAECrossEntropyConfig
 from fairseq_vae.errors import InputError
@@ -194,34 +194,61 @@ def test_half_precision_keeps_the_posterior_in_float32(injection, dtype):
     torch.testing.assert_close(logits.float(), full, atol=0.05, rtol=0.05)
 
 
-NEW = ("encoder.posterior", "encoder.memory", "encoder.plugin_version")
+def one_update(built):
+    """The names of the parameters that a step of plain gradient descent on a batch changes, and all as they were."""
+    before = {name: parameter.detach().clone() for name, parameter in built.named_parameters()}
+    built.train()
+    loss, *_ = criterion()(built, batch(SENTENCES))
+    loss.backward()
+    optimizer = torch.optim.SGD([parameter for parameter in built.parameters() if parameter.requires_grad], lr=1.0)
+    optimizer.step()
+    return {name for name, parameter in built.named_parameters() if not parameter.equal(before[name])}, before
 
 
 @every_injection
-def test_a_bart_checkpoint_loads(injection):
-    built, state = model(injection), bart().state_dict()
-    fresh = {key: value.clone() for key, value in built.state_dict().items()}
-    built.load_state_dict(dict(state))
-    for key, value in built.state_dict().items():
-        assert value.equal(fresh[key] if key.startswith(NEW) else state[key]), key
-    kept = [key for key in state if ".encoder_attn" in key and key in fresh]
-    assert bool(kept) == ("cross-attention" in injection)
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_what_is_frozen_is_the_pretrained_decoder_and_nothing_else(injection, share, embeddings):
+    flags = {"share_all_embeddings": share, "share_decoder_input_output_embed": True}
+    built = model(injection, std=0.3, freeze_decoder=True, freeze_embeddings=embeddings, **flags)
+    changed, before = one_update(built)
+    frozen = {name for name in before if name.startswith("decoder.")}
+    if share:
+        frozen = {name for name in frozen if "embed_tokens" not in name}
+    if embeddings:
+        frozen |= {name for name in before if "embed_tokens" in name}
+    assert frozen and not changed & frozen
+    unmoved = set(before) - frozen - changed
+    assert all(name.endswith("k_proj.bias") for name in unmoved), unmoved  # softmax does not see them
+    assert all(name in changed for name in before if name.startswith(("encoder.posterior", "encoder.memory")))
 
 
-def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(caplog):
-    built = model()
-    state = built.state_dict()
-    cases = [
-        ({k: v for k, v in state.items() if k != "encoder.memory.project.bias"}, "1 missing, e.g. encoder.memory"),
-        ({**state, "encoder.other": torch.zeros(1)}, "1 unknown, e.g. encoder.other"),
-        (model(latent_dim=4).state_dict(), r"encoder.posterior.mu.weight \(4x16 there, 6x16 here\)"),
-        ({"linear.weight": torch.zeros(1)}, "expected one of bart_vae or of bart"),
-        ({k: v[:-2] if v.shape[:1] == (30,) else v for k, v in state.items()}, "28 symbols.*--srcdict"),
-    ]
-    for bad, message in cases:
-        with pytest.raises(InputError, match=message):
-            built.load_state_dict(bad)
-    assert len(caplog.records) == len(cases) and all("\n" not in record.message for record in caplog.records)
+def test_a_frozen_decoder_is_in_evaluation_mode_and_the_rest_trains():
+    built = model(freeze_decoder=True, dropout=0.5, std=0.3)
+    assert built.train() is built and built.training and built.encoder.training
+    assert not any(module.training for module in built.decoder.modules())
+    built.eval()
+    assert not any(module.training for module in built.modules())
+    built.train()
+    sample, z = batch(SENTENCES), torch.randn(len(SENTENCES), Z)
+    first, second = (built(**sample["net_input"], z=z)[0] for _ in range(2))
+    assert first.equal(second), "dropout is off behind a given z"
+    free = model(dropout=0.5, std=0.3).train()
+    assert not free(**sample["net_input"], z=z)[0].equal(free(**sample["net_input"], z=z)[0])
+
+
+def test_zero_latent_is_a_plain_language_model():
+    built = model(std=0.3, zero_latent=True)
+    sample = batch(SENTENCES)
+    with torch.no_grad():
+        logits, extra = built(**sample["net_input"], noise=torch.randn(len(SENTENCES), Z))
+        given, _ = built(**sample["net_input"], z=torch.randn(len(SENTENCES), Z))
+        other = {**sample["net_input"], "src_tokens": sample["net_input"]["src_tokens"].flip(0)}
+        unseen, _ = built(**other)
+    assert logits.equal(given) and logits.equal(unseen), "neither z nor the source reach the decoder"
+    assert extra["posterior"].kl().eq(0).all() and extra["z"].eq(0).all()
+    changed, _ = one_update(built)
+    assert "encoder.memory.project.bias" in changed and not any("encoder.layers" in name for name in changed)
 
 
 @pytest.mark.parametrize(

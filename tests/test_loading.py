@@ -1,0 +1,133 @@
+"""BART checkpoints into a VAE: what arrives, what is new, what is refused."""
+
+import logging
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+from fairseq.models.bart.model import BARTModel, bart_base_architecture
+from helpers import EVERY_INJECTION, V, arguments, bart, dictionary, model
+
+from fairseq_vae.errors import InputError
+from fairseq_vae.model import GPT2_WORDS, BARTVAEModel
+
+every_injection = pytest.mark.parametrize("injection", EVERY_INJECTION)
+TINY = {"layers": 1, "embed_dim": 4, "ffn_embed_dim": 4, "attention_heads": 1}
+NEW = ("encoder.posterior", "encoder.memory", "encoder.plugin_version")
+
+
+@every_injection
+def test_a_bart_checkpoint_loads(injection):
+    built, state = model(injection), bart().state_dict()
+    fresh = {key: value.clone() for key, value in built.state_dict().items()}
+    built.load_state_dict(dict(state))
+    for key, value in built.state_dict().items():
+        assert value.equal(fresh[key] if key.startswith(NEW) else state[key]), key
+    kept = [key for key in state if ".encoder_attn" in key and key in fresh]
+    assert bool(kept) == ("cross-attention" in injection)
+
+
+def test_a_bart_checkpoint_is_reported_in_one_line_each(caplog):
+    caplog.set_level(logging.INFO)
+    state = bart().state_dict()
+    state["classification_heads.mnli.dense.weight"] = torch.zeros(3, 16)
+    state["classification_heads.mnli.out_proj.weight"] = torch.zeros(3, 16)
+    cross = sum(".encoder_attn" in key for key in state)
+    model().load_state_dict(dict(state))
+    lines = [record.message for record in caplog.records if record.message.startswith("BART checkpoint")]
+    assert lines == [
+        f"BART checkpoint: {len(state) - cross - 2} tensors reused",
+        "BART checkpoint: 6 latent tensors new: encoder.posterior.mu.weight, encoder.posterior.mu.bias, "
+        "encoder.posterior.logvar.weight, encoder.posterior.logvar.bias, encoder.memory.project.weight, "
+        "encoder.memory.project.bias",
+        f"BART checkpoint: {cross} tensors of cross-attention left out, which the injection does not use, and 2 of "
+        "classification heads",
+    ]
+
+
+def published(fillers, mask):
+    """A dictionary of a published BART: GPT-2's numbers in some order, fillers, perhaps <mask>."""
+    words = Dictionary()
+    numbers = list(range(GPT2_WORDS))
+    random.Random(1).shuffle(numbers)
+    for number in numbers:
+        words.add_symbol(str(number))
+    for i in range(fillers):
+        words.add_symbol(f"madeupword{i:04d}")
+    if mask:
+        words.add_symbol("<mask>")
+    return words
+
+
+def of_dictionary(words, kind=BARTVAEModel, **flags):
+    built = arguments(**flags)
+    built.task = "denoising"
+    bart_base_architecture(built)
+    return kind.build_model(
+        built, SimpleNamespace(source_dictionary=words, target_dictionary=words, cfg=SimpleNamespace())
+    )
+
+
+SIZES_IN_CIRCULATION = {50264: (3, False), 50265: (3, True), 51200: (939, False), 51201: (939, True)}
+
+
+@pytest.mark.parametrize("theirs", SIZES_IN_CIRCULATION)
+@pytest.mark.parametrize("ours", SIZES_IN_CIRCULATION)
+def test_dictionaries_in_circulation_fit_one_another(theirs, ours):
+    flags = {f"{side}_{size}": value for side in ("encoder", "decoder") for size, value in TINY.items()}
+    source = of_dictionary(published(*SIZES_IN_CIRCULATION[theirs]), BARTModel, **flags)
+    target = of_dictionary(published(*SIZES_IN_CIRCULATION[ours]), **flags)
+    assert len(source.encoder.dictionary) == theirs and len(target.encoder.dictionary) == ours
+    target.load_state_dict(source.state_dict())
+    for side in "encoder", "decoder":
+        old, new = getattr(source, side).embed_tokens.weight, getattr(target, side).embed_tokens.weight
+        assert new.shape == (ours, 4) and new[: 4 + GPT2_WORDS].equal(old[: 4 + GPT2_WORDS])
+        if theirs % 8 == ours % 8 == 1:
+            assert new[-1].equal(old[-1])
+    assert target.decoder.output_projection.weight is target.decoder.embed_tokens.weight
+
+
+def test_a_dictionary_of_another_size_is_refused_with_the_one_that_belongs(caplog):
+    flags = {f"{side}_{size}": value for side in ("encoder", "decoder") for size, value in TINY.items()}
+    source = of_dictionary(published(939, True), BARTModel, **flags)
+    for words in published(939, True), published(3, True):
+        del words.symbols[100]  # one line too short, in the middle
+        words.indices = {symbol: i for i, symbol in enumerate(words.symbols)}
+        with pytest.raises(InputError, match="a dict.txt of 51196 lines .*bart.base"):
+            of_dictionary(words, **flags).load_state_dict(source.state_dict())
+    state = bart().state_dict()
+    for more in -1, 1:
+        words = dictionary(V - 5 + more)
+        with pytest.raises(InputError, match=f"has 30 symbols, .*gives {30 + more}. .*dict.txt of 25 lines"):
+            of_dictionary(words).load_state_dict(dict(state))
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused():
+    built = model()
+    state = built.state_dict()
+    major, minor, patch = state["encoder.plugin_version"].tolist()
+    built.load_state_dict({**state, "encoder.plugin_version": torch.tensor([major, minor, patch + 5])})
+    assert built.state_dict()["encoder.plugin_version"].tolist() == [major, minor, patch]
+    for newer in ([major, minor + 1, 0], [major + 1, 0, 0]):
+        with pytest.raises(InputError, match=f"written by fairseq-vae {newer[0]}.{newer[1]}.0; this is .*: upgrade"):
+            built.load_state_dict({**state, "encoder.plugin_version": torch.tensor(newer)})
+    older = {key: value for key, value in state.items() if key != "encoder.plugin_version"}
+    built.load_state_dict(older)  # of before versions were kept
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(caplog):
+    built = model()
+    state = built.state_dict()
+    cases = [
+        ({k: v for k, v in state.items() if k != "encoder.memory.project.bias"}, "1 missing, e.g. encoder.memory"),
+        ({**state, "encoder.other": torch.zeros(1)}, "1 unknown, e.g. encoder.other"),
+        (model(latent_dim=4).state_dict(), r"encoder.posterior.mu.weight \(4x16 there, 6x16 here\)"),
+        ({"linear.weight": torch.zeros(1)}, "expected one of bart_vae or of bart"),
+        ({k: v[:-2] if v.shape[:1] == (30,) else v for k, v in state.items()}, "28 symbols.*--srcdict"),
+    ]
+    for bad, message in cases:
+        with pytest.raises(InputError, match=message):
+            built.load_state_dict(bad)
+    assert len(caplog.records) == len(cases) and all("\n" not in record.message for record in caplog.records)

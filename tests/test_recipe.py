@@ -1,0 +1,110 @@
+"""Recipes: complete, the same through both of fairseq's command lines, and overridable."""
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from fairseq_vae.errors import InputError
+from fairseq_vae.finetune import configuration
+from fairseq_vae.recipe import FOLDER, flags, names, read_recipe
+
+PAPERS = ("park-lee-2021", "cyclical-2019", "optimus-2020", "li-2019-free-bits")
+EVERY_PHASE = [
+    (name, phase)
+    for name in names()
+    for phase in ("phase1", "phase2")
+    if os.path.isfile(f"{FOLDER}/{name}/{phase}.yaml")
+]
+
+
+def test_every_recipe_that_is_promised_is_there():
+    assert {"default", "naive", "language-model", *PAPERS} == set(names())
+
+
+@pytest.mark.parametrize("name, phase", EVERY_PHASE)
+def test_a_phase_means_the_same_as_flags_and_as_hydra_configuration(name, phase):
+    settings = read_recipe(name)[phase]
+    settings.common.user_dir = None
+    cfg = configuration(flags(settings, task={"data": "somewhere"}), phase)
+    settings.task.data = "somewhere"
+    for group, values in OmegaConf.to_container(settings).items():
+        for key, value in values.items():
+            if (group, key) == ("model", "_name"):
+                continue  # an architecture's name stands elsewhere
+            found = OmegaConf.to_container(cfg[group], enum_to_str=True)[key]
+            assert found == value, f"{group}.{key}: {found!r}, expected {value!r}"
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_papers_recipe_states_where_it_departs(name):
+    text = "".join(
+        open(f"{FOLDER}/{name}/{phase}", encoding="utf-8").read() for phase in os.listdir(f"{FOLDER}/{name}")
+    )
+    assert "departs from" in text and "20" in text
+
+
+def test_phases_are_what_the_papers_say():
+    park = read_recipe("park-lee-2021")
+    assert park["phase1"].model.freeze_decoder and park["phase1"].criterion.kl_weight == 0
+    assert not park["phase2"].model.get("freeze_decoder")
+    assert park["phase2"].model.latent_injection == "self-attention" and park["phase2"].criterion.free_bits == 0.5
+    fu = read_recipe("cyclical-2019")
+    assert list(fu) == ["phase2"]
+    assert fu["phase2"].optimization.max_update / fu["phase2"].criterion.kl_cycle_updates == 4
+    optimus = read_recipe("optimus-2020")
+    first, second = (optimus[phase].optimization.max_update for phase in optimus)
+    assert first == second == 2 * optimus["phase2"].criterion.kl_warmup_updates
+    li = read_recipe("li-2019-free-bits")
+    assert li["phase2"].criterion.free_bits * li["phase2"].model.latent_dim == 8
+
+
+def test_lengths_follow_the_updates_and_overrides_win():
+    plain = read_recipe("default")
+    half = plain["phase2"].optimization.max_update // 2
+    phases = read_recipe("default", ["phase2.lr_scheduler.warmup_updates=7", "model.latent_dim=8"], {"phase2": half})
+    assert phases["phase2"].optimization.max_update == half
+    assert phases["phase2"].criterion.kl_warmup_updates == plain["phase2"].criterion.kl_warmup_updates // 2
+    assert phases["phase2"].lr_scheduler.warmup_updates == 7
+    assert phases["phase1"].lr_scheduler.warmup_updates == plain["phase1"].lr_scheduler.warmup_updates
+    assert [phases[phase].model.latent_dim for phase in phases] == [8, 8]
+    assert phases["phase1"].optimization.max_update == plain["phase1"].optimization.max_update
+
+
+def test_a_folder_of_ones_own_is_a_recipe(tmp_path):
+    settings = {"defaults": ["/base", "_self_"], "criterion": {"free_bits": 0.3}}
+    (tmp_path / "phase2.yaml").write_text(yaml.safe_dump(settings))
+    phases = read_recipe(str(tmp_path))
+    assert list(phases) == ["phase2"] and phases["phase2"].criterion.free_bits == 0.3
+    assert phases["phase2"].task._name == "vae_denoising"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("other",), "--recipe other: expected one of cyclical-2019, default,"),
+        (("default", ["latent_dim=8"]), "--set latent_dim=8: expected GROUP.KEY=VALUE"),
+        (("default", ["model.latent_dim"]), "--set model.latent_dim: expected"),
+        (("default", ["models.latent_dim=8"]), "--set models.latent_dim=8: expected"),
+        (("naive", ["phase1.model.latent_dim=8"]), "--set phase1.model.latent_dim=8: expected"),
+        (("naive", [], {"phase1": 5}), "--phase1-updates 5: recipe naive has no phase1"),
+        (("default", [], {"phase1": 0}), "--phase1-updates 0: expected 1 or more"),
+    ],
+)
+def test_bad_recipes_are_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        read_recipe(*arguments)
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("model.latent_dims=8", "unrecognized arguments: --latent-dims=8"),
+        ("criterion.free_bits=much", "--free-bits: invalid float value: 'much'"),
+        ("criterion.kl_schedule=linaer", "--kl-schedule: invalid choice: 'linaer'"),
+    ],
+)
+def test_values_that_fairseq_refuses_are_said_in_one_line(override, message):
+    settings = read_recipe("default", [override])["phase2"]
+    settings.common.user_dir = None
+    with pytest.raises(InputError, match=f"phase2 of the recipe: .*{message}"):
+        configuration(flags(settings, task={"data": "x"}), "phase2")
