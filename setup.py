@@ -14,6 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=["fairseq_vae"],
+    package_data={"fairseq_vae": ["config/*.yaml", "config/recipe/*/*.yaml"]},
     python_requires=">=3.8",
     install_requires=[
         "torch>=1.12",
@@ -21,6 +22,9 @@ setup(
         "sacrebleu",
         "sentencepiece",
         "hydra-core",
+        "omegaconf",
+        "pyyaml",
+        "safetensors",
         "tqdm",
     ],
     extras_require={
@@ -39,7 +43,7 @@ setup(
             "torchaudio==0.12.1; python_version<'3.11'",
         ],
         "quickstart": ["chitchat-dataset==0.9.0", "better-profanity==0.7.0", "matplotlib"],
-        "test": ["pytest", "pytest-xdist", "ruff", "tensorboard"],
+        "test": ["pytest", "pytest-xdist", "ruff", "tensorboard", "transformers<5"],  # 5 imports torchaudio at once
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},
 )

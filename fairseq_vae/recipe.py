@@ -1,7 +1,7 @@
 """Recipes: the settings of the phases that finetune a BART into a VAE, as fairseq's own configuration.
 
-A recipe is a folder of YAML files that `fairseq-hydra-train --config-dir` reads too: phase1.yaml (not in every recipe)
-and phase2.yaml, each on top of base.yaml. Here they become flags of fairseq-train.
+A recipe is a folder of YAML files, phase1.yaml (not in every recipe) and phase2.yaml, each on top of
+config/finetune.yaml. `fairseq-hydra-train --config-dir` composes them itself; here they become flags of fairseq-train.
 """
 
 import os
@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from .errors import InputError
 
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recipes")
+CONFIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "config")
+FOLDER = os.path.join(CONFIG, "recipe")
 PHASES = ("phase1", "phase2")
 CHOICES = {
     "task": "--task",
@@ -31,7 +32,7 @@ LENGTHS = (  # settings in updates that follow a phase's length where that is ch
 
 def names() -> List[str]:
     """The recipes in the package."""
-    return sorted(name for name in os.listdir(FOLDER) if os.path.isdir(os.path.join(FOLDER, name)))
+    return sorted(os.listdir(FOLDER))
 
 
 def read_recipe(
@@ -54,7 +55,8 @@ def read_recipe(
     for phase in PHASES:
         path = os.path.join(folder, f"{phase}.yaml")
         if os.path.isfile(path):
-            phases[phase] = read_phase(path)
+            phases[phase] = OmegaConf.merge(read(os.path.join(CONFIG, "finetune.yaml")), read(path))
+            phases[phase].pop("defaults")
     for phase, length in (updates or {}).items():
         if phase not in phases:
             raise InputError(f"--{phase}-updates {length}: recipe {name} has no {phase}")
@@ -81,15 +83,11 @@ def read_recipe(
     return phases
 
 
-def read_phase(path: str) -> DictConfig:
-    """One YAML file on top of what its defaults list names, as hydra composes it."""
+def read(path: str) -> DictConfig:
     try:
-        settings = OmegaConf.load(path)
+        return OmegaConf.load(path)
     except (yaml.YAMLError, OSError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
-    defaults = settings.pop("defaults", [])
-    bases = [os.path.join(FOLDER, f"{base.lstrip('/')}.yaml") for base in defaults if base != "_self_"]
-    return OmegaConf.merge(*map(read_phase, bases), settings)
 
 
 def flags(settings: DictConfig, **overrides: Dict[str, Any]) -> List[str]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from fairseq_vae.objective import kl_weight
 
@@ -119,6 +120,17 @@ def test_stopping_and_resuming_changes_nothing(data, trained, tmp_path):
         assert resumed_valid[-1][f"valid_{key}"] == valid[-1][f"valid_{key}"]
 
 
+def test_stopping_and_resuming_a_phase_with_a_frozen_decoder_changes_nothing(data, tmp_path):
+    flags = "--freeze-decoder --freeze-embeddings --deterministic-latent --kl-weight 0 --noise deletion --dropout 0.1"
+    straight, _ = train(data, tmp_path / "straight", f"{flags} --max-update 5")
+    first, _ = train(data, tmp_path / "stopped", f"{flags} --max-update 3")
+    second, _ = train(data, tmp_path / "stopped", f"{flags} --max-update 5")
+    keys = ("loss", "rec", "kl", "gnorm", "num_updates")
+    assert [[update[key] for key in keys] for update in first + second] == [
+        [update[key] for key in keys] for update in straight
+    ]
+
+
 def test_update_freq_sees_one_beta_an_update(data, tmp_path):
     updates, _ = train(
         data, tmp_path, "--update-freq 2 --max-update 6 --kl-schedule cyclical --kl-cycle-updates 4 --kl-start 0.1"
@@ -195,13 +207,18 @@ def test_interactive(data, trained):
     assert re.search(r"^S-1\tthey see it much \.$", output, re.MULTILINE)
 
 
-def test_hydra_train_with_the_repositorys_configuration_and_in_bfloat16(data, tmp_path):
+HYDRA = f"fairseq-hydra-train --config-dir {ROOT}/fairseq_vae/config --config-name finetune "
+
+
+def test_hydra_train_with_a_recipe_and_in_bfloat16(data, tmp_path):
     def updates(name, override=""):
+        sizes = (
+            "+model.encoder_layers=1 +model.decoder_layers=1 +model.encoder_embed_dim=64 +model.decoder_embed_dim=64"
+        )
         output = run(
-            f"fairseq-hydra-train --config-dir {ROOT}/examples/hydra --config-name bart_vae task.data={data} "
+            f"{HYDRA} recipe=li-2019-free-bits/phase2 task.data={data} {sizes} "
             f"common.user_dir={ROOT}/fairseq_vae common.cpu=true common.log_interval=1 optimization.max_update=2 "
-            f"dataset.max_tokens=150 dataset.num_workers=0 model.encoder_layers=1 "
-            f"checkpoint.save_dir={tmp_path}/{name} {override}",
+            f"dataset.max_tokens=150 dataset.num_workers=0 checkpoint.save_dir={tmp_path}/{name} {override}",
             cwd=tmp_path,
         )
         return [float(update["neg_elbo"]) for update in logged(output, "train_inner")]
@@ -209,12 +226,12 @@ def test_hydra_train_with_the_repositorys_configuration_and_in_bfloat16(data, tm
     full = updates("full")
     assert "negative ELBO" in run(f"fairseq-vae evaluate {tmp_path}/full/checkpoint_last.pt {data}")
     assert updates("half", "common.bf16=true") == pytest.approx(full, rel=0.02) and len(full) == 2
+    assert torch.load(tmp_path / "full/checkpoint_last.pt")["cfg"]["criterion"]["free_bits"] == 0.25
 
 
 def test_hydra_train_refuses_an_unknown_key(data, tmp_path):
     output = run(
-        f"fairseq-hydra-train --config-dir {ROOT}/examples/hydra --config-name bart_vae task.data={data} "
-        f"common.user_dir={ROOT}/fairseq_vae common.cpu=true +model.latent_dims=3",
+        f"{HYDRA} task.data={data} common.user_dir={ROOT}/fairseq_vae common.cpu=true +model.latent_dims=3",
         expect=None,
         cwd=tmp_path,
     )

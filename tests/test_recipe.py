@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from omegaconf import OmegaConf
 
 from fairseq_vae.errors import InputError
@@ -67,11 +66,16 @@ def test_lengths_follow_the_updates_and_overrides_win():
 
 
 def test_a_folder_of_ones_own_is_a_recipe(tmp_path):
-    settings = {"defaults": ["/base", "_self_"], "criterion": {"free_bits": 0.3}}
-    (tmp_path / "phase2.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "phase2.yaml").write_text("criterion: {free_bits: 0.3}")
     phases = read_recipe(str(tmp_path))
     assert list(phases) == ["phase2"] and phases["phase2"].criterion.free_bits == 0.3
     assert phases["phase2"].task._name == "vae_denoising"
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path):
+    (tmp_path / "phase2.yaml").write_text("criterion: [")
+    with pytest.raises(InputError, match="phase2.yaml: while parsing"):
+        read_recipe(str(tmp_path))
 
 
 @pytest.mark.parametrize(

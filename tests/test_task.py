@@ -1,5 +1,6 @@
 import random
 from argparse import Namespace
+from pathlib import Path, PurePosixPath
 
 import pytest
 import torch
@@ -189,6 +190,26 @@ def test_a_checkpoint_to_train_from_must_be_whole(data, tmp_path, flag):
     if flag != "save_dir":
         with pytest.raises(InputError, match="model.pt does not exist"):
             task.build_model(arguments(_name="bart_vae_tiny"))
+
+
+def test_a_checkpoint_to_start_from_must_be_safe_and_of_the_same_words(data, tmp_path):
+    checkpoint = tmp_path / "bart/model.pt"
+    checkpoint.parent.mkdir()
+    task = build(data, finetune_from_model=str(checkpoint))
+    torch.save({"model": {}, "extra_state": {"path": PurePosixPath("x")}}, checkpoint)
+    if hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        with pytest.raises(InputError, match="model.pt holds pathlib.*, which to load could run any code"):
+            task.build_model(arguments(_name="bart_vae_tiny"))
+    torch.save({"model": {}}, checkpoint)
+    lines = Path(data, "dict.txt").read_text().splitlines(keepends=True)
+    own = checkpoint.with_name("dict.txt")
+    own.write_text("".join(lines))
+    task.build_model(arguments(_name="bart_vae_tiny"))
+    own.write_text("".join([*lines[:3], lines[4], lines[3], *lines[5:]]))
+    with pytest.raises(
+        InputError, match=rf"dict.txt, line 4: '{lines[3].split()[0]}' where the checkpoint's {own} has"
+    ):
+        task.build_model(arguments(_name="bart_vae_tiny"))
 
 
 def test_bad_data_is_refused_by_file_and_line(tmp_path, data, caplog):
