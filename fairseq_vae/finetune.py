@@ -123,9 +123,15 @@ class Finetuning:
         out = self.output
         out.mkdir(parents=True, exist_ok=True)
         self.check_settings()
-        if self.is_text:
-            step("binarised text", self.bin, self.binarise)
-        step("checks of data, recipe and BART", out / "dict.txt", self.check)
+        try:
+            if self.is_text:
+                step("binarised text", self.bin, self.binarise)
+            step("checks of data, recipe and BART", out / "dict.txt", self.check)
+        except InputError:  # what cannot work leaves the folder free for what can
+            (out / "settings.json").unlink()
+            if self.is_text:
+                shutil.rmtree(self.bin, ignore_errors=True)
+            raise
         self.weights = None
         start = self.bart
         for phase, settings in self.phases.items():
@@ -177,6 +183,7 @@ class Finetuning:
             if start is not None:
                 model.load_state_dict(self.weights, strict=True)
             start = None  # phase 2 goes on from a file of phase 1's
+        Joiner(task.source_dictionary, self.bpe)  # evaluation and samples need words
         positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
         for split in ("train", "valid", self.split):
             task.load_dataset(split)

@@ -133,7 +133,17 @@ def test_a_dictionary_one_line_off_is_refused(tmp_path, capsys, data, bart, more
 )
 def test_bad_settings_are_refused_before_training(tmp_path, capsys, data, bart, options, message):
     assert message in refused(capsys, data, "--bart", bart, "--output", tmp_path / "out", *options)
-    assert not (tmp_path / "out/phase1").exists()
+    left = [path.name for path in (tmp_path / "out").glob("*")]
+    assert not left, "the folder is free for other settings"
+
+
+def test_a_dictionary_of_gpt2_needs_its_bpe_before_training(tmp_path, capsys, data, bart):
+    symbols = [str(number) for number in range(40001)]
+    save_bart(bart.parent, words=symbols)
+    (bart.parent / "sentencepiece.bpe.model").unlink()
+    (data / "dict.txt").write_text("".join(f"{symbol} 1\n" for symbol in symbols))
+    error = refused(capsys, data, "--bart", bart, "--output", tmp_path / "out")
+    assert "GPT-2 BPE: put its encoder.json and vocab.bpe beside the checkpoint or the data" in error
 
 
 def test_a_sentence_that_is_too_long_is_named(tmp_path, capsys, text, bart):
