@@ -3,54 +3,75 @@
 import contextlib
 import os
 import pickle
+import re
 import zipfile
 from argparse import Namespace
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import DictConfig, OmegaConf
 
 from .errors import InputError
 from .model import BARTVAEModel
+
+SAFE = {"weights_only": True} if hasattr(torch.serialization, "add_safe_globals") else {}
 
 
 def check_file(path: str) -> None:
     """Refuse a checkpoint that fairseq passes over or buries in a traceback.
 
     Raises:
-        InputError: there is no such file, one of torch's zip files (since 1.6) lacks its end, or it holds objects of a
-            class that the safe loader does not admit
+        InputError: there is no such file, it was cut off, or it holds objects of a class that torch's safe loader does
+            not admit (from torch 2.4; before, every class is loaded)
     """
+    check_end(path)
+    if not zipfile.is_zipfile(path):  # of torch before 1.6, as BART's archives are: only reading it tells
+        with reading(path):
+            torch.load(path, map_location="cpu", **SAFE)
+    elif hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        with reading(path):
+            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        if unsafe:
+            raise InputError(UNSAFE.format(path=path, classes=", ".join(sorted(unsafe))))
+
+
+UNSAFE = (
+    "checkpoint {path} holds {classes}, which to load could run any code: expected tensors and fairseq's settings. If "
+    "you trust its source, load and save it again without them"
+)
+
+
+def check_end(path: str) -> None:
+    """Refuse a file that is missing, or one of torch's zip files (since 1.6) without its end."""
     if not os.path.isfile(path):
         raise InputError(f"checkpoint {path} does not exist")
     with open(path, "rb") as file:
-        if file.read(2) != b"PK":
-            return  # of an older torch: only reading it tells
-    if not zipfile.is_zipfile(path):
+        cut_off = file.read(2) == b"PK" and not zipfile.is_zipfile(path)
+    if cut_off:
         raise InputError(f"checkpoint {path} is truncated ({os.path.getsize(path):,} bytes): copy or train it again")
-    if hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
-        try:
-            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        except Exception as error:  # whatever is wrong inside
-            raise InputError(f"checkpoint {path} is not one of torch ({first_line(error)})") from error
-        if unsafe:
-            raise InputError(
-                f"checkpoint {path} holds {', '.join(sorted(unsafe))}, which to load could run any code: expected "
-                "tensors and fairseq's settings only. If you trust its source, load and save it again without them"
-            )
+
+
+def load_safely(path: str) -> Any:
+    """What a file of torch's holds, on the CPU, by the safe loader (from torch 2.4; before, every class is loaded).
+
+    Raises:
+        InputError: the file is missing, cut off, of something else, or holds a class that the loader does not admit
+    """
+    check_end(path)
+    with reading(path):
+        return torch.load(path, map_location="cpu", **SAFE)
 
 
 def read_checkpoint(path: str) -> Dict[str, Any]:
-    """A checkpoint's contents on the CPU, by torch's safe loader (from torch 1.13; before, there is none).
+    """A checkpoint's contents, as load_safely.
 
     Raises:
-        InputError: as check_file, or the file is no checkpoint of fairseq's
+        InputError: also if the file is no checkpoint of fairseq's
     """
-    with reading(path):
-        safe = {"weights_only": True} if hasattr(torch.serialization, "add_safe_globals") else {}
-        state = torch.load(path, map_location="cpu", **safe)
+    state = load_safely(path)
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise InputError(
             f"checkpoint {path} has no weights under `model`: expected one of fairseq's; for one of Hugging Face's, "
@@ -64,13 +85,15 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
 @contextlib.contextmanager
 def reading(path: str):
     """Turn what a loader raises over a bad file into one line."""
-    check_file(path)
     try:
         yield
     except InputError:
         raise
     except (RuntimeError, OSError, EOFError, LookupError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-        raise InputError(f"checkpoint {path} is not one of fairseq ({first_line(error)})") from error
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if refused:
+            raise InputError(UNSAFE.format(path=path, classes=refused.group(1))) from error
+        raise InputError(f"checkpoint {path} cannot be read ({first_line(error)})") from error
 
 
 def first_line(error: Exception) -> str:
@@ -110,25 +133,35 @@ def load_model(path: str, data: str, **overrides: Any) -> Tuple[BARTVAEModel, An
     if not os.path.isdir(data):
         raise InputError(f"data folder {data} does not exist: give the one that fairseq-preprocess wrote")
     overrides = {"data": data, **overrides}
+    check_end(path)
     with reading(path):
         state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
     architecture = model_settings(state).arch
     if not architecture.startswith("bart_vae"):
         raise InputError(f"checkpoint {path} is of architecture {architecture}, expected bart_vae")
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([path], overrides, state=state)
+    try:
+        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([path], overrides, state=state)
+    except InputError as error:
+        raise InputError(str(error).replace("the checkpoint", f"checkpoint {path}", 1)) from error
     model = models[0].eval()
     return (model.cuda() if torch.cuda.is_available() else model), cfg, task
 
 
 def model_settings(state: Dict[str, Any]) -> Namespace:
-    """A checkpoint's settings of its model, with the architecture's name in `arch` ("unknown" if it has none)."""
+    """A checkpoint's settings of its model, what is not set by its architecture, with that one's name in `arch`
+    ("unknown" if it has none)."""
     settings = (state.get("cfg") or {}).get("model") or state.get("args")
-    values = OmegaConf.to_container(settings) if isinstance(settings, DictConfig) else dict(vars(settings))
-    values["arch"] = values.get("_name") or values.get("arch") or "unknown"
-    return Namespace(**values)
+    if isinstance(settings, DictConfig):
+        settings = OmegaConf.to_container(settings)
+    values = settings if isinstance(settings, dict) else vars(settings)
+    values = {key: value for key, value in values.items() if value is not None}
+    result = Namespace(**{**values, "arch": values.get("_name") or values.get("arch") or "unknown"})
+    if result.arch in ARCH_CONFIG_REGISTRY:
+        ARCH_CONFIG_REGISTRY[result.arch](result)
+    return result
 
 
-def folders(checkpoint: str, data: str) -> List[str]:
+def folders(checkpoint: str, data: Optional[str] = None) -> List[str]:
     """Where dictionary and BPE of a checkpoint may lie: beside it, above it, or with the data."""
     folder = os.path.dirname(os.path.abspath(checkpoint))
-    return [folder, os.path.dirname(folder), os.path.abspath(data)]
+    return [folder, os.path.dirname(folder), *([os.path.abspath(data)] if data else [])]

@@ -9,6 +9,7 @@ import sys
 from typing import Any, Dict, List, Optional
 
 from . import __version__, recipe
+from .files import write
 
 
 def parser() -> argparse.ArgumentParser:
@@ -129,13 +130,6 @@ def table(numbers: Dict[str, Any]) -> str:
     return "\n".join([*lines, f"{numbers['sentences']:,} sentences; {numbers['signature']}"])
 
 
-def write(path: str, text: str) -> None:
-    """Write a file whole or not at all."""
-    with open(f"{path}.part", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(f"{path}.part", path)
-
-
 def run(args: argparse.Namespace) -> None:
     if args.command == "path":
         print(os.path.dirname(os.path.abspath(__file__)))
@@ -151,8 +145,10 @@ def run(args: argparse.Namespace) -> None:
         if bool(args.from_hf) != bool(args.to):
             raise ValueError("expected --from-hf DIR with --to FILE, or --from FILE with --to-hf DIR")
         if args.from_hf:
-            from_hf(args.from_hf, args.to)
+            heads = from_hf(args.from_hf, args.to)
             print(f"{args.to}; beside it dict.txt, encoder.json, vocab.bpe")
+            if heads:
+                print(f"left out: {', '.join(heads)}")
         else:
             names = to_hf(args.from_fairseq, args.to_hf)
             print(f"{args.to_hf}: {', '.join(names)}")
@@ -170,9 +166,12 @@ def run(args: argparse.Namespace) -> None:
             write(args.json, json.dumps(numbers, indent=2) + "\n")
     elif args.command == "interpolate":
         from . import hub
+        from .checkpoints import folders
+        from .text import find_bpe
 
         given = args.sentencepiece_model
-        bpe = {"bpe": "sentencepiece", "sentencepiece_model": given} if given else "auto"
+        settings = {"bpe": "sentencepiece", "sentencepiece_model": given}
+        bpe = settings if given else find_bpe(folders(args.checkpoint, args.data))
         vae = hub.load(args.checkpoint, args.data, bpe)
         print("\n".join(vae.interpolate(args.start, args.end, args.steps, beam=args.beam)))
 

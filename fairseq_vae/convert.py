@@ -6,9 +6,11 @@ byte-level pieces to the model's ids; fairseq's dict.txt lists GPT-2's numbers o
 encoder.json maps pieces to GPT-2's numbers.
 """
 
+import argparse
 import contextlib
 import json
 import os
+import re
 from argparse import Namespace
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -18,9 +20,9 @@ from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 from fairseq.models.bart.model import bart_base_architecture
 from torch import Tensor
 
-from .checkpoints import first_line, model_settings, read_checkpoint
+from .checkpoints import first_line, folders, load_safely, model_settings, read_checkpoint
 from .errors import InputError
-from .model import LATENT_KEYS
+from .model import COPIES, LATENT_KEYS
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK = "<mask>"
@@ -51,12 +53,15 @@ REQUIRED = {  # older configurations spell these out; any other value is another
 }
 
 
-def from_hf(source: str, target: str) -> None:
+def from_hf(source: str, target: str) -> List[str]:
     """Convert a folder of Hugging Face's BART to a stock fairseq checkpoint (task denoising).
 
     Args:
         source: folder with config.json, model.safetensors or pytorch_model.bin, vocab.json, merges.txt
         target: checkpoint to write; dict.txt, encoder.json and vocab.bpe are written beside it
+
+    Returns:
+        the names of tensors left out: a classification head's
 
     Raises:
         InputError: a file is missing, cut off, or holds something that BART in fairseq has no place for; then nothing
@@ -67,14 +72,20 @@ def from_hf(source: str, target: str) -> None:
     for key, expected in REQUIRED.items():
         if config.get(key, expected) != expected:
             raise InputError(f"{path}: {key} is {config[key]!r}, expected {expected!r}")
-    missing = [key for key in (*SETTINGS, "d_model") if key not in config and not key.endswith("layerdrop")]
+    needed = [key for key in (*SETTINGS, "d_model", "max_position_embeddings") if not key.endswith("layerdrop")]
+    missing = [key for key in needed if key not in config]
     if missing:
         raise InputError(f"{path} has no {missing[0]}: expected the configuration of a BART")
     weights_file, weights = read_weights(source)
     vocabulary = read_vocabulary(source)
     merges = read_merges(source)
+    heads = [key for key in weights if key.startswith("classification_head.")]
+    weights = {key: value for key, value in weights.items() if key not in heads}
     weights = fairseq_weights(weights_file, weights, config, vocabulary)
     encoder = gpt2_numbers(merges)
+    for token in vocabulary[len(SPECIALS) : -1]:
+        if token not in encoder and not token.startswith("madeupword"):
+            raise InputError(f"{source}: no merges of merges.txt make vocab.json's {token!r}; is merges.txt cut off?")
     symbols = [str(encoder.get(token, token)) for token in vocabulary[len(SPECIALS) : -1]]
     state = {
         "args": stock_settings(config),
@@ -96,6 +107,7 @@ def from_hf(source: str, target: str) -> None:
         write_text(new("encoder.json"), json.dumps(encoder))
         write_text(new("vocab.bpe"), "".join(f"{line}\n" for line in ["#version: 0.2", *merges]))
         torch.save(state, new(os.path.basename(target)))
+    return heads
 
 
 def to_hf(source: str, target: str) -> List[str]:
@@ -105,8 +117,9 @@ def to_hf(source: str, target: str) -> List[str]:
     a sentence, M x B x C, is, transposed, the `encoder_outputs` that Hugging Face's decoder reads.
 
     Args:
-        source: the checkpoint; dict.txt, encoder.json and vocab.bpe beside it become the tokenizer's files
-        target: folder to write config.json, model.safetensors, vocab.json and merges.txt to
+        source: the checkpoint; dict.txt, encoder.json and vocab.bpe beside or above it become the tokenizer's files
+        target: folder to write config.json, model.safetensors, vocab.json and merges.txt to; a finetuned BART's
+            classification heads are left out
 
     Returns:
         the names of the files written
@@ -150,7 +163,9 @@ def to_hf(source: str, target: str) -> List[str]:
         "forced_eos_token_id": 2,
         "torch_dtype": str(weights["model.shared.weight"].dtype).split(".")[-1],
     }
-    tokenizer = hf_tokenizer(os.path.dirname(os.path.abspath(source)), rows)
+    tokenizer: Dict[str, str] = {}
+    for folder in folders(source):
+        tokenizer = tokenizer or hf_tokenizer(folder, rows)
     with complete(os.path.abspath(target), "config.json") as new:
         for name, text in tokenizer.items():
             write_text(new(name), text)
@@ -192,11 +207,7 @@ def read_weights(folder: str) -> Tuple[str, Dict[str, Tensor]]:
     path = os.path.join(folder, "pytorch_model.bin")
     if not os.path.isfile(path):
         raise InputError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
-    safe = {"weights_only": True} if hasattr(torch.serialization, "add_safe_globals") else {}
-    try:
-        weights = torch.load(path, map_location="cpu", **safe)
-    except Exception as error:  # whatever is wrong with the file
-        raise InputError(f"{path} cannot be read ({first_line(error)})") from error
+    weights = load_safely(path)
     if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
         raise InputError(f"{path}: expected a dictionary of tensors")
     return path, weights
@@ -262,6 +273,16 @@ def fairseq_weights(path: str, weights: Dict[str, Tensor], config: Dict[str, Any
     for what, names in (("no", sorted(expected - set(weights))), ("an unexpected", sorted(set(weights) - expected))):
         if names:
             raise InputError(f"{path} has {what} {names[0]} ({len(names)} such in all): expected the weights of a BART")
+    width, rows = config["d_model"], config["max_position_embeddings"] + 2
+    for name, shape in (
+        ("encoder.embed_tokens.weight", (len(vocabulary), width)),
+        ("encoder.embed_positions.weight", (rows, width)),
+        ("decoder.embed_positions.weight", (rows, width)),
+        ("encoder.layers.0.fc1.weight", (config["encoder_ffn_dim"], width)),
+        ("decoder.layers.0.fc1.weight", (config["decoder_ffn_dim"], width)),
+    ):
+        if name in weights and tuple(weights[name].shape) != shape:
+            raise InputError(f"{path}: {name} is {tuple(weights[name].shape)}, by config.json expected {shape}")
     return weights
 
 
@@ -292,7 +313,10 @@ def stock_settings(config: Dict[str, Any]) -> Namespace:
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in sizes.items()]
     flags += [f"--max-source-positions={positions}", f"--max-target-positions={positions}"]
     flags += ["--task=denoising", "--arch=bart_base", "--criterion=cross_entropy", "--optimizer=adam", "--bpe=gpt2"]
-    settings = options.parse_args_and_arch(options.get_training_parser(), input_args=[".", *flags])
+    try:
+        settings = options.parse_args_and_arch(options.get_training_parser(), input_args=[".", *flags])
+    except argparse.ArgumentError as error:
+        raise InputError(f"this fairseq cannot configure its own denoising task ({error}); use a newer one") from error
     settings.no_scale_embedding = not config.get("scale_embedding", False)
     settings.tokens_per_sample = min(settings.tokens_per_sample, positions)
     return settings
@@ -300,8 +324,8 @@ def stock_settings(config: Dict[str, Any]) -> Namespace:
 
 def hf_weights(path: str, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
     """fairseq's tensors under Hugging Face's names."""
-    left_out = (".version", ".plugin_version")
-    weights = {key: value for key, value in weights.items() if not key.endswith(left_out)}
+    left_out = re.compile(rf".*\.(plugin_)?version|classification_heads\..*|{COPIES.pattern}")
+    weights = {key: value for key, value in weights.items() if not left_out.fullmatch(key)}
     embedding = tied(path, weights, TIED[1])
     layers = [1 + max(int(key.split(".")[2]) for key in weights if key.startswith(f"{side}.layers.")) for side in SIDES]
     names = {name for name in expected_names(*layers) if name not in TIED[1] and not name.endswith("version")}
@@ -322,7 +346,7 @@ def hf_tokenizer(folder: str, rows: int) -> Dict[str, str]:
         return {}
     with open(paths[0], encoding="utf-8") as file:
         symbols = [line.rsplit(" ", 1)[0] for line in file.read().splitlines()]
-    if len(symbols) + len(SPECIALS) + 1 != rows:
+    if len(symbols) + len(SPECIALS) not in (rows, rows - 1):  # without and with <mask>
         raise InputError(
             f"{paths[0]} has {len(symbols)} lines, expected {rows - len(SPECIALS) - 1} for the {rows} token embeddings"
         )

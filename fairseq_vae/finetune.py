@@ -1,6 +1,7 @@
 """From a BART and text to a trained, measured and sampled VAE, by fairseq's own commands; nothing is done twice."""
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -21,9 +22,11 @@ from fairseq import options, tasks, utils
 from fairseq.data import Dictionary, data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models.bart.model import bart_base_architecture
+from tqdm import tqdm
 
 from .checkpoints import model_settings, read_checkpoint
 from .errors import InputError
+from .files import read_lines, write
 from .recipe import flags, read_recipe
 from .text import Joiner, bpe_flags, build_bpe, find_bpe
 
@@ -83,6 +86,8 @@ class Finetuning:
                 f"--recipe {recipe} freezes the decoder, which without --bart has random weights: give --bart "
                 "CHECKPOINT, or --set model.freeze_decoder=false"
             )
+        for phase, settings in self.phases.items():
+            configuration(self.flags(phase, settings, None), phase)
         self.bpe = find_bpe(beside)
         if self.is_text:
             self.check_text(beside)
@@ -105,10 +110,7 @@ class Finetuning:
         for split in SPLITS:
             path = self.data / f"{split}.txt"
             if path.is_file():
-                try:
-                    lines = path.read_text(encoding="utf-8").splitlines()
-                except UnicodeDecodeError as error:
-                    raise InputError(f"{path} is not UTF-8 at byte {error.start}") from error
+                lines = read_lines(path)
                 empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
                 if empty or not lines:
                     raise InputError(f"{path}: {f'line {empty[0]}' if lines else 'it'} is empty: remove empty lines")
@@ -119,9 +121,18 @@ class Finetuning:
         Raises:
             InputError: a step failed; the next run goes on with it
         """
+        self.output.mkdir(parents=True, exist_ok=True)
+        with open(self.output / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(f"another run is at work in {self.output}: wait for it or stop it") from error
+            os.set_inheritable(lock.fileno(), True)  # a training that outlives a killed run keeps the lock
+            self.run_steps()
+
+    def run_steps(self) -> None:
         started = time.time()
         out = self.output
-        out.mkdir(parents=True, exist_ok=True)
         self.check_settings()
         try:
             if self.is_text:
@@ -130,7 +141,8 @@ class Finetuning:
         except InputError:  # what cannot work leaves the folder free for what can
             (out / "settings.json").unlink()
             if self.is_text:
-                shutil.rmtree(self.bin, ignore_errors=True)
+                for folder in (self.bin, out / ".data-bin", out / "pieces"):
+                    shutil.rmtree(folder, ignore_errors=True)
             raise
         self.weights = None
         start = self.bart
@@ -167,10 +179,10 @@ class Finetuning:
         command = ["fairseq-preprocess", "--only-source", f"--srcdict={Path(self.bart).with_name('dict.txt')}"]
         for split in SPLITS:
             if (self.data / f"{split}.txt").is_file():
-                lines = (self.data / f"{split}.txt").read_text(encoding="utf-8").splitlines()
+                lines = tqdm(read_lines(self.data / f"{split}.txt"), desc=f"encoding {split}", leave=False)
                 write(pieces / f"{split}.txt", "".join(encoder.encode(line.strip()) + "\n" for line in lines))
                 command.append(f"--{split}pref={pieces / f'{split}.txt'}")
-        call([*command, f"--destdir={target}", f"--workers={os.cpu_count()}"], quiet=True)
+        call([*command, f"--destdir={target}", f"--workers={os.cpu_count()}"])
 
     def check(self, target: Path) -> None:
         """Build all that training will build, so that what cannot work is said now; keep dictionary and BPE at hand."""
@@ -208,12 +220,15 @@ class Finetuning:
         command = ["fairseq-train", *self.flags(phase, settings, start)]
         command.insert(2, f"--user-dir={Path(__file__).parent}")
         mend(self.output / phase)
-        train(command, self.output / f"{phase}.log", settings.optimization.max_update)
+        last, updates = self.output / phase / "checkpoint_last.pt", settings.optimization.max_update
+        # stopped after its last update, fairseq-train would make one more
+        if not last.exists() or read_checkpoint(str(last))["optimizer_history"][-1]["num_updates"] < updates:
+            train(command, self.output / f"{phase}.log", updates)
         write(target, shlex.join(command) + "\n")
 
     def evaluate(self, target: Path) -> None:
         command = ["fairseq-vae", "evaluate", str(self.model), str(self.bin), f"--split={self.split}"]
-        write(target, call([*command, f"--json={self.output / 'evaluation.json'}"], quiet=True))
+        write(target, call([*command, f"--json={self.output / 'evaluation.json'}"], progress=True))
 
     def sample(self, target: Path) -> None:
         """Ten sentences from the prior, five reconstructions, and a line between the latents of two sentences."""
@@ -225,11 +240,12 @@ class Finetuning:
         common = [str(self.bin), f"--path={self.model}", f"--user-dir={Path(__file__).parent}", "--task=vae_denoising"]
         common += [f"--max-len-b={max(dataset.sizes)}", "--beam=5"]
         common += bpe_flags(self.bpe) if self.bpe else [f"--post-process={join.style}"] if join.style != "none" else []
-        prior = call(["fairseq-generate", *common, "--latent-mode=prior", "--num-samples=10"], quiet=True)
-        command = ["fairseq-interactive", *common, f"--buffer-size={len(texts)}"]
-        reconstructed = call(command, quiet=True, stdin="\n".join(inputs) + "\n")
+        prior = call(["fairseq-generate", *common, "--latent-mode=prior", "--num-samples=10"])
+        source = self.output / "sentences.txt"
+        write(source, "\n".join(inputs) + "\n")
+        reconstructed = call(["fairseq-interactive", *common, f"--buffer-size={len(texts)}", f"--input={source}"])
         ends = inputs[:2] if len(inputs) > 1 else inputs * 2
-        between = call(["fairseq-vae", "interpolate", str(self.model), str(self.bin), *ends], quiet=True)
+        between = call(["fairseq-vae", "interpolate", str(self.model), str(self.bin), *ends])
         rows = ["Ten sentences from the prior", *(f"  {text}" for _, text in sorted(hypotheses(prior).items()))]
         rows.append(f"\nReconstructions of {len(texts)} {self.split} sentences")
         for line, (_, text) in zip(texts, sorted(hypotheses(reconstructed).items())):
@@ -315,15 +331,15 @@ def environment() -> Dict[str, str]:
     }
 
 
-def call(command: List[str], quiet: bool = False, stdin: Optional[str] = None) -> str:
-    """Run a command, shown first; returns its standard output, printed too unless quiet."""
+def call(command: List[str], progress: bool = False) -> str:
+    """Run a command, shown first; returns its standard output. progress: let its standard error through."""
     print(f"  $ {shlex.join(command)}", flush=True)
-    done = subprocess.run(command, env=environment(), input=stdin, capture_output=True, text=True)
-    if done.returncode:
-        raise failure(command, done.stdout + done.stderr)
-    if not quiet:
-        sys.stdout.write(done.stdout)
-    return done.stdout
+    pipes = {"stdout": subprocess.PIPE, "stderr": None if progress else subprocess.PIPE}
+    with running(command, text=True, **pipes) as process:
+        output, errors = process.communicate()
+    if process.returncode:
+        raise failure(command, output + (errors or "see above"))
+    return output
 
 
 def run(command: List[str]) -> None:
@@ -337,8 +353,8 @@ def run(command: List[str]) -> None:
 
 @contextlib.contextmanager
 def running(command: List[str], **options: Any):
-    """A process that does not outlive what waits for it: stopped here, it is stopped too."""
-    process = subprocess.Popen(command, env=environment(), **options)
+    """A process that is stopped if what waits for it is (but by no SIGKILL). It holds the run's lock."""
+    process = subprocess.Popen(command, env=environment(), close_fds=False, **options)
     try:
         yield process
     except BaseException:
@@ -357,8 +373,6 @@ def failure(command: List[str], output: str, log: Optional[Path] = None) -> Inpu
 
 def train(command: List[str], log: Path, updates: int) -> None:
     """Run fairseq-train under a progress bar, its output appended to a log."""
-    from tqdm import tqdm
-
     print(f"  $ {shlex.join(command)}", flush=True)
     interval = 0.5 if sys.stderr.isatty() else 15
     with open(log, "a", encoding="utf-8") as file, tqdm(total=updates, unit="update", mininterval=interval) as bar:
@@ -389,13 +403,6 @@ def mend(folder: Path) -> None:
                 newest = max(whole, key=lambda found: found.stat().st_mtime)
                 shutil.copyfile(newest, folder / ".mended")
                 (folder / ".mended").replace(path)
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def fingerprint(path) -> str:

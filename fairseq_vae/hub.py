@@ -17,7 +17,7 @@ from .evaluate import sentence_nll
 from .latent import GaussianPosterior
 from .noise import Draw, standard_normal
 from .task import SentenceDataset
-from .text import Joiner, build_bpe, find_bpe
+from .text import Joiner, build_bpe, find_bpe, piece_style
 
 Sentences = Union[str, Sequence[str]]
 
@@ -185,8 +185,9 @@ def load(
     Args:
         checkpoint: a file
         data: folder with the dict.txt it was trained with
-        bpe: "auto" takes what lies beside the checkpoint, above it or with the data, if anything does; "gpt2" or
-            "sentencepiece" insist; None takes tokens with spaces between; or settings as find_bpe returns them
+        bpe: "auto" takes what lies beside the checkpoint, above it or with the data (nothing, if the dictionary is of
+            whole words); "gpt2" or "sentencepiece" insist; None takes tokens with spaces between; or settings as
+            find_bpe returns them
 
     Raises:
         InputError: a file is missing, or the checkpoint is not of bart_vae
@@ -195,4 +196,9 @@ def load(
         raise InputError(f"{data} has no dict.txt: give the folder with the one that the model was trained with")
     model, cfg, task = load_model(checkpoint, data, latent_mode="mean", num_samples=0)
     settings = find_bpe(folders(checkpoint, data), bpe) if isinstance(bpe, str) else bpe
+    if settings is None and bpe is not None and piece_style(task.source_dictionary) != "none":
+        raise InputError(
+            f"{data}/dict.txt is of pieces, and neither encoder.json with vocab.bpe nor sentencepiece.bpe.model lies "
+            f"beside it or {checkpoint}: put it there, or give sentences as pieces with spaces between (bpe=None)"
+        )
     return BARTVAEHubInterface(cfg, task, model, settings, batch_size)

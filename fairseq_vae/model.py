@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import logging
 import os
+import re
 from typing import Any, Optional
 
 import torch.nn as nn
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 LATENT_KEYS = ("encoder.posterior.", "encoder.memory.")  # what a BART checkpoint does not have
 VERSION_KEY = "encoder.plugin_version"
+COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")  # fairseq 0.12.2's own
 GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE, in every published BART the first of the dictionary
 GPT2_SYMBOLS = sorted(map(str, range(GPT2_WORDS)))
 PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
@@ -115,7 +117,11 @@ class BARTVAEModel(BARTModel):
         for layer in (self.encoder.posterior.mu, self.encoder.memory.project):
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
         self.freeze_decoder = self.cfg.freeze_decoder
+        self.checkpoint_path = "the checkpoint"  # for messages; the task knows better
         frozen = []
+        if self.cfg.zero_latent:  # what nothing uses gets no gradient, which pytorch_ddp takes for a mistake
+            used = {id(parameter) for part in (self.decoder, self.encoder.memory) for parameter in part.parameters()}
+            frozen += [parameter for parameter in self.encoder.parameters() if id(parameter) not in used]
         if self.cfg.freeze_decoder:
             shared = {id(parameter) for parameter in self.encoder.parameters()}
             frozen += [parameter for parameter in self.decoder.parameters() if id(parameter) not in shared]
@@ -176,7 +182,7 @@ class BARTVAEModel(BARTModel):
         Args:
             model_name_or_path: the checkpoint's folder
             checkpoint_file: its name in that folder
-            data_name_or_path: folder with dict.txt; a relative one is relative to the checkpoint's folder
+            data_name_or_path: folder with dict.txt; if it starts with a dot, relative to the checkpoint's folder
             bpe: "gpt2" (encoder.json, vocab.bpe) or "sentencepiece" (sentencepiece.bpe.model), whose files lie beside
                 the checkpoint or dict.txt; "auto" takes what is there; None takes tokens with spaces between
             options: batch_size, sentences at a time
@@ -186,7 +192,9 @@ class BARTVAEModel(BARTModel):
         """
         from .hub import load
 
-        data = os.path.normpath(os.path.join(model_name_or_path, data_name_or_path))
+        data = data_name_or_path
+        if data.startswith("."):
+            data = os.path.normpath(os.path.join(model_name_or_path, data))
         return load(os.path.join(model_name_or_path, checkpoint_file), data, bpe, **options)
 
     @classmethod
@@ -246,11 +254,19 @@ class BARTVAEModel(BARTModel):
             InputError: the checkpoint is of another architecture or dictionary, or a newer fairseq-vae wrote it
         """
         if "encoder.embed_tokens.weight" not in state_dict:
-            raise InputError("the checkpoint has no encoder.embed_tokens: expected one of bart_vae or of bart")
-        check_version(state_dict.get(VERSION_KEY))
+            raise InputError(
+                f"{self.checkpoint_path} has no encoder.embed_tokens: expected the weights of bart_vae or of bart"
+            )
+        check_version(state_dict.get(VERSION_KEY), self.checkpoint_path)
         state_dict[VERSION_KEY] = self.encoder.plugin_version
         heads = [key for key in state_dict if key.startswith("classification_heads.")]
         super().upgrade_state_dict_named(state_dict, name)
+        own = self.state_dict()
+        for key in {**state_dict, **own}:
+            if COPIES.fullmatch(key):  # 0.12.2 makes them from the other weights once these are loaded
+                state_dict.pop(key, None)
+                if key in own:
+                    state_dict[key] = own[key]
         self.fit_dictionary(state_dict)
         if not any(key.startswith(LATENT_KEYS) for key in state_dict):
             left_out = [key for key in state_dict if ".encoder_attn" in key and self.decoder.cfg.no_cross_attention]
@@ -284,9 +300,10 @@ class BARTVAEModel(BARTModel):
         if not words or rows not in PUBLISHED_ROWS:
             owner = PUBLISHED_ROWS.get(rows)
             raise InputError(
-                f"the checkpoint's dictionary has {rows} symbols, the data's dict.txt gives {len(dictionary)}. To the "
-                f"checkpoint belongs a dict.txt of {rows - 5} lines ({rows}, without 4 specials and <mask>"
-                f"{'; ' + owner if owner else ''}): binarise the data with it (fairseq-preprocess --srcdict)"
+                f"{self.checkpoint_path} has a dictionary of {rows} symbols, the data's dict.txt gives "
+                f"{len(dictionary)}. To the checkpoint belongs a dict.txt of {rows - 5} lines ({rows}, without 4 "
+                f"specials and <mask>{'; ' + owner if owner else ''}): binarise the data with it (fairseq-preprocess "
+                "--srcdict)"
             )
         has_mask = rows % 8 == 1  # fairseq fills dictionaries up to a multiple of 8, then adds <mask>
         mask = dictionary.index("<mask>")
@@ -320,8 +337,8 @@ class BARTVAEModel(BARTModel):
                 if keys
             ]
             raise InputError(
-                f"the checkpoint is of another architecture: {'; '.join(parts)}. Give the --arch, sizes and latent "
-                "flags that it was trained with"
+                f"{self.checkpoint_path} is of another architecture: {'; '.join(parts)}. Give the --arch, sizes and "
+                "latent flags that it was trained with, or a checkpoint of bart or bart_vae"
             )
 
     def set_num_updates(self, num_updates):
@@ -333,13 +350,13 @@ class BARTVAEModel(BARTModel):
         """Do nothing: BART's version stops reordering what the encoder returned, and stays in force for later calls."""
 
 
-def check_version(version: Optional[Tensor]) -> None:
+def check_version(version: Optional[Tensor], path: str) -> None:
     """Refuse a checkpoint (its tensor major, minor, patch; None before there was one) of a newer minor version."""
     mine = [int(part) for part in __version__.split(".")]
     if version is not None and version.tolist()[:2] > mine[:2]:
         raise InputError(
-            f"the checkpoint was written by fairseq-vae {'.'.join(map(str, version.tolist()))}; this is {__version__}: "
-            "upgrade fairseq-vae"
+            f"{path} was written by fairseq-vae {'.'.join(map(str, version.tolist()))}; this is {__version__}: upgrade "
+            "fairseq-vae"
         )
 
 

@@ -4,10 +4,12 @@ A recipe is a folder of YAML files, phase1.yaml (not in every recipe) and phase2
 config/finetune.yaml. `fairseq-hydra-train --config-dir` composes them itself; here they become flags of fairseq-train.
 """
 
+import dataclasses
 import os
 from typing import Any, Dict, List, Optional, Sequence
 
 import yaml
+from fairseq.dataclass.configs import FairseqConfig
 from omegaconf import DictConfig, OmegaConf
 
 from .errors import InputError
@@ -22,6 +24,7 @@ CHOICES = {
     "optimizer": "--optimizer",
     "lr_scheduler": "--lr-scheduler",
 }
+GROUPS = sorted(field.name for field in dataclasses.fields(FairseqConfig) if not field.name.startswith("_"))
 LENGTHS = (  # settings in updates that follow a phase's length where that is changed
     "checkpoint.save_interval_updates",
     "lr_scheduler.warmup_updates",
@@ -73,13 +76,17 @@ def read_recipe(
         where, equals, value = override.partition("=")
         parts = where.split(".")
         chosen = [parts.pop(0)] if parts[0] in PHASES else list(phases)
-        if not equals or len(parts) != 2 or parts[0] not in phases["phase2"] or chosen[0] not in phases:
+        if not equals or len(parts) != 2 or parts[0] not in GROUPS or chosen[0] not in phases:
             raise InputError(
                 f"--set {override}: expected GROUP.KEY=VALUE or, for one phase, {'.GROUP.KEY=VALUE or '.join(phases)}"
-                f".GROUP.KEY=VALUE, with GROUP one of {', '.join(sorted(phases['phase2']))}"
+                f".GROUP.KEY=VALUE, with GROUP one of {', '.join(GROUPS)}"
             )
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {override}: {value} is no YAML ({' '.join(str(error).split())})") from error
         for phase in chosen:
-            OmegaConf.update(phases[phase], ".".join(parts), yaml.safe_load(value))
+            OmegaConf.update(phases[phase], ".".join(parts), parsed)
     return phases
 
 

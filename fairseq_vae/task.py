@@ -208,16 +208,29 @@ class VAEDenoisingTask(FairseqTask):
     def build_model(self, cfg, from_checkpoint=False):
         """Before training, refuse a checkpoint to start from that is missing, truncated, unsafe or of other words: for
         a missing --restore-file fairseq would silently train from scratch."""
+        start = self.cfg.path
         if not from_checkpoint:
             last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
             if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
-                check_file(self.cfg.restore_file)
-            elif os.path.exists(last):
-                check_file(last)
-            elif self.cfg.finetune_from_model:
-                check_file(self.cfg.finetune_from_model)
-                check_dictionary(self.cfg.finetune_from_model, self.dictionary, self.cfg.data)
-        return super().build_model(cfg, from_checkpoint)
+                start = self.cfg.restore_file
+            else:
+                start = last if os.path.exists(last) else self.cfg.finetune_from_model
+            if start:
+                check_file(start)
+                check_dictionary(start, self.dictionary, self.cfg.data)
+        model = super().build_model(cfg, from_checkpoint)
+        if start:
+            model.checkpoint_path = start
+        return model
+
+    def build_generator(self, models, args, **kwargs):
+        """fairseq's generator; the filler words of BART's dictionaries, which its GPT-2 BPE cannot decode, are not
+        written out."""
+        generator = super().build_generator(models, args, **kwargs)
+        fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}
+        if fillers and hasattr(generator, "symbols_to_strip_from_output"):
+            generator.symbols_to_strip_from_output = generator.symbols_to_strip_from_output | fillers
+        return generator
 
     @property
     def source_dictionary(self):

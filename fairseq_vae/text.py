@@ -3,6 +3,7 @@
 import os
 from typing import Dict, List, Optional, Sequence
 
+import torch
 from fairseq import utils
 from fairseq.data import encoders
 from fairseq.data.data_utils import post_process
@@ -75,10 +76,14 @@ class Joiner:
 
     def __init__(self, dictionary, settings: Optional[Dict[str, str]]):
         self.dictionary = dictionary
+        symbols = enumerate(dictionary.symbols)
+        self.fillers = torch.tensor([index for index, word in symbols if word.startswith("madeupword")]).long()
         self.bpe = build_bpe(settings) if settings else None
         self.style = None if settings else piece_style(dictionary)
 
     def __call__(self, tokens: Tensor) -> str:
-        """The text of one sentence's tokens, specials and padding left out."""
+        """The text of one sentence's tokens, specials, padding and the dictionary's filler words left out."""
+        fillers = self.fillers.to(tokens.device)
+        tokens = tokens[~torch.isin(tokens, fillers)] if len(fillers) else tokens
         pieces = self.dictionary.string(utils.strip_pad(tokens, self.dictionary.pad()))
         return self.bpe.decode(pieces) if self.bpe else post_process(pieces, self.style)

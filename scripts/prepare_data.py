@@ -60,13 +60,13 @@ def clean(conversations: List[List[str]]) -> List[List[str]]:
 def read_lines(path: Path) -> List[List[str]]:
     """A user's text as groups of one line. Refuses what fairseq-preprocess would turn into empty sentences."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # only a newline ends a line
     except OSError as error:
         sys.exit(f"prepare_data.py: --data {path}: {error.strerror}")
     except UnicodeDecodeError as error:
         sys.exit(f"prepare_data.py: --data {path}: not UTF-8 at byte {error.start}; convert it first, e.g. with iconv")
     empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
-    if not lines or len(empty) == len(lines):
+    if len(empty) == len(lines):
         sys.exit(f"prepare_data.py: --data {path}: the file has no text; expected one sentence a line")
     if empty:
         sys.exit(

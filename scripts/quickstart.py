@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Optional
 
 from fairseq_vae.errors import InputError
-from fairseq_vae.finetune import call, fingerprint, minutes, run, step, write
+from fairseq_vae.files import read_lines, write
+from fairseq_vae.finetune import call, fingerprint, minutes, run, step
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,7 +81,7 @@ class Quickstart:
         text = self.output / "text"
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter((text / "train.txt").read_text(encoding="utf-8").splitlines()),
+                sentence_iterator=iter(read_lines(text / "train.txt")),
                 model_prefix=str(target / "sentencepiece"),
                 vocab_size=self.size["vocabulary"],
                 hard_vocab_limit=False,  # a small text may not have so many pieces
@@ -93,9 +94,9 @@ class Quickstart:
             fail(f"sentencepiece cannot learn {self.size['vocabulary']} pieces from this text: {error}")
         model = sentencepiece.SentencePieceProcessor(model_file=str(target / "sentencepiece.model"))
         for split in ("train", "valid", "test"):
-            lines = (text / f"{split}.txt").read_text(encoding="utf-8").splitlines()
+            lines = read_lines(text / f"{split}.txt")
             encoded = "".join(" ".join(model.encode(line, out_type=str)) + "\n" for line in lines)
-            for number, pieces in enumerate(encoded.splitlines(), 1):
+            for number, pieces in enumerate(encoded.split("\n")[:-1], 1):
                 if not 0 < len(pieces.split()) <= POSITIONS - 2:
                     fail(
                         f"{text / split}.txt: line {number} has {len(pieces.split())} pieces, expected 1 to "
@@ -108,7 +109,7 @@ class Quickstart:
         prefs = [
             part for split in ("train", "valid", "test") for part in (f"--{split}pref", str(pieces / f"{split}.txt"))
         ]
-        call(["fairseq-preprocess", "--only-source", *prefs, "--destdir", str(target), "--workers", "2"], quiet=True)
+        call(["fairseq-preprocess", "--only-source", *prefs, "--destdir", str(target), "--workers", "2"])
         shutil.copyfile(pieces / "sentencepiece.model", target / "sentencepiece.bpe.model")
 
     def finetune(self) -> None:

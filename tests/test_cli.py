@@ -374,7 +374,7 @@ def test_bad_input_of_fairseq_vae_is_one_line_and_status_1(data, trained, tmp_pa
         f"{tmp_path}/none.pt {data}": "none.pt does not exist",
         f"{last} {tmp_path}/none": "none does not exist",
         f"{cut} {data}": "cut.pt is truncated (5,000 bytes)",
-        f"{text} {data}": "text.pt is not one of fairseq",
+        f"{text} {data}": "text.pt cannot be read",
         f"{last} {data} --split dev": "dev.bin does not exist",
         f"{last} {data} --json {tmp_path}/no/file.json": "--json",
         f"{last} {data} --words 0": "--words 0",

@@ -1,17 +1,21 @@
 """Conversion to and from Hugging Face's format, against its own implementation."""
 
+import dataclasses
 import json
 import re
 from argparse import Namespace
 
 import pytest
 import torch
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models.bart import BARTModel
-from helpers import arguments, bart, model
+from helpers import arguments, bart, model, save_vae
+from omegaconf import OmegaConf
 
 from fairseq_vae.cli import main
 from fairseq_vae.convert import from_hf, gpt2_numbers, to_hf
 from fairseq_vae.errors import InputError
+from fairseq_vae.model import BARTVAEConfig
 
 transformers = pytest.importorskip("transformers")
 
@@ -178,6 +182,57 @@ def test_other_injections_say_why_they_cannot_be_converted(tmp_path):
     assert not (tmp_path / "hf").exists()
 
 
+def test_a_vae_as_fairseq_saves_it_is_converted_with_its_tokenizer(tmp_path):
+    """Settings as the trainer writes them: a plain dictionary, without what the architecture fills in; BPE above."""
+    numbers = gpt2_numbers(MERGES)
+    (tmp_path / "encoder.json").write_text(json.dumps(numbers))
+    (tmp_path / "vocab.bpe").write_text("\n".join(["#version: 0.2", *MERGES]) + "\n")
+    built = save_vae(tmp_path / "phase2", "--latent-injection=cross-attention", words=list(map(str, numbers.values())))
+    state = torch.load(tmp_path / "phase2/checkpoint_best.pt")
+    cfg = OmegaConf.to_container(convert_namespace_to_omegaconf(state.pop("args")), enum_to_str=True)
+    cfg["model"] = {
+        **{field.name: field.default for field in dataclasses.fields(BARTVAEConfig)},
+        "_name": "bart_vae_tiny",
+        "latent_injection": "cross-attention",
+    }
+    torch.save({**state, "args": None, "cfg": cfg}, tmp_path / "phase2/checkpoint_best.pt")
+    (tmp_path / "phase2/dict.txt").rename(tmp_path / "dict.txt")
+    names = to_hf(str(tmp_path / "phase2/checkpoint_best.pt"), str(tmp_path / "hf"))
+    assert names == ["vocab.json", "merges.txt", "model.safetensors", "latent.safetensors", "config.json"]
+    huggingface = transformers.BartForConditionalGeneration.from_pretrained(tmp_path / "hf")
+    assert huggingface.model.shared.weight.equal(built.encoder.embed_tokens.weight)
+    assert huggingface.config.max_position_embeddings == 1024 and huggingface.config.encoder_attention_heads == 2
+
+
+def test_classification_heads_are_left_out_both_ways(tmp_path, capsys):
+    hugging_face(tmp_path / "hf")
+    head = {"classification_head.dense.weight": torch.ones(2, 2), "classification_head.dense.bias": torch.ones(2)}
+    retensor(tmp_path / "hf/model.safetensors", lambda tensors: tensors.update(head))
+    assert main(["convert", "--from-hf", str(tmp_path / "hf"), "--to", str(tmp_path / "bart/model.pt")]) == 0
+    assert "left out: classification_head.dense." in capsys.readouterr().out
+    state = torch.load(tmp_path / "bart/model.pt")
+    state["model"].update({f"classification_heads.mnli.{name}": torch.ones(2) for name in ("b", "a")})
+    torch.save(state, tmp_path / "bart/model.pt")
+    to_hf(str(tmp_path / "bart/model.pt"), str(tmp_path / "back"))
+
+
+def test_an_archive_without_mask_goes_back(tmp_path):
+    hugging_face(tmp_path / "hf")
+    from_hf(str(tmp_path / "hf"), str(tmp_path / "bart/model.pt"))
+    state = torch.load(tmp_path / "bart/model.pt")
+    rows = state["model"]["encoder.embed_tokens.weight"][:-1].clone()
+    state["model"].update({name: rows for name in state["model"] if name.endswith(TIED_ENDS)})
+    torch.save(state, tmp_path / "bart/model.pt")
+    to_hf(str(tmp_path / "bart/model.pt"), str(tmp_path / "back"))
+    assert json.loads((tmp_path / "back/config.json").read_text())["vocab_size"] == len(vocabulary()) - 1
+    assert json.loads((tmp_path / "back/vocab.json").read_text()) == json.loads(
+        (tmp_path / "hf/vocab.json").read_text()
+    )
+
+
+TIED_ENDS = ("embed_tokens.weight", "output_projection.weight")
+
+
 def test_ones_own_bart_goes_without_a_tokenizer(tmp_path, capsys):
     save(tmp_path / "model.pt", bart(), "bart_base")
     assert main(["convert", "--from", str(tmp_path / "model.pt"), "--to-hf", str(tmp_path / "hf")]) == 0
@@ -228,6 +283,9 @@ def retensor(path, change):
             "an unexpected other",
         ),
         (lambda hf: (hf / "merges.txt").write_text("#version: 0.2\na b c\n"), "merge 1 is 'a b c'"),
+        (lambda hf: cut(hf / "merges.txt", 0.7), "no merges of merges.txt make vocab.json's 'Ġdog'"),
+        (lambda hf: edit(hf / "config.json", encoder_ffn_dim=40), r"fc1.weight is \(32, 16\), .*expected \(40, 16\)"),
+        (lambda hf: edit(hf / "config.json", max_position_embeddings=30), r"embed_positions.weight is \(34, 16\)"),
     ],
 )
 def test_a_bad_folder_is_one_line_and_leaves_nothing_behind(tmp_path, capsys, spoil, message):

@@ -1,7 +1,9 @@
 """fairseq-vae finetune: what it refuses before anything is trained, and what it makes."""
 
+import fcntl
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -12,34 +14,39 @@ import torch
 from helpers import save_bart, write_sentencepiece
 
 from fairseq_vae.cli import main
+from fairseq_vae.files import read_lines
 from fairseq_vae.finetune import Finetuning, mend
 
 SENTENCES = ["the dog barks at the cat", "a cat sleeps on the dog", "the cat barks", "a dog sleeps"]
 
 
-@pytest.fixture
-def bart(tmp_path):
-    """A BART with its dictionary and sentencepiece model."""
-    pieces = write_sentencepiece(tmp_path / "bart")
-    save_bart(tmp_path / "bart", words=pieces)
-    return tmp_path / "bart/model.pt"
-
-
-@pytest.fixture
-def text(tmp_path):
-    (tmp_path / "text").mkdir()
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A BART with its dictionary and sentencepiece model, text, and the text binarised as the command would."""
+    folder = tmp_path_factory.mktemp("made")
+    save_bart(folder / "bart", words=write_sentencepiece(folder / "bart"))
+    (folder / "text").mkdir()
     for split in ("train", "valid", "test"):
-        (tmp_path / f"text/{split}.txt").write_text("\n".join(SENTENCES) + "\n")
-    return tmp_path / "text"
+        (folder / f"text/{split}.txt").write_text("\n".join(SENTENCES) + "\n")
+    run = Finetuning(str(folder / "text"), str(folder / "run"), bart=str(folder / "bart/model.pt"))
+    run.output.mkdir()
+    run.binarise(folder / "data")
+    return folder
 
 
 @pytest.fixture
-def data(tmp_path, text, bart):
-    """The text binarised, as the command itself would."""
-    run = Finetuning(str(text), str(tmp_path / "binarise"), bart=str(bart))
-    run.output.mkdir()
-    run.binarise(run.bin)
-    return run.bin
+def bart(made, tmp_path):
+    return shutil.copytree(made / "bart", tmp_path / "bart") / "model.pt"
+
+
+@pytest.fixture
+def text(made, tmp_path):
+    return shutil.copytree(made / "text", tmp_path / "text")
+
+
+@pytest.fixture
+def data(made, tmp_path):
+    return shutil.copytree(made / "data", tmp_path / "data")
 
 
 def refused(capsys, *arguments):
@@ -79,10 +86,22 @@ def spoil_keys(bart):
     torch.save(state, bart)
 
 
-def spoil_class(bart):
+def spoil_version(bart):
+    state = torch.load(bart)
+    state["model"]["encoder.plugin_version"] = torch.tensor([99, 0, 0])
+    torch.save(state, bart)
+
+
+def spoil_class(bart, **options):
     state = torch.load(bart)
     state["extra_state"]["path"] = Path("x")
-    torch.save(state, bart)
+    torch.save(state, bart, **options)
+
+
+def cut_off_archive(bart):
+    """One of the file format of BART's own archives, half of it."""
+    torch.save(torch.load(bart), bart, _use_new_zipfile_serialization=False)
+    bart.write_bytes(bart.read_bytes()[: bart.stat().st_size // 2])
 
 
 def spoil_dictionary(bart):
@@ -95,15 +114,18 @@ def spoil_dictionary(bart):
     [
         (lambda bart: bart.unlink(), "model.pt does not exist"),
         (lambda bart: bart.write_bytes(bart.read_bytes()[:5000]), r"model.pt is truncated (5,000 bytes)"),
-        (lambda bart: bart.write_bytes(b"weights"), "model.pt is not one of fairseq"),
+        (lambda bart: bart.write_bytes(b"weights"), "model.pt cannot be read"),
         (lambda bart: torch.save({"shared.weight": torch.zeros(2)}, bart), "no weights under `model`"),
         (lambda bart: torch.save({"model": {"a": torch.zeros(2)}}, bart), "has no settings"),
         (
             lambda bart: torch.save({"model": {}, "args": Namespace(arch="lstm", encoder_layers=1)}, bart),
             "is of architecture lstm, expected a BART's",
         ),
-        (spoil_keys, "1 unknown, e.g. encoder.more"),
-        (spoil_class, "holds pathlib.Posix"),
+        (spoil_keys, "model.pt is of another architecture: 1 unknown, e.g. encoder.more"),
+        (spoil_version, "model.pt was written by fairseq-vae 99.0.0; this is "),
+        (spoil_class, "model.pt holds pathlib."),
+        (lambda bart: spoil_class(bart, _use_new_zipfile_serialization=False), "model.pt holds pathlib."),
+        (cut_off_archive, "model.pt cannot be read"),
         (spoil_dictionary, "dict.txt, line 1: "),
     ],
 )
@@ -118,7 +140,8 @@ def test_a_dictionary_one_line_off_is_refused(tmp_path, capsys, data, bart, more
     lines = (data / "dict.txt").read_text().splitlines(keepends=True)
     (data / "dict.txt").write_text("".join([*lines, "extra 1\n"] if more > 0 else lines[:-1]))
     error = refused(capsys, data, "--bart", bart, "--output", tmp_path / "out")
-    assert f"a dict.txt of {len(lines)} lines" in error and "--srcdict" in error
+    assert f"{bart} has a dictionary of" in error and f"a dict.txt of {len(lines)} lines" in error
+    assert "--srcdict" in error
 
 
 @pytest.mark.parametrize(
@@ -133,7 +156,7 @@ def test_a_dictionary_one_line_off_is_refused(tmp_path, capsys, data, bart, more
 )
 def test_bad_settings_are_refused_before_training(tmp_path, capsys, data, bart, options, message):
     assert message in refused(capsys, data, "--bart", bart, "--output", tmp_path / "out", *options)
-    left = [path.name for path in (tmp_path / "out").glob("*")]
+    left = [path.name for path in (tmp_path / "out").glob("[!.]*")]
     assert not left, "the folder is free for other settings"
 
 
@@ -151,6 +174,31 @@ def test_a_sentence_that_is_too_long_is_named(tmp_path, capsys, text, bart):
     assert "valid: line 2 of the text is too long" in refused(
         capsys, text, "--bart", bart, "--output", tmp_path / "out"
     )
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, capsys, data, bart):
+    (tmp_path / "out").mkdir()
+    with open(tmp_path / "out/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another run is at work in" in refused(capsys, data, "--bart", bart, "--output", tmp_path / "out")
+
+
+def test_a_phase_that_was_stopped_after_its_last_update_makes_no_other(tmp_path, data, bart, monkeypatch):
+    run = Finetuning(str(data), str(tmp_path / "out"), bart=str(bart), updates={"phase1": 3})
+    run.output.joinpath("phase1").mkdir(parents=True)
+    trained = []
+    monkeypatch.setattr("fairseq_vae.finetune.train", lambda *arguments: trained.append(arguments))
+    for updates in 2, 3:
+        state = torch.load(bart)
+        state["optimizer_history"][-1]["num_updates"] = updates
+        torch.save(state, run.output / "phase1/checkpoint_last.pt")
+        run.train("phase1", str(bart), run.output / "phase1.done")
+        assert len(trained) == 1
+
+
+def test_unicodes_line_ends_end_no_line(tmp_path):
+    (tmp_path / "text.txt").write_text("a\u2028b\n\x85\nlast", encoding="utf-8")
+    assert read_lines(tmp_path / "text.txt") == ["a\u2028b", "\x85", "last"]
 
 
 def test_random_weights_are_not_frozen(tmp_path, capsys, data):
@@ -198,14 +246,18 @@ def test_a_bart_becomes_a_measured_and_sampled_vae(tmp_path, request, bart, give
     assert subprocess.run(by_hand, capture_output=True).returncode == 0
     assert torch.load(tmp_path / "by-hand/checkpoint_best.pt")["model"][key].equal(weights[1][key])
 
+    refused = subprocess.run(
+        [command[0], "convert", "--from", str(out / "phase2/checkpoint_best.pt"), "--to-hf", str(tmp_path / "hf")],
+        capture_output=True,
+        text=True,
+    )
+    assert "has --latent-injection self-attention,embedding" in refused.stderr
+
 
 def test_checkpoints_that_a_kill_cut_off_are_mended(tmp_path):
 
-    for name in ("checkpoint_1_60.pt", "checkpoint_last.pt", "checkpoint_best.pt"):
-        torch.save({"model": torch.zeros(100)}, tmp_path / name)
+    torch.save({"model": torch.zeros(100)}, tmp_path / "checkpoint_1_60.pt")
     whole = (tmp_path / "checkpoint_1_60.pt").read_bytes()
-    mend(tmp_path)
-    assert all(path.read_bytes()[:2] == b"PK" for path in tmp_path.iterdir())
     for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
         (tmp_path / name).write_bytes(whole[:50])
     mend(tmp_path)

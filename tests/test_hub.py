@@ -3,6 +3,7 @@
 import doctest
 import json
 import math
+from argparse import Namespace
 
 import pytest
 import torch
@@ -153,4 +154,25 @@ def test_a_bpe_beside_the_checkpoint_is_found(tmp_path, name, write):
         tokens = vae.tokens("the dog")
         assert vae.task.source_dictionary.unk() not in tokens and len(tokens) < 9
         assert vae.join(tokens) == "the dog"
-    assert vae.sample(2, max_len=5, beam=1) == vae.sample(2, max_len=5, beam=1)
+    assert "\u2581" not in "".join(vae.sample(5, max_len=8, beam=1)), "samples are joined"
+
+
+def test_a_dictionary_of_pieces_without_its_bpe_is_refused(tmp_path):
+    save_vae(tmp_path, words=write_sentencepiece(tmp_path))
+    (tmp_path / "sentencepiece.bpe.model").unlink()
+    with pytest.raises(InputError, match="is of pieces, and neither .* lies beside it"):
+        BARTVAEModel.from_pretrained(str(tmp_path), "checkpoint_best.pt")
+    vae = BARTVAEModel.from_pretrained(str(tmp_path), "checkpoint_best.pt", bpe=None)
+    assert vae.encode(["\u2581the \u2581dog"]).mu.shape == (1, 32)
+
+
+def test_filler_words_are_not_written(tmp_path):
+    """GPT-2's decoder would stumble over them."""
+    symbols = [*write_gpt2(tmp_path), "madeupword0000"]
+    save_vae(tmp_path, words=symbols)
+    vae = BARTVAEModel.from_pretrained(str(tmp_path), "checkpoint_best.pt")
+    filler = vae.task.source_dictionary.index("madeupword0000")
+    tokens = vae.tokens("the dog")
+    assert vae.join(torch.cat((tokens[:1], torch.tensor([filler]), tokens[1:]))) == "the dog"
+    generator = vae.task.build_generator([vae.model], Namespace(beam=2))
+    assert generator.symbols_to_strip_from_output == {filler, vae.task.source_dictionary.eos()}

@@ -100,7 +100,7 @@ def test_a_dictionary_of_another_size_is_refused_with_the_one_that_belongs(caplo
     state = bart().state_dict()
     for more in -1, 1:
         words = dictionary(V - 5 + more)
-        with pytest.raises(InputError, match=f"has 30 symbols, .*gives {30 + more}. .*dict.txt of 25 lines"):
+        with pytest.raises(InputError, match=f"dictionary of 30 symbols, .*gives {30 + more}. .*dict.txt of 25 lines"):
             of_dictionary(words).load_state_dict(dict(state))
 
 
@@ -111,7 +111,9 @@ def test_a_checkpoint_of_a_newer_version_is_refused():
     built.load_state_dict({**state, "encoder.plugin_version": torch.tensor([major, minor, patch + 5])})
     assert built.state_dict()["encoder.plugin_version"].tolist() == [major, minor, patch]
     for newer in ([major, minor + 1, 0], [major + 1, 0, 0]):
-        with pytest.raises(InputError, match=f"written by fairseq-vae {newer[0]}.{newer[1]}.0; this is .*: upgrade"):
+        with pytest.raises(
+            InputError, match=f"the checkpoint was written by fairseq-vae {newer[0]}.{newer[1]}.0; this is .*: upgrade"
+        ):
             built.load_state_dict({**state, "encoder.plugin_version": torch.tensor(newer)})
     older = {key: value for key, value in state.items() if key != "encoder.plugin_version"}
     built.load_state_dict(older)  # of before versions were kept
@@ -124,7 +126,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(caplog):
         ({k: v for k, v in state.items() if k != "encoder.memory.project.bias"}, "1 missing, e.g. encoder.memory"),
         ({**state, "encoder.other": torch.zeros(1)}, "1 unknown, e.g. encoder.other"),
         (model(latent_dim=4).state_dict(), r"encoder.posterior.mu.weight \(4x16 there, 6x16 here\)"),
-        ({"linear.weight": torch.zeros(1)}, "expected one of bart_vae or of bart"),
+        ({"linear.weight": torch.zeros(1)}, "expected the weights of bart_vae or of bart"),
         ({k: v[:-2] if v.shape[:1] == (30,) else v for k, v in state.items()}, "28 symbols.*--srcdict"),
     ]
     for bad, message in cases:
