@@ -179,7 +179,8 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Optional[List[str]] = None) -> int:
     """Run a subcommand; bad input is one line on standard error and exit status 1."""
     args = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)  # fairseq's reports, and errors that are printed below
     try:
         run(args)
@@ -189,4 +190,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     except KeyboardInterrupt:
         print(f"fairseq-vae {args.command}: interrupted; run it again", file=sys.stderr)
         return 130
+    finally:
+        logging.disable(disabled)
+        signal.signal(signal.SIGTERM, terminate)
     return 0
