@@ -11,7 +11,7 @@ from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from helpers import EVERY_INJECTION, V, arguments, bart, dictionary, model
 
 from fairseq_vae.errors import InputError
-from fairseq_vae.model import GPT2_WORDS, BARTVAEModel
+from fairseq_vae.model import COPIES, GPT2_WORDS, BARTVAEModel
 
 every_injection = pytest.mark.parametrize("injection", EVERY_INJECTION)
 TINY = {"layers": 1, "embed_dim": 4, "ffn_embed_dim": 4, "attention_heads": 1}
@@ -24,6 +24,8 @@ def test_a_bart_checkpoint_loads(injection):
     fresh = {key: value.clone() for key, value in built.state_dict().items()}
     built.load_state_dict(dict(state))
     for key, value in built.state_dict().items():
+        if COPIES.fullmatch(key):
+            continue  # the host makes them itself
         assert value.equal(fresh[key] if key.startswith(NEW) else state[key]), key
     kept = [key for key in state if ".encoder_attn" in key and key in fresh]
     assert bool(kept) == ("cross-attention" in injection)
