@@ -119,7 +119,7 @@ def table(numbers: Dict[str, Any]) -> str:
         ("negative ELBO", f"{numbers['neg_elbo']:.2f}", "nats per sentence"),
         ("PPL per word", f"{numbers['ppl_word']:.2f}", "of the ELBO, sentence ends count as words"),
         ("active units", f"{numbers['au']}", f"of {numbers['latent_dim']}"),
-        ("mutual information", f"{numbers['mi']:.2f}", f"nats, at most {numbers['mi_cap']:.2f}"),
+        ("mutual information", f"{round(numbers['mi'], 2) + 0.0:.2f}", f"nats, at most {numbers['mi_cap']:.2f}"),
         (
             "own-z gap",
             f"{numbers['gap']:.2f}",
