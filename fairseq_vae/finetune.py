@@ -208,8 +208,7 @@ class Finetuning:
 
     def flags(self, phase: str, settings, start: Optional[str]) -> List[str]:
         """A phase's flags of fairseq-train."""
-        own = {key for key in self.shape if key in settings.model}
-        model = {key: value for key, value in self.shape.items() if key not in own}
+        model = {key: value for key, value in self.shape.items() if key not in settings.model}
         checkpoint = {"save_dir": str(self.output / phase), "finetune_from_model": start}
         return flags(
             settings, model=model, checkpoint=checkpoint, task={"data": str(self.bin)}, common={"user_dir": None}

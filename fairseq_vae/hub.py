@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .checkpoints import folders, load_model
 from .errors import InputError
-from .evaluate import sentence_nll
+from .evaluate import encoder_input, sentence_nll
 from .latent import GaussianPosterior
 from .noise import Draw, standard_normal
 from .task import SentenceDataset
@@ -67,8 +67,7 @@ class BARTVAEHubInterface(nn.Module):
         """
         mu, logvar = torch.empty(2, len(listed(sentences)), self.model.latent_dim, device=self.device)
         for sample in self.batches(sentences):
-            source = {key: value for key, value in sample["net_input"].items() if key != "prev_output_tokens"}
-            mu[sample["id"]], logvar[sample["id"]] = self.model.encoder.infer(**source)
+            mu[sample["id"]], logvar[sample["id"]] = self.model.encoder.infer(**encoder_input(sample))
         return GaussianPosterior(mu, logvar)
 
     def decode(
@@ -137,8 +136,7 @@ class BARTVAEHubInterface(nn.Module):
             raise InputError(f"{samples} samples: expected 1 or more")
         result = torch.empty(len(listed(sentences)), dtype=torch.float64)
         for sample in self.batches(sentences):
-            source = {key: value for key, value in sample["net_input"].items() if key != "prev_output_tokens"}
-            posterior = self.model.encoder.infer(**source)
+            posterior = self.model.encoder.infer(**encoder_input(sample))
             prior = GaussianPosterior(torch.zeros_like(posterior.mu), torch.zeros_like(posterior.mu))
             # noise belongs to the sentence itself, wherever it stands in a list
             keys = [zlib.crc32(row[row != self.model.encoder.padding_idx].cpu().numpy()) for row in sample["target"]]
