@@ -4,9 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 from omegaconf import II
@@ -105,23 +103,21 @@ class VAECrossEntropyCriterion(FairseqCriterion):
     def forward(self, model, sample, reduce=True):
         """The loss, fairseq's sample size, and sums to log; the reconstruction under one z a sentence."""
         target = model.get_targets(sample, None)
-        net_output = model(**sample["net_input"], noise=self.noise(model, sample))
-        posterior = net_output[1]["posterior"]
-        lprobs = model.get_normalized_probs(net_output, log_probs=True).flatten(0, 1)  # B*U x V, float32
-        loss = nll = F.nll_loss(lprobs, target.flatten(), ignore_index=self.padding_idx, reduction="sum")
+        noise = self.noise(model, sample)
+        smoothing = self.label_smoothing if model.training else 0.0
+        rec, extra = model(**sample["net_input"], noise=noise, target=target, label_smoothing=smoothing)
+        posterior = extra["posterior"]
         kl = posterior.kl()  # B x Z
         if model.training:
             weight = kl_weight(model.num_updates, **self.schedule)
-            if self.label_smoothing:
-                loss, _ = label_smoothed_nll_loss(lprobs, target.flatten(), self.label_smoothing, self.padding_idx)
-            loss = loss + weight * free_bits(kl, self.threshold).sum()
+            loss = rec + weight * free_bits(kl, self.threshold).sum()
         else:
-            loss = nll + kl.sum()
+            loss = rec + kl.sum()
         nsentences = target.size(0)
         sample_size = nsentences if self.sentence_avg else sample["ntokens"]
         logging_output = {
             "loss": loss.data,
-            "rec": nll.data,
+            "rec": extra["nll"].data,
             "kl": kl.data.sum(),
             "ntokens": sample["ntokens"],
             "nsentences": nsentences,

@@ -24,6 +24,7 @@ from .decoder import BARTVAEDecoder
 from .encoder import BARTVAEEncoder
 from .errors import InputError
 from .latent import POOLINGS
+from .likelihood import nll_sum, smoothing
 
 logger = logging.getLogger(__name__)
 
@@ -225,12 +226,20 @@ class BARTVAEModel(BARTModel):
         alignment_heads: Optional[int] = None,
         noise: Optional[Tensor] = None,
         z: Optional[Tensor] = None,
+        target: Optional[Tensor] = None,
+        label_smoothing: float = 0.0,
     ):
         """Teacher forcing. Which z: see BARTVAEEncoder.forward.
 
+        Args:
+            target: B x U; if given, the reconstruction loss is computed in place of logits, of its tokens that are not
+                padding only and without holding all of their logits
+            label_smoothing: fairseq's, of that loss
+
         Returns:
-            logits (or features), B x U x V, and fairseq's dictionary of a decoder with `posterior` (None if z was
-            given) and `z`, B x Z
+            logits (or features), B x U x V, or the loss in nats, a sum over the batch in float32; and fairseq's
+            dictionary of a decoder with `posterior` (None if z was given) and `z`, B x Z, and with a target `nll`,
+            the loss without smoothing
         """
         encoder_out = self.encoder(
             src_tokens, src_lengths=src_lengths, token_embeddings=token_embeddings, noise=noise, z=z
@@ -238,13 +247,21 @@ class BARTVAEModel(BARTModel):
         x, extra = self.decoder(
             prev_output_tokens,
             encoder_out=encoder_out,
-            features_only=features_only,
+            features_only=features_only or target is not None,
             alignment_layer=alignment_layer,
             alignment_heads=alignment_heads,
             src_lengths=src_lengths,
             return_all_hiddens=return_all_hiddens,
         )
-        return x, {**extra, "posterior": encoder_out["posterior"], "z": encoder_out["z"]}
+        extra = {**extra, "posterior": encoder_out["posterior"], "z": encoder_out["z"]}
+        if target is None:
+            return x, extra
+        real = target.ne(self.decoder.padding_idx)
+        hidden, target, weight = x[real], target[real], self.decoder.output_projection.weight  # N x C, N, V x C
+        loss = extra["nll"] = nll_sum(hidden, weight, target)
+        if label_smoothing:
+            loss = loss + smoothing(hidden, weight, target, label_smoothing)
+        return loss, extra
 
     def upgrade_state_dict_named(self, state_dict, name):
         """Make a BART checkpoint fit: latent layers keep their initialisation, cross-attention that the injection does
