@@ -5,7 +5,6 @@ from typing import Any, Dict, Iterator, Optional
 
 import fairseq
 import torch
-import torch.nn.functional as F
 from fairseq import utils
 from torch import Tensor
 from tqdm import tqdm
@@ -14,6 +13,7 @@ from . import __version__
 from .checkpoints import folders, load_model
 from .errors import InputError
 from .latent import GaussianPosterior
+from .likelihood import nll_each
 from .metrics import active_units, mutual_information, perplexity
 from .noise import Draw, standard_normal
 from .text import Joiner, find_bpe
@@ -117,9 +117,9 @@ def encoder_input(sample: Dict[str, Any]) -> Dict[str, Any]:
 
 def sentence_nll(model, sample: Dict[str, Any], z: Tensor) -> Tensor:
     """-log p(x|z) of each sentence in nats, B."""
-    logits, _ = model(**sample["net_input"], z=z)
+    hidden, _ = model(**sample["net_input"], z=z, features_only=True)
     target = sample["target"]
-    nll = F.cross_entropy(
-        logits.float().flatten(0, 1), target.flatten(), ignore_index=model.decoder.padding_idx, reduction="none"
-    )
-    return nll.view_as(target).sum(1)
+    real = target.ne(model.decoder.padding_idx)
+    nll = torch.zeros(target.shape, device=target.device)
+    nll[real] = nll_each(hidden[real], model.decoder.output_projection.weight, target[real])
+    return nll.sum(1)

@@ -63,7 +63,7 @@ def smoothing(hidden: Tensor, weight: Tensor, target: Tensor, epsilon: float) ->
     hidden, weight = hidden.float(), weight.float()
     vocabulary = len(weight)
     of_targets = (hidden * weight[target]).sum()
-    of_all = hidden.sum(0) @ weight.sum(0)
+    of_all = (hidden.sum(0) * weight.sum(0)).sum()  # no product of matrices: autocast leaves it in float32
     return epsilon / (vocabulary - 1) * (vocabulary * of_targets - of_all)
 
 

@@ -9,8 +9,10 @@ import dataclasses
 import logging
 import os
 import re
+from contextlib import nullcontext
 from typing import Any, Optional
 
+import torch
 import torch.nn as nn
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
@@ -21,10 +23,12 @@ from torch import Tensor
 
 from . import __version__
 from .decoder import BARTVAEDecoder
+from .dropout import use_cheap_dropout
 from .encoder import BARTVAEEncoder
 from .errors import InputError
 from .latent import POOLINGS
 from .likelihood import nll_sum, smoothing
+from .precision import bfloat16_works
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +90,13 @@ class LatentConfig(FairseqDataclass):
     freeze_embeddings: bool = dataclasses.field(
         default=False, metadata={"help": "do not train the token embeddings (default: off)"}
     )
+    autocast_bf16: bool = dataclasses.field(
+        default=False,
+        metadata={
+            "help": "matrix products of training in bfloat16, on CPUs with AMX or AVX-512 BF16 and on GPUs; weights, "
+            "posterior, KL, losses, validation and generation stay in float32 (default: off)"
+        },
+    )
 
 
 def bart_fields():
@@ -130,6 +141,7 @@ class BARTVAEModel(BARTModel):
             frozen += [self.encoder.embed_tokens.weight, self.decoder.embed_tokens.weight]
         for parameter in frozen:
             parameter.requires_grad_(False)
+        use_cheap_dropout(self)
 
     def train(self, mode: bool = True):
         super().train(mode)
@@ -161,6 +173,10 @@ class BARTVAEModel(BARTModel):
         args = argparse.Namespace(**{k: v for k, v in {**known, **given}.items() if v is not None})
         args.task = getattr(task.cfg, "_name", "")
         bart_base_architecture(args)
+        if args.adaptive_softmax_cutoff is not None:
+            raise InputError(
+                "--adaptive-softmax-cutoff: bart_vae's loss needs one projection onto all words; leave it out"
+            )
         if "cross-attention" not in args.latent_injection.split(","):
             args.no_cross_attention = True
         return super().build_model(args, task)
@@ -241,27 +257,33 @@ class BARTVAEModel(BARTModel):
             dictionary of a decoder with `posterior` (None if z was given) and `z`, B x Z, and with a target `nll`,
             the loss without smoothing
         """
-        encoder_out = self.encoder(
-            src_tokens, src_lengths=src_lengths, token_embeddings=token_embeddings, noise=noise, z=z
-        )
-        x, extra = self.decoder(
-            prev_output_tokens,
-            encoder_out=encoder_out,
-            features_only=features_only or target is not None,
-            alignment_layer=alignment_layer,
-            alignment_heads=alignment_heads,
-            src_lengths=src_lengths,
-            return_all_hiddens=return_all_hiddens,
-        )
-        extra = {**extra, "posterior": encoder_out["posterior"], "z": encoder_out["z"]}
-        if target is None:
-            return x, extra
-        real = target.ne(self.decoder.padding_idx)
-        hidden, target, weight = x[real], target[real], self.decoder.output_projection.weight  # N x C, N, V x C
-        loss = extra["nll"] = nll_sum(hidden, weight, target)
-        if label_smoothing:
-            loss = loss + smoothing(hidden, weight, target, label_smoothing)
-        return loss, extra
+        with self.autocast(src_tokens.device.type):
+            encoder_out = self.encoder(
+                src_tokens, src_lengths=src_lengths, token_embeddings=token_embeddings, noise=noise, z=z
+            )
+            x, extra = self.decoder(
+                prev_output_tokens,
+                encoder_out=encoder_out,
+                features_only=features_only or target is not None,
+                alignment_layer=alignment_layer,
+                alignment_heads=alignment_heads,
+                src_lengths=src_lengths,
+                return_all_hiddens=return_all_hiddens,
+            )
+            extra = {**extra, "posterior": encoder_out["posterior"], "z": encoder_out["z"]}
+            if target is None:
+                return x, extra
+            real = target.ne(self.decoder.padding_idx)
+            hidden, target, weight = x[real], target[real], self.decoder.output_projection.weight  # N x C, N, V x C
+            loss = extra["nll"] = nll_sum(hidden, weight, target)
+            if label_smoothing:
+                loss = loss + smoothing(hidden, weight, target, label_smoothing)
+            return loss, extra
+
+    def autocast(self, device: str):
+        """The context of a forward pass: bfloat16 products if --autocast-bf16 asks for them, in training only."""
+        wanted = self.cfg.autocast_bf16 and self.training and self.encoder.embed_tokens.weight.dtype == torch.float32
+        return torch.autocast(device, torch.bfloat16) if wanted and bfloat16_works(device) else nullcontext()
 
     def upgrade_state_dict_named(self, state_dict, name):
         """Make a BART checkpoint fit: latent layers keep their initialisation, cross-attention that the injection does

@@ -1,0 +1,31 @@
+"""bfloat16 where the machine has it: one switch, that says so where it has no effect. No fairseq."""
+
+import functools
+import logging
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+def bfloat16_lack(device: str) -> str:
+    """Why products in bfloat16 would be no faster than in float32 on a device ("cpu", "cuda"); empty if they are."""
+    if device == "cuda":
+        return "" if torch.cuda.is_bf16_supported() else "this GPU has no bfloat16"
+    if device != "cpu":
+        return f"it is untested on {device}"
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return f"torch {torch.__version__} does not tell what the processor has; 2.13 does"
+    has = torch.cpu.get_capabilities()
+    if torch.backends.mkldnn.is_available() and (has.get("amx_bf16") or has.get("avx512_bf16")):
+        return ""
+    return "this processor has neither AMX nor AVX-512 BF16"
+
+
+@functools.lru_cache(maxsize=None)
+def bfloat16_works(device: str) -> bool:
+    """Whether bfloat16 pays on a device; where it does not, warns, once."""
+    lack = bfloat16_lack(device)
+    if lack:
+        logger.warning(f"--autocast-bf16 has no effect: {lack}; training goes on in float32")
+    return not lack
