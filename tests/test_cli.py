@@ -301,18 +301,16 @@ def test_fairseqs_denoising_task(data, tmp_path):
     assert len(logged(output, "train_inner")) == 2 and "valid_mi" in logged(output, "valid")[-1]
 
 
-def test_two_workers_add_up_to_one(data, trained, tmp_path):
-    """The validation of two gloo processes, each with half of the set, is that of one."""
+def two_workers(command):
+    """The first one's output of two gloo processes, which share the batches."""
     import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = (
-        f"{BIN}/fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} --max-update 1 "
-        f"--finetune-from-model {trained[0]}/checkpoint_last.pt --lr 0 --save-dir {tmp_path} --ddp-backend legacy_ddp "
-        f"--distributed-world-size 2 --distributed-init-method tcp://127.0.0.1:{port} --distributed-no-spawn "
-        "--distributed-backend gloo --distributed-rank"
+        f"{BIN}/{command} --ddp-backend legacy_ddp --distributed-world-size 2 --distributed-no-spawn "
+        f"--distributed-init-method tcp://127.0.0.1:{port} --distributed-backend gloo --distributed-rank"
     )
     workers = [
         subprocess.Popen(
@@ -327,9 +325,36 @@ def test_two_workers_add_up_to_one(data, trained, tmp_path):
     ]
     outputs = [worker.communicate()[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], "\n".join(output[-3000:] for output in outputs)
-    [valid] = logged(outputs[0], "valid")
+    return outputs[0]
+
+
+def test_two_workers_add_up_to_one(data, trained, tmp_path):
+    """The validation of two gloo processes, each with half of the set, is that of one."""
+    output = two_workers(
+        f"fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} --max-update 1 "
+        f"--finetune-from-model {trained[0]}/checkpoint_last.pt --lr 0 --save-dir {tmp_path}"
+    )
+    [valid] = logged(output, "valid")
     for key in ("rec", "kl", "neg_elbo", "au", "mi", "mi_cap"):
         assert float(valid[f"valid_{key}"]) == pytest.approx(float(trained[2][-1][f"valid_{key}"]), abs=2e-3), key
+
+
+def test_two_workers_train_as_one(data, tmp_path):
+    """Two gloo processes make the updates of one that accumulates two batches: the same loss and the same weights, also
+    with sampled z, whose noise belongs to the sentence."""
+    command = (
+        f"fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} --dropout 0 "
+        "--kl-schedule linear --kl-warmup-updates 5 --max-update 3 --disable-validation"
+    )
+    one = run(f"{command} --update-freq 2 --save-dir {tmp_path}/one")
+    two = two_workers(f"{command} --save-dir {tmp_path}/two")
+    alone, shared = (logged(output, "train_inner") for output in (one, two))
+    assert len(alone) == len(shared) == 3
+    for expected, found in zip(alone, shared):
+        for key in ("loss", "rec", "kl", "kl_weight", "gnorm", "bsz"):
+            assert float(found[key]) == pytest.approx(float(expected[key]), abs=1.1e-3), key  # printed to 3 digits
+    weights = [torch.load(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("one", "two")]
+    torch.testing.assert_close(weights[1], weights[0], atol=2e-5, rtol=1e-4)
 
 
 def errors(output):
