@@ -22,17 +22,20 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from . import __version__
+from .controller import CONTROLLERS, RateController
 from .decoder import BARTVAEDecoder
 from .dropout import use_cheap_dropout
 from .encoder import BARTVAEEncoder
 from .errors import InputError
 from .latent import POOLINGS
 from .likelihood import nll_sum, smoothing
+from .objective import bag_of_words
 from .precision import bfloat16_works
 
 logger = logging.getLogger(__name__)
 
-LATENT_KEYS = ("encoder.posterior.", "encoder.memory.")  # what a BART checkpoint does not have
+OPTIONAL_KEYS = ("rate_controller.", "bow.")  # of training alone: made new if a checkpoint lacks them
+LATENT_KEYS = ("encoder.posterior.", "encoder.memory.", *OPTIONAL_KEYS)  # what a BART checkpoint does not have
 VERSION_KEY = "encoder.plugin_version"
 COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")  # fairseq 0.12.2's own
 GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE, in every published BART the first of the dictionary
@@ -62,7 +65,8 @@ class LatentConfig(FairseqDataclass):
         metadata={
             "help": "how the decoder learns z, one or several, comma-separated: self-attention (raw keys and values "
             "before each decoder layer's own), cross-attention (slots that BART's cross-attention reads; without it "
-            "the decoder has none), embedding (added to every decoder input) (default: self-attention,embedding)"
+            "the decoder has none), embedding (added to every decoder input), logits (a skip connection: added to "
+            "every decoder output before its projection onto words) (default: self-attention,embedding)"
         },
     )
     latent_memory_slots: int = dataclasses.field(
@@ -89,6 +93,45 @@ class LatentConfig(FairseqDataclass):
     )
     freeze_embeddings: bool = dataclasses.field(
         default=False, metadata={"help": "do not train the token embeddings (default: off)"}
+    )
+    bn_mu: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "batch-normalise mu to this fixed standard deviation, with which a sentence's KL is at least "
+            "latent-dim x its square / 2 nats (Zhu et al. 2020, BN-VAE: 0.6); 0: no normalisation (default: 0)"
+        },
+    )
+    bow_weight: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "weight in the training loss of the bag-of-words loss, in nats, of a two-layer network that "
+            "predicts a sentence's words from z (Zhao et al. 2017: 1); 0: no such network (default: 0)"
+        },
+    )
+    rate_controller: ChoiceEnum(CONTROLLERS) = dataclasses.field(
+        default="none",
+        metadata={
+            "help": "beta, in place of the schedule's, that holds the rate, the mean KL of a sentence, at "
+            "--rate-target: lagrangian (Rezende & Viola 2018, GECO), or pid (Shao et al. 2020, ControlVAE); one step "
+            "an update (default: none)"
+        },
+    )
+    rate_target: float = dataclasses.field(
+        default=0.0, metadata={"help": "nats per sentence that --rate-controller holds the KL at (default: 0)"}
+    )
+    rate_gain: float = dataclasses.field(
+        default=0.01,
+        metadata={
+            "help": "speed of --rate-controller: of log beta an update at a rate of twice the target for lagrangian; "
+            "for pid the proportional gain, of which the integral's is a hundredth (default: 0.01)"
+        },
+    )
+    rate_max_weight: float = dataclasses.field(
+        default=1.0,
+        metadata={
+            "help": "upper bound of beta under --rate-controller; with 1, the ELBO's own, the target is a minimum "
+            "(NewsVAE's minimum desired rate), above 1 also a maximum (default: 1)"
+        },
     )
     autocast_bf16: bool = dataclasses.field(
         default=False,
@@ -128,6 +171,17 @@ class BARTVAEModel(BARTModel):
         # another than its noise is wide, and the memory 10 times smaller than the states it stands among
         for layer in (self.encoder.posterior.mu, self.encoder.memory.project):
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+        self.rate_controller = None
+        if str(self.cfg.rate_controller) != "none":
+            self.rate_controller = RateController(
+                str(self.cfg.rate_controller), self.cfg.rate_target, self.cfg.rate_gain, self.cfg.rate_max_weight
+            )
+        self.bow_weight, width = self.cfg.bow_weight, self.cfg.decoder.embed_dim
+        self.bow = None
+        if self.bow_weight:
+            self.bow = nn.Sequential(
+                nn.Linear(self.latent_dim, width), nn.Tanh(), nn.Linear(width, len(decoder.dictionary))
+            )
         self.freeze_decoder = self.cfg.freeze_decoder
         self.checkpoint_path = "the checkpoint"  # for messages; the task knows better
         frozen = []
@@ -177,6 +231,7 @@ class BARTVAEModel(BARTModel):
             raise InputError(
                 "--adaptive-softmax-cutoff: bart_vae's loss needs one projection onto all words; leave it out"
             )
+        check_remedies(args)
         if "cross-attention" not in args.latent_injection.split(","):
             args.no_cross_attention = True
         return super().build_model(args, task)
@@ -255,7 +310,7 @@ class BARTVAEModel(BARTModel):
         Returns:
             logits (or features), B x U x V, or the loss in nats, a sum over the batch in float32; and fairseq's
             dictionary of a decoder with `posterior` (None if z was given) and `z`, B x Z, and with a target `nll`,
-            the loss without smoothing
+            the loss without smoothing, and in training with --bow-weight `bow`, the bag-of-words loss without weight
         """
         with self.autocast(src_tokens.device.type):
             encoder_out = self.encoder(
@@ -274,10 +329,14 @@ class BARTVAEModel(BARTModel):
             if target is None:
                 return x, extra
             real = target.ne(self.decoder.padding_idx)
+            words = target
             hidden, target, weight = x[real], target[real], self.decoder.output_projection.weight  # N x C, N, V x C
             loss = extra["nll"] = nll_sum(hidden, weight, target)
             if label_smoothing:
                 loss = loss + smoothing(hidden, weight, target, label_smoothing)
+            if self.bow is not None and self.training:
+                logits = self.bow(encoder_out["z"].to(self.bow[0].weight.dtype))  # B x V
+                extra["bow"] = bag_of_words(logits, words, self.decoder.padding_idx)
             return loss, extra
 
     def autocast(self, device: str):
@@ -320,6 +379,14 @@ class BARTVAEModel(BARTModel):
                 f"BART checkpoint: {len(left_out)} tensors of cross-attention left out, which the injection does not "
                 f"use, and {len(heads)} of classification heads"
             )
+        else:
+            optional = {key for key in {**state_dict, **own} if key.startswith(OPTIONAL_KEYS)}
+            for key in optional & set(state_dict) - set(own):
+                del state_dict[key]
+            missing = {key: own[key] for key in sorted(optional - set(state_dict))}
+            state_dict.update(missing)
+            if missing:
+                logger.info(f"VAE checkpoint: {len(missing)} tensors new: {', '.join(missing)}")
         if not (self.cfg.encoder.layers_to_keep or self.cfg.decoder.layers_to_keep):  # else pruned only after this
             self.check_state_dict(state_dict)
 
@@ -387,6 +454,28 @@ class BARTVAEModel(BARTModel):
 
     def set_beam_size(self, beam):
         """Do nothing: BART's version stops reordering what the encoder returned, and stays in force for later calls."""
+
+
+def check_remedies(args: argparse.Namespace) -> None:
+    """Refuse values that the flags of remedies cannot have, and controllers of a rate that nothing moves."""
+    for flag in ("bn_mu", "bow_weight"):
+        if getattr(args, flag) < 0:
+            raise InputError(f"--{flag.replace('_', '-')} {getattr(args, flag)}: expected 0 (none) or more")
+    if str(args.rate_controller) == "none":
+        if args.rate_target:
+            raise InputError(f"--rate-target {args.rate_target}: add --rate-controller lagrangian or pid")
+        return
+    for flag in ("rate_target", "rate_gain", "rate_max_weight"):
+        if getattr(args, flag) <= 0:
+            raise InputError(
+                f"--{flag.replace('_', '-')} {getattr(args, flag)}: --rate-controller {args.rate_controller} expects "
+                "more than 0"
+            )
+    if args.zero_latent or args.deterministic_latent:
+        raise InputError(
+            f"--rate-controller {args.rate_controller}: there is no rate with --zero-latent or --deterministic-latent; "
+            "leave one of the flags out"
+        )
 
 
 def check_version(version: Optional[Tensor], path: str) -> None:
