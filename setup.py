@@ -20,6 +20,7 @@ setup(
         "torch>=1.12",
         "numpy<2",  # fairseq's own recipes call np.compat, which numpy 2 no longer has
         "sacrebleu",
+        "scikit-learn",  # probes of evaluate
         "sentencepiece",
         "hydra-core",
         "omegaconf",
@@ -37,6 +38,7 @@ setup(
             "hydra-core==1.3.8; python_version>='3.11' and python_version<'3.13'",
             "omegaconf==2.3.1; python_version>='3.11' and python_version<'3.13'",
             "sacrebleu==2.6.0; python_version>='3.11' and python_version<'3.13'",
+            "scikit-learn==1.9.1; python_version>='3.11' and python_version<'3.13'",
             "sentencepiece==0.2.3; python_version>='3.11' and python_version<'3.13'",
             "fairseq==0.12.2; python_version<'3.11'",
             "torch==1.12.1; python_version<'3.11'",

@@ -6,10 +6,11 @@ import logging
 import os
 import signal
 import sys
-from typing import Any, Dict, List, Optional
+from typing import List, Optional
 
 from . import __version__, recipe
 from .files import write
+from .papers import PAPERS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,20 +74,7 @@ def parser() -> argparse.ArgumentParser:
     end.add_argument("--to", metavar="FILE", help="fairseq checkpoint to write, e.g. DIR/model.pt")
     end.add_argument("--to-hf", metavar="DIR", help="folder to write")
 
-    measure = commands.add_parser(
-        "evaluate",
-        help="ELBO, perplexity, active units and mutual information of a checkpoint",
-        description="Evaluate a checkpoint with one sample of z a sentence, at the ELBO's own weights. Units: nats a "
-        "sentence; ppl_word counts words and one end a sentence; gap is by how many nats a sentence another sentence's "
-        "z explains it worse than its own.",
-    )
-    add_model(measure)
-    measure.add_argument("--split", default="test", help="the split (default: test)")
-    measure.add_argument("--json", metavar="FILE", help="also write the numbers there")
-    measure.add_argument(
-        "--words", type=int, help="the split's words, one more a sentence (default: counted by joining the pieces)"
-    )
-    measure.add_argument("--max-tokens", type=int, default=4096, help="tokens in a batch (default: 4096)")
+    add_evaluate(commands)
 
     line = commands.add_parser(
         "interpolate",
@@ -106,29 +94,98 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
+def add_evaluate(commands) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="likelihood, use of z, reconstructions and samples of one or several checkpoints",
+        description="Evaluate checkpoints at the ELBO's own weights: ELBO, importance-weighted likelihood, "
+        "perplexities with their denominators, mutual information, active units, what other z's cost, reconstructions "
+        "and samples. "
+        'Figures are of the README\'s section "Evaluation"; several checkpoints give a table as well.',
+    )
+    command.add_argument(
+        "paths",
+        metavar="CHECKPOINT ... DATA",
+        nargs="+",
+        help="checkpoints of bart_vae, then fairseq-preprocess' folder",
+    )
+    command.add_argument("--split", default="test", help="the split (default: test)")
+    command.add_argument("--samples", type=int, default=20, metavar="K", help="z's of each sentence (default: 20)")
+    command.add_argument("--json", metavar="FILE", help="also write the numbers there; of several, as a list")
+    command.add_argument("--markdown", metavar="FILE", help="also write the table of all checkpoints there")
+    command.add_argument(
+        "--generate",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="sentences of the split to reconstruct (the first ones) and of the prior to sample; 0 leaves text out "
+        "(default: 1000)",
+    )
+    command.add_argument(
+        "--language-model", metavar="CHECKPOINT", help="one trained with --zero-latent, to hold -ELBO to"
+    )
+    command.add_argument(
+        "--labels", metavar="FILE", help="a label a line for each sentence of the split, for a linear classifier on mu"
+    )
+    command.add_argument("--paper", choices=sorted(PAPERS), help="print its rows, and ours under its definitions")
+    command.add_argument(
+        "--mi-batch",
+        type=int,
+        metavar="B",
+        help="mutual information within batches of B sentences as well, as older papers define it",
+    )
+    command.add_argument(
+        "--words", type=int, help="the split's words, one more a sentence (default: counted by joining the pieces)"
+    )
+    command.add_argument("--seed", type=int, help="of all noise (default: the model's)")
+    command.add_argument("--max-tokens", type=int, default=4096, help="tokens in a batch (default: 4096)")
+
+
 def add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint of bart_vae")
     command.add_argument("data", metavar="DATA", help="folder that fairseq-preprocess wrote")
 
 
-def table(numbers: Dict[str, Any]) -> str:
-    """The evaluation as lines to read."""
-    rows = [
-        ("reconstruction", f"{numbers['rec']:.2f}", "nats per sentence"),
-        ("KL", f"{numbers['kl']:.2f}", "nats per sentence"),
-        ("negative ELBO", f"{numbers['neg_elbo']:.2f}", "nats per sentence"),
-        ("PPL per word", f"{numbers['ppl_word']:.2f}", "of the ELBO, sentence ends count as words"),
-        ("active units", f"{numbers['au']}", f"of {numbers['latent_dim']}"),
-        ("mutual information", f"{round(numbers['mi'], 2) + 0.0:.2f}", f"nats, at most {numbers['mi_cap']:.2f}"),
-        (
-            "own-z gap",
-            f"{numbers['gap']:.2f}",
-            f"nats per sentence, 95 % in [{numbers['gap_low']:.2f}, {numbers['gap_high']:.2f}]",
-        ),
-    ]
-    lines = [f"{name:<20}{value:>10}  {unit}" for name, value, unit in rows]
-    lines.append(f"{'diagnosis':<20}{numbers['diagnosis']:>10}  {numbers['diagnosis_message']}")
-    return "\n".join([*lines, f"{numbers['sentences']:,} sentences; {numbers['signature']}"])
+def measure(args: argparse.Namespace) -> None:
+    """Evaluate one or several checkpoints; what stands before DATA are checkpoints."""
+    from .evaluate import evaluate
+    from .report import beside_paper, comparison, plain, table
+
+    checkpoints, data = args.paths[:-1], args.paths[-1]
+    if not checkpoints:
+        raise ValueError(f"{data}: expected one or more checkpoints, then the data folder")
+    for flag, path in (("--json", args.json), ("--markdown", args.markdown)):
+        folder = os.path.dirname(os.path.abspath(path or "."))
+        if not os.path.isdir(folder):
+            raise ValueError(f"{flag} {path}: the folder {folder} does not exist")
+    mi_batch = args.mi_batch or (PAPERS[args.paper].mi_batch if args.paper else None)
+    results = []
+    for checkpoint in checkpoints:
+        numbers = evaluate(
+            checkpoint,
+            data,
+            args.split,
+            samples=args.samples,
+            words=args.words,
+            max_tokens=args.max_tokens,
+            seed=args.seed,
+            generate=args.generate,
+            language_model=args.language_model,
+            labels=args.labels,
+            mi_batch=mi_batch,
+        )
+        print((f"{checkpoint}\n" if len(checkpoints) > 1 else "") + table(numbers), flush=True)
+        results.append(numbers)
+    if len(results) > 1:
+        print("\n" + comparison(results))
+    if args.paper:
+        print("\n" + beside_paper(results, args.paper))
+    if args.markdown:
+        parts = [comparison(results, markdown=True)]
+        parts += [beside_paper(results, args.paper, markdown=True)] if args.paper else []
+        write(args.markdown, "\n\n".join(parts) + "\n")
+    if args.json:
+        write(args.json, json.dumps(plain(results[0] if len(results) == 1 else results), indent=2) + "\n")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -156,15 +213,7 @@ def run(args: argparse.Namespace) -> None:
             if "vocab.json" not in names:
                 print("no tokenizer: it needs dict.txt, encoder.json and vocab.bpe (GPT-2's BPE) beside the checkpoint")
     elif args.command == "evaluate":
-        from .evaluate import evaluate
-
-        folder = os.path.dirname(os.path.abspath(args.json or "."))
-        if not os.path.isdir(folder):
-            raise ValueError(f"--json {args.json}: the folder {folder} does not exist")
-        numbers = evaluate(args.checkpoint, args.data, args.split, args.words, args.max_tokens)
-        print(table(numbers))
-        if args.json:
-            write(args.json, json.dumps(numbers, indent=2) + "\n")
+        measure(args)
     elif args.command == "interpolate":
         from . import hub
         from .checkpoints import folders

@@ -1,132 +1,321 @@
-"""How good a text VAE is, and whether it uses z: plain numbers for one split."""
+"""How good a text VAE is, and whether it uses z: every number with its unit, denominator and signature."""
 
+import hashlib
 import math
-from typing import Any, Dict, Iterator, Optional
+import os
+from typing import Any, Callable, Dict, List, Optional
 
 import fairseq
+import numpy as np
+import sacrebleu
 import torch
 from fairseq import utils
 from torch import Tensor
 from tqdm import tqdm
 
-from . import __version__
+from . import __version__, generation
 from .checkpoints import folders, load_model
 from .errors import InputError
+from .estimators import RESAMPLES, active_curve, aggregate, batch_information, information, intervals, saturates
+from .files import read_lines
+from .hub import BARTVAEHubInterface
 from .latent import GaussianPosterior
-from .likelihood import nll_each
-from .metrics import Diagnosis, active_units, diagnose, mutual_information, perplexity
+from .metrics import ACTIVE_VARIANCE, Diagnosis, active_units, diagnose
 from .noise import Draw, standard_normal
-from .text import Joiner, find_bpe
+from .probes import probe
+from .scoring import Scorer, pair_noise
+from .text import Joiner, find_bpe, is_gpt2
+
+SCHEMA = 2  # version of what evaluate returns: raised when a key changes its meaning or goes
+MI_SAMPLES = 2  # of z a sentence, of which the error of the mutual information is estimated
+BEAM = 5
 
 
 def evaluate(
-    checkpoint: str, data: str, split: str = "test", words: Optional[int] = None, max_tokens: int = 4096
+    checkpoint: str,
+    data: str,
+    split: str = "test",
+    samples: int = 20,
+    words: Optional[int] = None,
+    max_tokens: int = 4096,
+    seed: Optional[int] = None,
+    generate: int = 1000,
+    language_model: Optional[str] = None,
+    labels: Optional[str] = None,
+    mi_batch: Optional[int] = None,
 ) -> Dict[str, Any]:
-    """Evaluate a checkpoint on a split, with one sample of z a sentence (of an autoencoder's too) and no weights.
+    """Evaluate a checkpoint on a split, at the ELBO's own weights: no beta, no free bits, no smoothing, no dropout.
+
+    Noise belongs to (seed, sentence, k): nothing depends on batches. z is sampled, an autoencoder's too.
 
     Args:
         checkpoint, data: files of the model and folder of the binarised text
         split: one of the folder's
-        words: the split's words and sentence ends, for `ppl_word`; counted from the pieces if None
+        samples: K, z's a sentence
+        words: the split's words and sentence ends, for `ppl_word`; counted from the joined pieces if None
         max_tokens: tokens in a batch; changes nothing but speed and memory
+        seed: of all noise (default: the model's own)
+        generate: sentences of the split to reconstruct (the first ones) and of the prior to sample; 0 leaves text out
+        language_model: checkpoint of the same data trained with --zero-latent: the line to hold the VAE against
+        labels: text file with a label for each sentence of the split, to read off mu
+        mi_batch: also compute the mutual information within batches of so many sentences, as older papers do
 
     Returns:
-        `rec`, `kl`, `neg_elbo`: nats a sentence
-        `ppl_word`, `ppl_token`: exp(neg_elbo / words), / tokens, both with one end a sentence
-        `mi`, `mi_cap`: mutual information over the whole split and log of its sentences, nats
-        `au`: active units, `latent_dim` at most
-        `gap`, `gap_low`, `gap_high`: by how many nats a sentence another sentence's z explains it worse than its own,
-            and the 95 % interval (normal approximation)
+        plain numbers, lists and strings; None where something was left out. Nats are nats a sentence.
+        `schema`: version of this list
+
+        `rec`: mean over K samples of -log p(x|z); `kl`: of the posterior from N(0, I); `neg_elbo`: their sum; nats
+        `nll_iw`: -log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x), nats (Burda et al. 2016); `iw_effective`: mean effective
+            number of its K samples: near 1, a few samples carry it, and a larger K lowers it further
+        `ppl_token`, `ppl_word`: exp(neg_elbo * sentences / tokens), / words; `bits_per_byte`: / bytes / log 2;
+            `ppl_token_iw`, `ppl_word_iw`, `bits_per_byte_iw`: of nll_iw
+        `sentences`, `tokens`, `words`, `bytes`: the denominators; tokens and words count one end a sentence, bytes are
+            those of the joined text in UTF-8, without line ends
+        `intervals`: of the above, gaps included, the 95 % bootstrap interval over sentences, [low, high]
+
+        `mi`, `mi_stderr`, `mi_cap`, `mi_saturated`: mutual information over all pairs of the split, its Monte Carlo
+            error, log sentences, and whether the cap may hide most of it; nats
+        `mi_batch`, `mi_batch_size`: see estimators.batch_information
+        `marginal_kl`: kl - mi, of the aggregated posterior from N(0, I); too large by what the cap hides
+        `agg_gaussian_kl` (its lower bound), `agg_mean_norm`, `agg_cov_distance`, `kl_dims`, `mu_variance_dims`,
+            `variance_dims`: see estimators.aggregate
+        `au`, `au_curve`, `latent_dim`: active units at Var(mu) > 0.01, and at other thresholds, of so many
+
+        `nll_gap_shuffled`, `nll_gap_zero`, `nll_gap_prior`: by how many nats the next sentence's z, z = 0 and z from
+            the prior explain a sentence worse than its own
+        `lm_nll`, `lm_gap`: the language model's -log p(x), and neg_elbo less it; nats
         `diagnosis`, `diagnosis_message`: what is wrong with the use of z, in a word ("ok": nothing) and in a line
-        `sentences`, `words`, `tokens`: the denominators
-        `signature`: how the numbers were made
+
+        `bleu`, `chrf`, `exact_match` (beam 5) and with `_greedy`: of reconstructions from mu; see
+            generation.reconstruction; `text_sentences`: their number
+        `self_bleu`, `distinct_1` ... : of the prior's samples, greedy; see generation.samples
+        `training_copies`: the share of them that stand in the training text; None without one
+        `probe` ... : see probes.probe
+
+        `samples`, `seed`, `split`, `checkpoint`, `signature`: how the numbers were made
+
+    Raises:
+        InputError: something given cannot work, or the model's numbers are not finite
     """
-    # every sentence counts: one that is too long is refused
-    model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
-    join = Joiner(task.target_dictionary, find_bpe(folders(checkpoint, data))) if words is None else None
+    if samples < 1:
+        raise InputError(f"--samples {samples}: expected 1 or more")
     if words is not None and words < 1:
         raise InputError(f"--words {words}: expected 1 or more")
+    if generate < 0:
+        raise InputError(f"--generate {generate}: expected 0 (no text) or more")
+    if mi_batch is not None and mi_batch < 2:
+        raise InputError(f"--mi-batch {mi_batch}: expected 2 or more")
+    label_lines = read_lines(labels) if labels else None
+    model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
+    seed = cfg.common.seed if seed is None else seed
+    scorer = load_split(model, task, split, max_tokens, seed)
+    if label_lines is not None and len(label_lines) != len(scorer):
+        raise InputError(f"--labels {labels}: {len(label_lines):,} lines; expected {len(scorer):,}, one a sentence")
+    reference = language_model and load_language_model(language_model, data, split, max_tokens)
+    join = joiner(checkpoint, data, task.target_dictionary, words)
+    texts = [join(tokens) for tokens in scorer.dataset.tgt] if join else []
+
+    posterior = scorer.posterior()
+    finite = torch.isfinite(posterior.mu).all(1) & torch.isfinite(posterior.logvar).all(1)
+    if not finite.all():
+        raise InputError(
+            f"checkpoint {checkpoint}: the posterior of {int((~finite).sum()):,} of {len(scorer):,} sentences is not "
+            f"finite (first: line {int(finite.int().argmin()) + 1} of {split}): training diverged; take an earlier one"
+        )
+    zero_latent = model.encoder.zero_latent  # nothing to sample
+    samples = 1 if zero_latent else samples
+    columns = likelihoods(scorer, posterior, samples)
+    counted = {
+        "tokens": torch.tensor(scorer.lengths).double(),
+        "words": torch.full((len(scorer),), words / len(scorer), dtype=torch.float64)
+        if words is not None
+        else torch.tensor([len(text.split()) + 1 for text in texts]).double(),
+        **({"bytes": torch.tensor([len(text.encode()) for text in texts]).double()} if texts else {}),
+    }
+    if reference:
+        columns["lm"] = reference.nll(torch.zeros(len(scorer), reference.model.latent_dim), "language model")
+    for name, values in columns.items():
+        if not torch.isfinite(values).all():
+            raise InputError(f"checkpoint {checkpoint}: {name} is not finite: training diverged; take an earlier one")
+    effective = float(columns.pop("effective").mean())
+    columns.update(counted)
+    functions = statistics(len(scorer), "bytes" in columns, reference is not None)
+    sums = {name: values.sum() for name, values in columns.items()}
+    numbers = {"schema": SCHEMA, "lm_nll": None, "lm_gap": None, "bits_per_byte": None, "bits_per_byte_iw": None}
+    numbers.update({name: float(function(sums)) for name, function in functions.items()})
+    numbers.update(
+        iw_effective=effective,
+        sentences=len(scorer),
+        tokens=round(float(sums["tokens"])),
+        words=round(float(sums["words"])),
+        bytes=round(float(sums["bytes"])) if texts else None,
+        intervals=intervals(columns, functions, seed),
+    )
+    numbers.update(latent(posterior, scorer, mi_batch))
+    numbers["marginal_kl"] = numbers["kl"] - numbers["mi"]
+    problem = Diagnosis("no z", "the model has none: --zero-latent")
+    if not zero_latent:
+        found = diagnose(numbers["kl"], numbers["nll_gap_shuffled"], model.latent_dim)
+        problem = found or Diagnosis("ok", "z is used")
+    numbers.update(diagnosis=problem.name, diagnosis_message=problem.message)
+    numbers.update(dict.fromkeys(("bleu", "chrf", "exact_match", "self_bleu", "training_copies")))
+    if texts and generate:
+        vae = BARTVAEHubInterface(cfg, task, model)
+        vae.join = join
+        numbers.update(text(vae, posterior.mu, texts, scorer, generate))
+        numbers["training_copies"] = copies(numbers.pop("generated"), task, data, join)
+    if label_lines is not None:
+        numbers.update(probe(posterior.mu.numpy(), texts, label_lines, seed))
+    numbers.update(samples=samples, seed=seed, split=split, checkpoint=checkpoint)
+    numbers["signature"] = signature(model, cfg, scorer, join, data, numbers)
+    return numbers
+
+
+def load_split(model, task, split: str, max_tokens: int, seed: int) -> Scorer:
+    """A split of two or more sentences, every one of which counts: one that is too long is refused."""
     task.load_dataset(split)
     dataset = task.dataset(split)
-    longest = int(max(dataset.num_tokens_vec(range(len(dataset)))))
-    if longest > max_tokens:
-        raise InputError(f"--max-tokens {max_tokens}: expected at least {longest}, the split's longest sentence")
-    device = next(model.parameters()).device
-    size = len(dataset)
-    if size < 2:
+    if len(dataset) < 2:
         raise InputError(f"--split {split}: one sentence; expected 2 or more, to tell its z from another's")
-    mu, logvar = torch.empty(2, size, model.latent_dim, device=device)
-    for sample in batches(model, task, dataset, max_tokens, "posteriors"):
-        posterior = model.encoder.infer(**encoder_input(sample))
-        mu[sample["id"]], logvar[sample["id"]] = posterior.mu, posterior.logvar
-    posterior = GaussianPosterior(mu, logvar)
-    noise = standard_normal(cfg.common.seed, Draw.VALIDATION, 0, range(size), model.latent_dim).to(device)
-    z = posterior.rsample(noise)
+    positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
+    task.filter_indices_by_size(np.arange(len(dataset)), dataset, positions)
+    return Scorer(model, dataset, max_tokens, seed)
 
-    rec, gap = torch.empty(2, size, dtype=torch.float64)
-    counted = tokens = 0
-    for sample in batches(model, task, dataset, max_tokens, "likelihoods"):
-        own = sentence_nll(model, sample, z[sample["id"]])
-        other = sentence_nll(model, sample, z[(sample["id"] + 1) % size])  # the next sentence of the text
-        ids = sample["id"].cpu()
-        rec[ids], gap[ids] = own.double().cpu(), (other - own).double().cpu()
-        tokens += sample["ntokens"]
-        if words is None:
-            counted += sum(len(join(row).split()) + 1 for row in sample["target"])
-    words = counted if words is None else words
-    kl = posterior.kl().sum(1).mean().item()
-    neg_elbo = rec.mean().item() + kl
-    if kl:
-        problem = diagnose(kl, gap.mean().item(), model.latent_dim) or Diagnosis("ok", "z is used")
-    else:  # exactly
-        problem = Diagnosis("no z", "the model has none: --zero-latent")
-    half_width = 1.96 * gap.std().item() / math.sqrt(size)
+
+def load_language_model(checkpoint: str, data: str, split: str, max_tokens: int) -> Scorer:
+    model, _, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
+    if not model.encoder.zero_latent:
+        raise InputError(
+            f"--language-model {checkpoint} has a latent: expected one trained with --zero-latent (recipe "
+            "language-model)"
+        )
+    return load_split(model, task, split, max_tokens, 1)
+
+
+def joiner(checkpoint: str, data: str, dictionary, words: Optional[int]) -> Optional[Joiner]:
+    """Tokens to text; None where nothing can join the pieces but their words are given."""
+    bpe = find_bpe(folders(checkpoint, data))
+    return None if words is not None and bpe is None and is_gpt2(dictionary) else Joiner(dictionary, bpe)
+
+
+def likelihoods(scorer: Scorer, posterior: GaussianPosterior, samples: int) -> Dict[str, Tensor]:
+    """Nats of each sentence, N: rec, kl, nll_iw, and -log p(x|z) under the next sentence's z (its first sample), 0 and
+    the prior's z; with the effective number of samples."""
+    dim, everyone = posterior.mu.size(1), range(len(scorer))
+    importance = scorer.importance(posterior, samples)
+    first = posterior.rsample(pair_noise(scorer.seed, Draw.VALIDATION, [(i, 0) for i in everyone], dim))
+    prior = standard_normal(scorer.seed, Draw.GENERATION, 0, everyone, dim)
     return {
-        "rec": rec.mean().item(),
-        "kl": kl,
-        "neg_elbo": neg_elbo,
-        "ppl_word": perplexity(neg_elbo * size / words),
-        "ppl_token": perplexity(neg_elbo * size / tokens),
-        "mi": mutual_information(mu, logvar, noise),
-        "mi_cap": math.log(size),
-        "diagnosis": problem.name,
-        "diagnosis_message": problem.message,
-        "au": active_units(mu.double().sum(0), mu.double().square().sum(0), size),
-        "latent_dim": model.latent_dim,
-        "gap": gap.mean().item(),
-        "gap_low": gap.mean().item() - half_width,
-        "gap_high": gap.mean().item() + half_width,
-        "sentences": size,
-        "words": words,
-        "tokens": tokens,
-        "signature": f"split:{split}|prior:N(0,I)|samples:1|seed:{cfg.common.seed}|au:0.01|fairseq_vae:{__version__}"
-        f"|fairseq:{fairseq.__version__}|torch:{torch.__version__}",
+        "rec": importance.nll,
+        "kl": GaussianPosterior(posterior.mu.double(), posterior.logvar.double()).kl().sum(1),
+        "nll_iw": importance.nll_iw,
+        "effective": importance.effective,
+        "shuffled": scorer.nll(first.roll(-1, 0), "shuffled z"),
+        "zero": scorer.nll(torch.zeros_like(first), "zero z"),
+        "prior": scorer.nll(prior, "prior z"),
     }
 
 
-def batches(model, task, dataset, max_tokens: int, what: str) -> Iterator[Dict[str, Any]]:
-    """All sentences once, on the model's device, without gradients, under a progress bar."""
-    iterator = task.get_batch_iterator(
-        dataset,
-        max_tokens=max_tokens,
-        max_positions=utils.resolve_max_positions(task.max_positions(), model.max_positions()),
-        required_batch_size_multiple=1,
-    ).next_epoch_itr(shuffle=False)
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        for sample in tqdm(iterator, desc=what, leave=False):
-            yield utils.move_to_cuda(sample, device) if device.type == "cuda" else sample
+def statistics(sentences: int, has_bytes: bool, has_reference: bool) -> Dict[str, Callable]:
+    """Names to functions of the columns' sums over sentences, so that a figure and its interval are of one formula."""
+    totals = {"": lambda s: s["rec"] + s["kl"], "_iw": lambda s: s["nll_iw"]}
+    result: Dict[str, Callable] = {name: lambda s, name=name: s[name] / sentences for name in ("rec", "kl", "nll_iw")}
+    result["neg_elbo"] = lambda s: totals[""](s) / sentences
+    for suffix, total in totals.items():
+        for name in ("token", "word"):
+            result[f"ppl_{name}{suffix}"] = lambda s, t=total, name=name: torch.exp(t(s) / s[f"{name}s"])
+        if has_bytes:
+            result[f"bits_per_byte{suffix}"] = lambda s, t=total: t(s) / s["bytes"] / math.log(2)
+    for name in ("shuffled", "zero", "prior"):
+        result[f"nll_gap_{name}"] = lambda s, name=name: (s[name] - s["rec"]) / sentences
+    if has_reference:
+        result["lm_nll"] = lambda s: s["lm"] / sentences
+        result["lm_gap"] = lambda s: (totals[""](s) - s["lm"]) / sentences
+    return result
 
 
-def encoder_input(sample: Dict[str, Any]) -> Dict[str, Any]:
-    return {key: value for key, value in sample["net_input"].items() if key != "prev_output_tokens"}
+def latent(posterior: GaussianPosterior, scorer: Scorer, mi_batch: Optional[int]) -> Dict[str, Any]:
+    """What the posteriors alone say; see evaluate."""
+    mu, logvar = posterior
+    size, dim = mu.shape
+    noise = torch.stack(
+        [pair_noise(scorer.seed, Draw.VALIDATION, [(i, k) for i in range(size)], dim) for k in range(MI_SAMPLES)]
+    )
+    mi, error = information(mu, logvar, noise)
+    return {
+        "mi": mi,
+        "mi_stderr": error,
+        "mi_cap": math.log(size),
+        "mi_saturated": saturates(mi, size),
+        "mi_batch": batch_information(mu, logvar, noise[0], mi_batch) if mi_batch else None,
+        "mi_batch_size": mi_batch,
+        **aggregate(mu, logvar),
+        "au": active_units(mu.double().sum(0), mu.double().square().sum(0), size),
+        "au_curve": active_curve(mu),
+        "latent_dim": dim,
+    }
 
 
-def sentence_nll(model, sample: Dict[str, Any], z: Tensor) -> Tensor:
-    """-log p(x|z) of each sentence in nats, B."""
-    hidden, _ = model(**sample["net_input"], z=z, features_only=True)
-    target = sample["target"]
-    real = target.ne(model.decoder.padding_idx)
-    nll = torch.zeros(target.shape, device=target.device)
-    nll[real] = nll_each(hidden[real], model.decoder.output_projection.weight, target[real])
-    return nll.sum(1)
+def text(vae: BARTVAEHubInterface, mu: Tensor, texts: List[str], scorer: Scorer, count: int) -> Dict[str, Any]:
+    """Reconstructions from mu of the first sentences, and as many samples of the prior, under `generated`."""
+    count = min(count, len(texts))
+    order = sorted(range(count), key=lambda index: scorer.lengths[index])  # batches of like length
+    longest = min(2 * max(scorer.lengths), vae.model.max_decoder_positions() - 1)
+    prior = standard_normal(scorer.seed, Draw.GENERATION, 0, range(count), mu.size(1))
+
+    def decode(z: Tensor, beam: int, what: str) -> List[str]:
+        found = []
+        with tqdm(total=len(z), desc=what, unit="sentence", leave=False) as bar:
+            for part in z.split(vae.batch_size):
+                found += vae.decode(part, beam=beam, max_len=longest)
+                bar.update(len(part))
+        return found
+
+    result: Dict[str, Any] = {"text_sentences": count, "max_len": longest}
+    for beam, suffix in ((BEAM, ""), (1, "_greedy")):
+        found = decode(mu[order], beam, f"reconstructions, beam {beam}")
+        scores = generation.reconstruction(found, [texts[index] for index in order])
+        result.update({f"{key}{suffix}": value for key, value in scores.items() if not (suffix and "signature" in key)})
+    generated = decode(prior, 1, "samples of the prior")
+    return {**result, **generation.samples(generated, texts), "generated": generated}
+
+
+def copies(generated: List[str], task, data: str, join: Joiner) -> Optional[float]:
+    """The share of the generated sentences that stand in the training text, if there is one."""
+    if not os.path.exists(os.path.join(data, "train.bin")):
+        return None
+    task.load_dataset("train")
+    sentences = tqdm(task.dataset("train").tgt, desc="training text", unit="sentence", leave=False)
+    return generation.copied(generated, map(join, sentences))
+
+
+def signature(model, cfg, scorer: Scorer, join: Optional[Joiner], data: str, numbers: Dict[str, Any]) -> str:
+    """What a number depends on beside its definition, in sacrebleu's manner."""
+    digest = hashlib.sha256()
+    for symbol in scorer.dataset.tgt_dict.symbols:
+        digest.update(symbol.encode() + b"\n")
+    for tokens in scorer.dataset.tgt:
+        digest.update(tokens.numpy().astype("<i8").tobytes())
+    tokenizer = "gpt2" if join is None else join.bpe and type(join.bpe).__name__.lower() or join.style
+    generated = numbers.get("text_sentences")
+    fields = {
+        "model": getattr(cfg.model, "_name", None) or getattr(cfg.model, "arch", "bart_vae"),
+        "z": model.latent_dim,
+        "pooling": model.cfg.latent_pooling,
+        "injection": model.cfg.latent_injection,
+        "data": f"{os.path.basename(os.path.normpath(data))}#{digest.hexdigest()[:12]}",
+        "split": numbers["split"],
+        "tok": f"{tokenizer}/{len(scorer.dataset.tgt_dict)}",
+        "prior": "N(0,I)",
+        "samples": numbers["samples"],
+        "seed": numbers["seed"],
+        "au": ACTIVE_VARIANCE,
+        "mi_samples": MI_SAMPLES,
+        "bootstrap": RESAMPLES,
+        "text": f"first_{generated}/beam_{BEAM}/prior_greedy/max_len_{numbers['max_len']}" if generated else "none",
+        "fairseq_vae": __version__,
+        "fairseq": fairseq.__version__,
+        "torch": torch.__version__,
+        "sacrebleu": sacrebleu.__version__,
+    }
+    return "|".join(f"{key}:{value}" for key, value in fields.items())

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from .checkpoints import folders, load_model
 from .errors import InputError
-from .evaluate import encoder_input, sentence_nll
 from .latent import GaussianPosterior
 from .noise import Draw, standard_normal
+from .scoring import encoder_input, sentence_nll
 from .task import SentenceDataset
 from .text import Joiner, build_bpe, find_bpe, piece_style
 

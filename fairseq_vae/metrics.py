@@ -33,6 +33,24 @@ def active_units(mu_sum: Tensor, mu_square_sum: Tensor, sentences: int, threshol
     return int((variance > threshold).sum())
 
 
+def information_each(mu: Tensor, logvar: Tensor, noise: Tensor, chunk: int = 1024) -> Tensor:
+    """log q(z_i|x_i) - log (1/N) sum_j q(z_i|x_j) of each sentence's z_i = mu_i + exp(logvar_i / 2) * noise_i, N,
+    float64. Arguments as for mutual_information."""
+    mu, logvar, noise = mu.double(), logvar.double(), noise.to(mu).double()
+    n = len(mu)
+    z = mu + torch.exp(0.5 * logvar) * noise
+    # log q(z_i|x_j) needs sum_d (z_i - mu_j)^2 / var_j: one matrix product instead of an N x N x Z table
+    precision = torch.exp(-logvar)
+    constant = (mu.square() * precision + logvar).sum(1)  # N; the term of 2 pi cancels
+    right = torch.cat((precision, -2 * mu * precision), dim=1).T  # 2Z x N
+    log_aggregate = torch.empty(n, dtype=mu.dtype, device=mu.device)
+    for start in range(0, n, chunk):
+        s = z[start : start + chunk]
+        table = torch.addmm(constant, torch.cat((s.square(), s), dim=1), right, beta=-0.5, alpha=-0.5)  # chunk x N
+        log_aggregate[start : start + chunk] = table.logsumexp(1)
+    return -0.5 * (noise.square() + logvar).sum(1) - log_aggregate + math.log(n)
+
+
 def mutual_information(mu: Tensor, logvar: Tensor, noise: Tensor, chunk: int = 1024) -> float:
     """Estimate in nats of I(x; z) under q(z|x) and the N given sentences; never above log N, so print that beside it.
 
@@ -45,20 +63,7 @@ def mutual_information(mu: Tensor, logvar: Tensor, noise: Tensor, chunk: int = 1
         noise: standard normal, N x Z
         chunk: rows of the N x N table held at a time
     """
-    mu, logvar = mu.double(), logvar.double()
-    n, dim = mu.shape
-    z = mu + torch.exp(0.5 * logvar) * noise.to(mu)
-    # log q(z_i|x_j) needs sum_d (z_i - mu_j)^2 / var_j: three matrix products instead of an N x N x Z table
-    precision = torch.exp(-logvar)
-    constant = (mu.square() * precision + logvar).sum(1) + dim * math.log(2 * math.pi)  # N
-    log_aggregate = torch.cat(
-        [
-            torch.logsumexp(-0.5 * (s.square() @ precision.T - 2 * s @ (mu * precision).T + constant), dim=1)
-            for s in z.split(chunk)
-        ]
-    ) - math.log(n)
-    log_own = -0.5 * (noise.to(mu).square() + logvar + math.log(2 * math.pi)).sum(1)
-    return float((log_own - log_aggregate).mean())
+    return float(information_each(mu, logvar, noise, chunk).mean())
 
 
 class Diagnosis(NamedTuple):

@@ -53,6 +53,12 @@ def bpe_flags(settings: Dict[str, str]) -> List[str]:
     return [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
 
 
+def is_gpt2(dictionary) -> bool:
+    """Whether a dictionary's symbols are numbers of GPT-2's BPE."""
+    symbols = dictionary.symbols[dictionary.nspecial :]
+    return len(symbols) > 40000 and all(symbol.isdigit() for symbol in symbols[:1000])
+
+
 def piece_style(dictionary) -> str:
     """fairseq's name for how a dictionary's pieces join to words (`--post-process`), told by their marks: U+2581 of
     sentencepiece, @@ of subword-nmt; tokens without marks are words, "none".
@@ -60,12 +66,12 @@ def piece_style(dictionary) -> str:
     Raises:
         InputError: the dictionary is of GPT-2 BPE, whose pieces only its encoder.json can join
     """
-    symbols = dictionary.symbols[dictionary.nspecial :]
-    if len(symbols) > 40000 and all(symbol.isdigit() for symbol in symbols[:1000]):
+    if is_gpt2(dictionary):
         raise InputError(
             "this dictionary is of GPT-2 BPE: put its encoder.json and vocab.bpe beside the checkpoint or the data, or "
             "give the split's words, one more for each sentence (--words)"
         )
+    symbols = dictionary.symbols[dictionary.nspecial :]
     if any(symbol.startswith("\u2581") for symbol in symbols):
         return "sentencepiece"
     return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else "none"

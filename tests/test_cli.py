@@ -156,7 +156,7 @@ def test_validate_and_evaluate_agree_with_training(data, trained, tmp_path):
     )
     [validated] = logged(output, "valid")
     numbers = tmp_path / "numbers.json"
-    shown = run(f"fairseq-vae evaluate {folder}/checkpoint_last.pt {data} --split valid --json {numbers}")
+    shown = run(f"fairseq-vae evaluate {folder}/checkpoint_last.pt {data} --split valid --samples 1 --json {numbers}")
     evaluated = json.loads(numbers.read_text())
     for key in ("rec", "kl", "neg_elbo"):
         assert float(validated[f"valid_{key}"]) == pytest.approx(float(valid[-1][f"valid_{key}"]), abs=2e-3)
@@ -403,6 +403,8 @@ def test_bad_input_of_fairseq_vae_is_one_line_and_status_1(data, trained, tmp_pa
         f"{last} {data} --split dev": "dev.bin does not exist",
         f"{last} {data} --json {tmp_path}/no/file.json": "--json",
         f"{last} {data} --words 0": "--words 0",
+        f"{last} {data} --samples 0": "--samples 0",
+        f"{last} {data} --markdown {tmp_path}/no/table.md": "--markdown",
         f"{last} {data} --max-tokens 5": "--max-tokens 5",
     }.items():
         output = run(f"fairseq-vae evaluate {arguments}", expect=1)

@@ -16,7 +16,7 @@ COLUMNS = [  # key of evaluation.json, heading, digits
     ("neg_elbo", "−ELBO", 2),
     ("mi", "MI", 2),
     ("au", "AU", 0),
-    ("gap", "own-z gap", 2),
+    ("nll_gap_shuffled", "own-z gap", 2),
 ]
 
 

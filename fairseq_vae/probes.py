@@ -1,0 +1,64 @@
+"""How much of a label a linear classifier reads off the latent: scikit-learn on mu. No fairseq."""
+
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+
+from .errors import InputError
+
+FOLDS = 5
+
+
+def probe(mu: np.ndarray, texts: Sequence[str], labels: List[str], seed: int = 1) -> Dict[str, Any]:
+    """Accuracy of a logistic regression on standardised mu under stratified cross-validation, beside what it must beat.
+
+    Args:
+        mu: N x Z
+        texts: of the bag of words, N
+        labels: N
+
+    Returns:
+        `probe`: accuracy, 0 to 1, on sentences that the classifier has not seen; `probe_interval`, 95 %, by normal
+            approximation over sentences
+        `probe_majority`: of always saying the commonest label
+        `probe_bag_of_words`: of the same classifier on which words the sentence has (not how often); None without texts
+        `probe_classes`, `probe_folds`, `probe_signature`
+
+    Raises:
+        InputError: another number of labels than of sentences, a single class, or one with a single sentence
+    """
+    import sklearn  # only where there are labels: its import takes a second
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if len(labels) != len(mu):
+        raise InputError(f"--labels: {len(labels):,} lines; expected {len(mu):,}, one for each sentence of the split")
+    target = np.asarray(labels)
+    classes, counts = np.unique(target, return_counts=True)
+    if len(classes) < 2:
+        raise InputError(f"--labels: only {classes[0]!r}; expected two or more different labels")
+    if counts.min() < 2:
+        raise InputError(
+            f"--labels: {classes[counts.argmin()]!r} has one sentence; expected two or more of each, to train and test"
+        )
+    folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed)
+    scaled = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    right = cross_val_predict(scaled, mu, target, cv=folds) == target
+    bag = None
+    if texts:
+        words = CountVectorizer(binary=True, token_pattern=r"\S+")
+        predicted = cross_val_predict(make_pipeline(words, LogisticRegression(max_iter=1000)), texts, target, cv=folds)
+        bag = float((predicted == target).mean())
+    half_width = 1.96 * right.std() / np.sqrt(len(right))
+    return {
+        "probe": float(right.mean()),
+        "probe_interval": [float(right.mean() - half_width), float(right.mean() + half_width)],
+        "probe_majority": float(counts.max() / len(target)),
+        "probe_bag_of_words": bag,
+        "probe_classes": len(classes),
+        "probe_folds": folds.n_splits,
+        "probe_signature": f"logistic|C:1|folds:{folds.n_splits}|seed:{seed}|sklearn:{sklearn.__version__}",
+    }

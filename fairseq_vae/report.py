@@ -1,0 +1,197 @@
+"""Evaluations to read: one as lines, several as a table, and beside a paper's rows. No model, no files."""
+
+import math
+import os
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from .papers import PAPERS, Paper
+
+Numbers = Dict[str, Any]  # what evaluate returns
+
+COLUMNS: Sequence[Tuple[str, str, int, Optional[str]]] = (  # key, heading, digits, which of two values is better
+    ("rec", "rec", 2, None),
+    ("kl", "KL", 2, None),
+    ("neg_elbo", "-ELBO", 2, "lower"),
+    ("nll_iw", "NLL IW", 2, "lower"),
+    ("ppl_token", "PPL/token", 2, "lower"),
+    ("ppl_word", "PPL/word", 2, "lower"),
+    ("bits_per_byte", "bits/byte", 3, "lower"),
+    ("mi", "MI", 2, None),
+    ("marginal_kl", "marg. KL", 2, None),
+    ("au", "AU", 0, None),
+    ("nll_gap_shuffled", "z gap", 2, "higher"),
+    ("bleu", "BLEU", 2, None),
+    ("exact_match", "exact", 3, None),
+    ("self_bleu", "self-BLEU", 2, None),
+)
+
+
+def figure(value: Optional[float], digits: int) -> str:
+    """A number as text, without a negative zero; a dash where there is none."""
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def interval(numbers: Numbers, key: str, digits: int = 2) -> str:
+    low, high = numbers["intervals"][key]
+    return f"95 % in [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def table(numbers: Numbers) -> str:
+    """One evaluation as lines to read."""
+    n = numbers
+    nats = "nats per sentence"
+    ends = f"{n['sentences']:,} ends counted"
+    saturated = "; SATURATED: may be far higher" if n["mi_saturated"] else ""
+    rows = [
+        ("reconstruction", figure(n["rec"], 2), f"{nats}, {interval(n, 'rec')}, K = {n['samples']}"),
+        ("KL", figure(n["kl"], 2), f"{nats}, {interval(n, 'kl')}"),
+        ("negative ELBO", figure(n["neg_elbo"], 2), f"{nats}, {interval(n, 'neg_elbo')}"),
+        (
+            "importance-weighted",
+            figure(n["nll_iw"], 2),
+            f"{nats}, {interval(n, 'nll_iw')}, K = {n['samples']} ({n['iw_effective']:.1f} effective)",
+        ),
+    ]
+    for name, key, unit, digits in (
+        ("PPL per token", "ppl_token", f"{n['tokens']:,} tokens, {ends}", 2),
+        ("PPL per word", "ppl_word", f"{n['words']:,} words, {ends}", 2),
+        ("bits per byte", "bits_per_byte", f"{n['bytes'] or 0:,} bytes of text", 3),
+    ):
+        if n[key] is not None:
+            rows.append((name, figure(n[key], digits), f"of the ELBO; {figure(n[f'{key}_iw'], digits)} IW; {unit}"))
+    rows += [
+        ("active units", str(n["au"]), f"of {n['latent_dim']}, Var(mu) > 0.01"),
+        (
+            "mutual information",
+            figure(n["mi"], 2),
+            f"nats +- {n['mi_stderr']:.2f}, at most {n['mi_cap']:.2f}{saturated}",
+        ),
+    ]
+    if n["mi_batch"] is not None:
+        unit = f"nats, in batches of {n['mi_batch_size']}: at most {math.log(n['mi_batch_size']):.2f}"
+        rows.append(("MI within batches", figure(n["mi_batch"], 2), unit))
+    rows += [
+        ("marginal KL", figure(n["marginal_kl"], 2), f"nats, KL - MI; at least {figure(n['agg_gaussian_kl'], 2)}"),
+        ("own-z gap", figure(n["nll_gap_shuffled"], 2), f"{nats} to another's z, {interval(n, 'nll_gap_shuffled')}"),
+        ("  to z = 0", figure(n["nll_gap_zero"], 2), f"{nats}, {interval(n, 'nll_gap_zero')}"),
+        ("  to the prior's z", figure(n["nll_gap_prior"], 2), f"{nats}, {interval(n, 'nll_gap_prior')}"),
+    ]
+    if n["lm_nll"] is not None:
+        rows.append(("language model", figure(n["lm_nll"], 2), f"{nats}; its backbone without z"))
+        rows.append(("-ELBO less it", figure(n["lm_gap"], 2), f"{nats}, {interval(n, 'lm_gap')}"))
+    rows += text_rows(n)
+    if "probe" in n:
+        bag = "" if n["probe_bag_of_words"] is None else f", bag of words {n['probe_bag_of_words']:.3f}"
+        unit = f"accuracy on mu, {n['probe_classes']} classes; majority {n['probe_majority']:.3f}{bag}"
+        rows.append(("probe", figure(n["probe"], 3), unit))
+    rows.append(("diagnosis", n["diagnosis"], n["diagnosis_message"]))
+    lines = [f"{name:<20}{value:>10}  {unit}" for name, value, unit in rows]
+    return "\n".join([*lines, f"{n['sentences']:,} sentences; {n['signature']}"])
+
+
+def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
+    if n["bleu"] is None:
+        return []
+    copied = "no training text" if n["training_copies"] is None else f"{n['training_copies']:.1%} are training text"
+    ours, data = n["prior_length"], n["data_length"]
+    return [
+        (
+            "BLEU",
+            figure(n["bleu"], 2),
+            f"from mu, beam 5; greedy {figure(n['bleu_greedy'], 2)}; first {n['text_sentences']:,}",
+        ),
+        ("chrF", figure(n["chrf"], 2), f"from mu, beam 5; greedy {figure(n['chrf_greedy'], 2)}"),
+        ("exact match", f"{n['exact_match']:.1%}", f"from mu, beam 5; greedy {n['exact_match_greedy']:.1%}"),
+        (
+            "self-BLEU",
+            figure(n["self_bleu"], 2),
+            f"of {n['prior_samples']:,} samples of the prior; data {figure(n['self_bleu_data'], 2)}; {copied}",
+        ),
+        (
+            "distinct-2",
+            figure(n["distinct_2"], 3),
+            f"data {n['distinct_2_data']:.3f}; distinct-1 {n['distinct_1']:.3f}, -3 {n['distinct_3']:.3f}",
+        ),
+        (
+            "words a sample",
+            figure(ours["mean"], 1),
+            f"sd {ours['sd']:.1f}; data {data['mean']:.1f}, sd {data['sd']:.1f}; distance {n['length_distance']:.1f}",
+        ),
+    ]
+
+
+def names(paths: Sequence[str]) -> List[str]:
+    """Checkpoints by as much of their paths as tells them apart."""
+    if len(paths) < 2:
+        return list(paths)
+    common = os.path.commonpath([os.path.abspath(path) for path in paths])
+    return [os.path.relpath(os.path.abspath(path), common) for path in paths]
+
+
+def best(results: Sequence[Numbers], key: str, better: Optional[str]) -> Optional[int]:
+    """The result whose interval of a figure lies beyond that of every other one; None if there is no such one."""
+    if better is None or len(results) < 2 or any(key not in numbers["intervals"] for numbers in results):
+        return None
+    ends = [numbers["intervals"][key] for numbers in results]
+    ends = [(-high, -low) for low, high in ends] if better == "higher" else ends
+    first = min(range(len(ends)), key=lambda index: ends[index][1])
+    return first if all(ends[first][1] < low for i, (low, _) in enumerate(ends) if i != first) else None
+
+
+def comparison(results: Sequence[Numbers], markdown: bool = False) -> str:
+    """Several evaluations as one table; a figure is marked best only if its 95 % interval meets no other's."""
+    rows = [["checkpoint", *(heading for _, heading, _, _ in COLUMNS)]]
+    rows += [[name] for name in names([numbers["checkpoint"] for numbers in results])]
+    mark = "**{}**" if markdown else "{}*"
+    for key, _, digits, better in COLUMNS:
+        winner = best(results, key, better)
+        for index, numbers in enumerate(results):
+            cell = figure(numbers[key], digits) + ("!" if key == "mi" and numbers["mi_saturated"] else "")
+            rows[index + 1].append(mark.format(cell) if index == winner else cell)
+    first = results[0]
+    notes = [
+        f"Nats per sentence; {first['sentences']:,} sentences, {first['tokens']:,} tokens and {first['words']:,} words "
+        f"(ends counted), {first['bytes'] or 0:,} bytes; MI at most {first['mi_cap']:.2f} (! saturated). "
+        f"Best {'bold' if markdown else '*'} where 95 % intervals separate.",
+        *(f"{row[0]}: {numbers['signature']}" for row, numbers in zip(rows[1:], results)),
+    ]
+    return grid(rows, markdown) + "\n\n" + ("\n\n" if markdown else "\n").join(notes)
+
+
+def grid(rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
+    """Rows of cells, the first one the headings, as aligned columns or as Markdown."""
+    if markdown:
+        lines = [f"| {' | '.join(row)} |" for row in rows]
+        return "\n".join([lines[0], f"|---|{'---:|' * (len(rows[0]) - 1)}", *lines[1:]])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join(
+        "  ".join(f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
+        for row in rows
+    )
+
+
+def beside_paper(results: Sequence[Numbers], name: str, markdown: bool = False) -> str:
+    """A paper's own rows, and ours under its definitions."""
+    paper: Paper = PAPERS[name]
+    parts = [f"{paper.title}\n{paper.definition}\nSource: {paper.source}"]
+    ours = [
+        [f"here: {label}", *(figure(column.ours(numbers), column.digits) for column in paper.columns)]
+        for label, numbers in zip(names([numbers["checkpoint"] for numbers in results]), results)
+    ]
+    for data, table in paper.tables.items():
+        rows = [[data, *(column.heading for column in paper.columns)]]
+        for label, *values in table:
+            cells = zip(values, paper.columns)
+            rows.append([label, *(v if isinstance(v, str) else figure(v, column.digits) for v, column in cells)])
+        parts.append(grid([*rows, *ours], markdown))
+    parts.append("Comparable only on the paper's own data, split and tokenisation; ours are of the data given.")
+    return "\n\n".join(parts)
+
+
+def plain(value: Any) -> Any:
+    """The same for JSON, which has neither infinity nor NaN: null in their place."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

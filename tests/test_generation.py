@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from sacrebleu.metrics import BLEU, CHRF
+
+from fairseq_vae.errors import InputError
+from fairseq_vae.generation import (
+    copied,
+    distinct,
+    length_distance,
+    length_distribution,
+    reconstruction,
+    samples,
+    self_bleu,
+)
+from fairseq_vae.probes import probe
+
+TEXTS = [
+    "the dog barks .",
+    "a cat sleeps on the dog .",
+    "the cat barks",
+    "the dog barks .",
+    "Oh, no: it's a the the the",
+    "",
+]
+
+
+def test_reconstruction_scores_are_sacrebleus():
+    found = reconstruction(TEXTS, TEXTS[::-1])
+    assert found["bleu"] == BLEU().corpus_score(TEXTS, [TEXTS[::-1]]).score
+    assert found["chrf"] == CHRF().corpus_score(TEXTS, [TEXTS[::-1]]).score
+    assert found["exact_match"] == 0 and "tok:13a" in found["bleu_signature"]
+    same = reconstruction(TEXTS, TEXTS)
+    assert (same["bleu"], same["exact_match"]) == (pytest.approx(100), 1)
+
+
+def test_self_bleu_is_sacrebleus_against_all_others():
+    metric = BLEU(effective_order=True)
+    rows = TEXTS + [" ".join(np.random.default_rng(i).choice(["a", "b", "c", "."], 3 + i)) for i in range(9)]
+    expected = [metric.sentence_score(row, rows[:i] + rows[i + 1 :]).score for i, row in enumerate(rows)]
+    assert self_bleu(rows) == pytest.approx(np.mean(expected), rel=1e-9)
+    assert self_bleu(["a b c d e"] * 4) == pytest.approx(100) and self_bleu(["a"]) == 0
+    assert self_bleu(["a b c d", "e f g h"]) == 0
+
+
+def test_distinct_counts_different_n_grams():
+    rows = ["a b a", "a b"]
+    assert [distinct(rows, n) for n in (1, 2, 3)] == [2 / 5, 2 / 3, 1]
+    assert distinct([""], 2) == 0
+
+
+def test_length_distance_is_the_cost_of_the_best_matching():
+    a, b = ["x " * n for n in (1, 4, 9, 2)], ["x " * n for n in (3, 3, 8, 2)]
+    expected = np.mean(np.abs(np.sort([1, 4, 9, 2]) - np.sort([3, 3, 8, 2])))
+    assert length_distance(a, b) == pytest.approx(expected) and length_distance(a, a) == 0
+    assert length_distribution(["x x", "x x x x"]) == {"mean": 3, "sd": 1, "p5": 2.1, "p50": 3, "p95": 3.9}
+
+
+def test_copies_of_the_training_text_are_counted_with_their_number():
+    assert copied(["a b", "a b", "c", "d"], iter(["x", "a b", "d e"])) == 0.5
+
+
+def test_samples_are_told_with_their_number_and_the_datas_figures():
+    found = samples(TEXTS[:3], TEXTS)
+    assert found["prior_samples"] == 3 and found["self_bleu_signature"].startswith("m:3|n:4|")
+    assert found["self_bleu"] == found["self_bleu_data"] and found["empty_share"] == 0
+
+
+def labelled(n=120):
+    """mu tells the label by its sign in one of three dimensions; words do not."""
+    mu = np.random.default_rng(0).normal(size=(n, 3))
+    labels = ["yes" if row[1] > 0 else "no" for row in mu]
+    return mu, [f"word{i % 7} the" for i in range(n)], labels
+
+
+def test_a_probe_reads_what_mu_says_and_words_do_not():
+    mu, texts, labels = labelled()
+    found = probe(mu, texts, labels)
+    assert found["probe"] > 0.9 > 0.7 > found["probe_bag_of_words"]
+    assert found["probe_majority"] == max(labels.count("yes"), labels.count("no")) / len(labels)
+    low, high = found["probe_interval"]
+    assert low < found["probe"] < high and found == probe(mu, texts, labels)
+    assert probe(mu, [], labels)["probe_bag_of_words"] is None
+    assert probe(mu, [label for label in labels], labels)["probe_bag_of_words"] == 1
+
+
+def test_a_probe_of_a_collapsed_latent_is_no_better_than_the_majority():
+    _, texts, labels = labelled()
+    found = probe(np.zeros((len(labels), 3)), texts, labels)
+    assert found["probe"] == pytest.approx(found["probe_majority"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [(["a"] * 3, "3 lines; expected 4"), (["a"] * 4, "only 'a'"), (["a", "a", "a", "b"], "'b' has one sentence")],
+)
+def test_bad_labels_are_refused(labels, message):
+    with pytest.raises(InputError, match=message):
+        probe(np.zeros((4, 2)), [], labels)
