@@ -97,78 +97,60 @@ def evaluate(
     Raises:
         InputError: something given cannot work, or the model's numbers are not finite
     """
-    if samples < 1:
-        raise InputError(f"--samples {samples}: expected 1 or more")
-    if words is not None and words < 1:
-        raise InputError(f"--words {words}: expected 1 or more")
-    if generate < 0:
-        raise InputError(f"--generate {generate}: expected 0 (no text) or more")
-    if mi_batch is not None and mi_batch < 2:
-        raise InputError(f"--mi-batch {mi_batch}: expected 2 or more")
-    label_lines = read_lines(labels) if labels else None
+    for flag, value, least in (
+        ("--samples", samples, 1),
+        ("--words", words, 1),
+        ("--generate", generate, 0),
+        ("--mi-batch", mi_batch, 2),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"{flag} {value}: expected {least} or more")
+    given = read_lines(labels) if labels else None
     model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
     seed = cfg.common.seed if seed is None else seed
     scorer = load_split(model, task, split, max_tokens, seed)
-    if label_lines is not None and len(label_lines) != len(scorer):
-        raise InputError(f"--labels {labels}: {len(label_lines):,} lines; expected {len(scorer):,}, one a sentence")
+    if given is not None and len(given) != len(scorer):
+        raise InputError(f"--labels {labels}: {len(given):,} lines; expected {len(scorer):,}, one a sentence")
     reference = language_model and load_language_model(language_model, data, split, max_tokens)
     join = joiner(checkpoint, data, task.target_dictionary, words)
-    texts = [join(tokens) for tokens in scorer.dataset.tgt] if join else []
+    texts = [join(tokens) for tokens in tqdm(scorer.dataset.tgt, desc="text", leave=False)] if join else []
 
     posterior = scorer.posterior()
-    finite = torch.isfinite(posterior.mu).all(1) & torch.isfinite(posterior.logvar).all(1)
-    if not finite.all():
-        raise InputError(
-            f"checkpoint {checkpoint}: the posterior of {int((~finite).sum()):,} of {len(scorer):,} sentences is not "
-            f"finite (first: line {int(finite.int().argmin()) + 1} of {split}): training diverged; take an earlier one"
-        )
-    zero_latent = model.encoder.zero_latent  # nothing to sample
-    samples = 1 if zero_latent else samples
+    check_finite(torch.cat(posterior, 1), f"checkpoint {checkpoint}: the posterior", split)
+    if model.encoder.zero_latent:  # nothing to sample
+        samples = 1
     columns = likelihoods(scorer, posterior, samples)
-    counted = {
-        "tokens": torch.tensor(scorer.lengths).double(),
-        "words": torch.full((len(scorer),), words / len(scorer), dtype=torch.float64)
-        if words is not None
-        else torch.tensor([len(text.split()) + 1 for text in texts]).double(),
-        **({"bytes": torch.tensor([len(text.encode()) for text in texts]).double()} if texts else {}),
-    }
     if reference:
         columns["lm"] = reference.nll(torch.zeros(len(scorer), reference.model.latent_dim), "language model")
-    for name, values in columns.items():
-        if not torch.isfinite(values).all():
-            raise InputError(f"checkpoint {checkpoint}: {name} is not finite: training diverged; take an earlier one")
-    effective = float(columns.pop("effective").mean())
-    columns.update(counted)
-    functions = statistics(len(scorer), "bytes" in columns, reference is not None)
-    sums = {name: values.sum() for name, values in columns.items()}
-    numbers = {"schema": SCHEMA, "lm_nll": None, "lm_gap": None, "bits_per_byte": None, "bits_per_byte_iw": None}
-    numbers.update({name: float(function(sums)) for name, function in functions.items()})
-    numbers.update(
-        iw_effective=effective,
-        sentences=len(scorer),
-        tokens=round(float(sums["tokens"])),
-        words=round(float(sums["words"])),
-        bytes=round(float(sums["bytes"])) if texts else None,
-        intervals=intervals(columns, functions, seed),
-    )
+    check_finite(torch.stack(list(columns.values()), 1), f"checkpoint {checkpoint}: the likelihood", split)
+    numbers = {"schema": SCHEMA, **likelihood(columns, denominators(scorer, texts, words), seed)}
     numbers.update(latent(posterior, scorer, mi_batch))
     numbers["marginal_kl"] = numbers["kl"] - numbers["mi"]
-    problem = Diagnosis("no z", "the model has none: --zero-latent")
-    if not zero_latent:
-        found = diagnose(numbers["kl"], numbers["nll_gap_shuffled"], model.latent_dim)
-        problem = found or Diagnosis("ok", "z is used")
-    numbers.update(diagnosis=problem.name, diagnosis_message=problem.message)
+    problem: Optional[Diagnosis] = Diagnosis("no z", "the model has none: --zero-latent")
+    if not model.encoder.zero_latent:
+        problem = diagnose(numbers["kl"], numbers["nll_gap_shuffled"], model.latent_dim)
+    numbers["diagnosis"], numbers["diagnosis_message"] = problem or Diagnosis("ok", "z is used")
     numbers.update(dict.fromkeys(("bleu", "chrf", "exact_match", "self_bleu", "training_copies")))
     if texts and generate:
         vae = BARTVAEHubInterface(cfg, task, model)
         vae.join = join
         numbers.update(text(vae, posterior.mu, texts, scorer, generate))
         numbers["training_copies"] = copies(numbers.pop("generated"), task, data, join)
-    if label_lines is not None:
-        numbers.update(probe(posterior.mu.numpy(), texts, label_lines, seed))
+    if given is not None:
+        numbers.update(probe(posterior.mu.numpy(), texts, given, seed))
     numbers.update(samples=samples, seed=seed, split=split, checkpoint=checkpoint)
     numbers["signature"] = signature(model, cfg, scorer, join, data, numbers)
     return numbers
+
+
+def check_finite(rows: Tensor, what: str, split: str) -> None:
+    """rows: a row a sentence, N x anything."""
+    finite = torch.isfinite(rows).all(1)
+    if not finite.all():
+        raise InputError(
+            f"{what} of {int((~finite).sum()):,} of {len(rows):,} sentences is not finite (first: line "
+            f"{int(finite.int().argmin()) + 1} of {split}): training diverged; take an earlier checkpoint"
+        )
 
 
 def load_split(model, task, split: str, max_tokens: int, seed: int) -> Scorer:
@@ -213,6 +195,34 @@ def likelihoods(scorer: Scorer, posterior: GaussianPosterior, samples: int) -> D
         "shuffled": scorer.nll(first.roll(-1, 0), "shuffled z"),
         "zero": scorer.nll(torch.zeros_like(first), "zero z"),
         "prior": scorer.nll(prior, "prior z"),
+    }
+
+
+def denominators(scorer: Scorer, texts: List[str], words: Optional[int]) -> Dict[str, Tensor]:
+    """Tokens, words and bytes of each sentence, N; words in equal shares where only their number is known."""
+    if words is not None:
+        counted = torch.full((len(scorer),), words / len(scorer))
+    else:
+        counted = torch.tensor([len(text.split()) + 1 for text in texts])
+    result = {"tokens": torch.tensor(scorer.lengths), "words": counted}
+    if texts:
+        result["bytes"] = torch.tensor([len(text.encode()) for text in texts])
+    return {name: values.double() for name, values in result.items()}
+
+
+def likelihood(columns: Dict[str, Tensor], counted: Dict[str, Tensor], seed: int) -> Dict[str, Any]:
+    """Figures of the likelihood, from nats and denominators of each sentence, with their intervals; see evaluate."""
+    columns = {**columns, **counted}
+    size = len(columns["rec"])
+    functions = statistics(size, "bytes" in columns, "lm" in columns)
+    sums = {name: values.sum() for name, values in columns.items()}
+    return {
+        **dict.fromkeys(("lm_nll", "lm_gap", "bits_per_byte", "bits_per_byte_iw", "bytes")),
+        **{name: float(function(sums)) for name, function in functions.items()},
+        **{name: round(float(sums[name])) for name in counted},
+        "sentences": size,
+        "iw_effective": float(sums["effective"]) / size,
+        "intervals": intervals(columns, functions, seed),
     }
 
 
@@ -296,7 +306,7 @@ def signature(model, cfg, scorer: Scorer, join: Optional[Joiner], data: str, num
         digest.update(symbol.encode() + b"\n")
     for tokens in scorer.dataset.tgt:
         digest.update(tokens.numpy().astype("<i8").tobytes())
-    tokenizer = "gpt2" if join is None else join.bpe and type(join.bpe).__name__.lower() or join.style
+    tokenizer = "gpt2" if join is None else join.style or type(join.bpe).__name__.lower().replace("bpe", "")
     generated = numbers.get("text_sentences")
     fields = {
         "model": getattr(cfg.model, "_name", None) or getattr(cfg.model, "arch", "bart_vae"),

@@ -253,6 +253,14 @@ def test_bad_input_is_refused(made, checkpoint, arguments, message):
     assert message in str(error.value)
 
 
+def test_pieces_that_nothing_joins_leave_text_out(made, checkpoint, monkeypatch):
+    monkeypatch.setattr(module, "is_gpt2", lambda dictionary: True)
+    found = evaluate(checkpoint, str(made), samples=2, words=50)
+    assert [found[key] for key in ("bytes", "bits_per_byte", "bleu", "self_bleu")] == [None] * 4
+    assert found["ppl_word"] == pytest.approx(math.exp(found["neg_elbo"] * 12 / 50)) and found["words"] == 50
+    assert "bits per byte" not in table(found) and "text:none" in found["signature"]
+
+
 def test_a_posterior_that_is_not_finite_is_refused(made, checkpoint, tmp_path):
     state = torch.load(checkpoint)
     state["model"]["encoder.posterior.mu.bias"][0] = math.nan
