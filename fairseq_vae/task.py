@@ -18,6 +18,7 @@ from .checkpoints import check_dictionary, check_file
 from .errors import InputError
 from .model import BARTVAEModel
 from .noise import NOISES, Draw, noised, sentence_generator, standard_normal
+from .nucleus import use_nucleus
 
 LATENT_MODES = ("mean", "sample", "prior")
 
@@ -224,9 +225,10 @@ class VAEDenoisingTask(FairseqTask):
         return model
 
     def build_generator(self, models, args, **kwargs):
-        """fairseq's generator; the filler words of BART's dictionaries, which its GPT-2 BPE cannot decode, are not
-        written out."""
+        """fairseq's generator, with a faster nucleus; the filler words of BART's dictionaries, which its GPT-2 BPE
+        cannot decode, are not written out."""
         generator = super().build_generator(models, args, **kwargs)
+        use_nucleus(generator, self.dictionary)
         fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}
         if fillers and hasattr(generator, "symbols_to_strip_from_output"):
             generator.symbols_to_strip_from_output = generator.symbols_to_strip_from_output | fillers
