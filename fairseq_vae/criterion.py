@@ -10,7 +10,7 @@ from fairseq.logging import metrics
 from omegaconf import II
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, memory_remedy
 from .metrics import active_units, mutual_information, perplexity
 from .noise import Draw, standard_normal
 from .objective import SCHEDULES, free_bits, kl_weight
@@ -105,7 +105,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         target = model.get_targets(sample, None)
         noise = self.noise(model, sample)
         smoothing = self.label_smoothing if model.training else 0.0
-        rec, extra = model(**sample["net_input"], noise=noise, target=target, label_smoothing=smoothing)
+        with memory_remedy():
+            rec, extra = model(**sample["net_input"], noise=noise, target=target, label_smoothing=smoothing)
         posterior = extra["posterior"]
         kl = posterior.kl()  # B x Z
         if model.training:

@@ -31,8 +31,6 @@ def nll_sum(hidden: Tensor, weight: Tensor, target: Tensor, rows: int = ROWS) ->
     autocast = autocast_dtype(hidden.device.type)
     if autocast is not None:
         hidden, weight = hidden.to(autocast), weight.to(autocast)
-    elif hidden.dtype != weight.dtype:
-        weight = weight.to(hidden.dtype)
     if not len(target):
         return (hidden.sum() + weight.sum()).float() * 0.0
     if hidden.dtype == torch.float32 and hasattr(F, "linear_cross_entropy"):
@@ -46,7 +44,7 @@ def nll_each(hidden: Tensor, weight: Tensor, target: Tensor, rows: int = ROWS) -
 
     Arguments as for nll_sum.
     """
-    weight = weight.detach().to(hidden.dtype)
+    weight = weight.detach()
     parts = [
         F.cross_entropy((h @ weight.T).float(), t, reduction="none")
         for h, t in zip(hidden.detach().split(rows), target.split(rows))

@@ -15,7 +15,7 @@ from omegaconf import II, MISSING
 from torch import Tensor
 
 from .checkpoints import check_dictionary, check_file
-from .errors import InputError
+from .errors import InputError, memory_remedy
 from .model import BARTVAEModel
 from .noise import NOISES, Draw, noised, sentence_generator, standard_normal
 from .nucleus import use_nucleus
@@ -189,6 +189,10 @@ class VAEDenoisingTask(FairseqTask):
                 "--skip-invalid-size-inputs-valid-test"
             )
         return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
+
+    def train_step(self, *args, **kwargs):
+        with memory_remedy():  # backward included, which the criterion does not see
+            return super().train_step(*args, **kwargs)
 
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
         if self.cfg.latent_mode != "mean":
