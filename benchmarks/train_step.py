@@ -64,20 +64,19 @@ def product_shapes(step):
 
 
 def products_alone(shapes, dtype):
-    """Seconds and operations of these products, into memory that is there already."""
-    seconds = operations = 0.0
+    """Seconds of these products, into memory that is there already."""
+    seconds = 0.0
     for (left, right), count in shapes.items():
         a, b = torch.randn(left, dtype=dtype), torch.randn(right, dtype=dtype)
         out = torch.matmul(a, b)
         times = []
-        for _ in range(5):
+        for _ in range(3):
             start = time.perf_counter()
             torch.matmul(a, b, out=out)
             finish()
             times.append(time.perf_counter() - start)
         seconds += count * statistics.median(times)
-        operations += count * 2 * out.numel() * left[-1]
-    return seconds, operations
+    return seconds
 
 
 def memory(data, flags, max_tokens):
@@ -125,19 +124,17 @@ def main() -> None:
     times = alternate(steps, args.rounds)
     rows = ratios(times, chosen[0][0])
     for name, row in rows.items():
-        own = [alternate_products(steps[name], index, name) for index in range(2)]
-        row["utilisation"] = round(statistics.median(own), 3)
+        row["utilisation"] = round(utilisation(steps[name], name), 3)
     show(rows)
     emit("training step", settings, rows)
 
 
-def alternate_products(step, index, name) -> float:
-    """Utilisation on one batch: its products alone and the whole step, timed next to each other."""
-    shapes = product_shapes(lambda: step(index))
-    dtype = torch.bfloat16 if "bf16" in name else torch.float32
-    alone, _ = products_alone(shapes, dtype)
+def utilisation(step, name) -> float:
+    """On one batch: its products alone over the whole step, timed next to each other."""
+    shapes = product_shapes(lambda: step(0))
+    alone = products_alone(shapes, torch.bfloat16 if "bf16" in name else torch.float32)
     start = time.perf_counter()
-    step(index)
+    step(0)
     finish()
     return alone / (time.perf_counter() - start)
 
