@@ -380,10 +380,9 @@ class BARTVAEModel(BARTModel):
                 f"use, and {len(heads)} of classification heads"
             )
         else:
-            optional = {key for key in {**state_dict, **own} if key.startswith(OPTIONAL_KEYS)}
-            for key in optional & set(state_dict) - set(own):
+            for key in [key for key in state_dict if key.startswith(OPTIONAL_KEYS) and key not in own]:
                 del state_dict[key]
-            missing = {key: own[key] for key in sorted(optional - set(state_dict))}
+            missing = {k: v for k, v in own.items() if k.startswith(OPTIONAL_KEYS) and k not in state_dict}
             state_dict.update(missing)
             if missing:
                 logger.info(f"VAE checkpoint: {len(missing)} tensors new: {', '.join(missing)}")
