@@ -84,7 +84,7 @@ def pool(hidden: Tensor, padding_mask: Tensor, how: str, query: Optional[Tensor]
 
 
 class FixedScaleBatchNorm(nn.Module):
-    """gamma * (mu - mean) / sqrt(var + EPSILON) + shift, in float32: gamma is fixed, the shift learned (Zhu et al.
+    """gamma * (mu - mean) / sqrt(var + EPSILON) + shift in the precision of mu: gamma is fixed, the shift learned (Zhu et al.
     2020, BN-VAE). The mean KL of a sentence is then at least Z * gamma^2 / 2 nats, less what EPSILON takes.
 
     In training, mean and (biased) variance over the batch that this worker sees at a time: its rows depend on one
@@ -103,14 +103,14 @@ class FixedScaleBatchNorm(nn.Module):
         self.register_buffer("square", torch.ones(dim))
 
     def forward(self, mu: Tensor) -> Tensor:
-        mean, square = self.mean.float(), self.square.float()
+        mean, square = self.mean.to(mu), self.square.to(mu)
         if self.training:
             moments = torch.stack((mu.mean(0), mu.square().mean(0)))  # 2 x Z
             self.remember(moments.detach().clone())
             if len(mu) > 1:
                 mean, square = moments
         var = (square - mean.square()).clamp(min=0)
-        return self.gamma * (mu - mean) * torch.rsqrt(var + self.EPSILON) + self.shift.float()
+        return self.gamma * (mu - mean) * torch.rsqrt(var + self.EPSILON) + self.shift.to(mu)
 
     def remember(self, moments: Tensor) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -96,15 +96,15 @@ def test_bn_mu_is_its_formula_and_its_averages_in_evaluation():
     for mu in torch.randn(50, 7, 4, dtype=torch.float64) * 3 + 1:
         mean, var = mu.mean(0), mu.var(0, unbiased=False)
         expected = 0.6 * (mu - mean) / (var + norm.EPSILON).sqrt() + norm.shift
-        torch.testing.assert_close(norm(mu), expected, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(norm(mu), expected, atol=1e-10, rtol=1e-10)
         stock(mu)
     torch.testing.assert_close(norm.mean, stock.running_mean)
     norm.eval()
     mu = torch.randn(1, 4, dtype=torch.float64)
     var = norm.square - norm.mean.square()
     expected = 0.6 * (mu - norm.mean) / (var + norm.EPSILON).sqrt() + norm.shift
-    torch.testing.assert_close(norm(mu), expected, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(norm.train()(mu), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(norm(mu), expected, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(norm.train()(mu), expected, atol=1e-10, rtol=1e-10)
 
 
 def test_bn_mu_keeps_a_rate_and_rows_apart_in_evaluation():
