@@ -99,12 +99,22 @@ def test_bn_mu_is_its_formula_and_its_averages_in_evaluation():
         torch.testing.assert_close(norm(mu), expected, atol=1e-10, rtol=1e-10)
         stock(mu)
     torch.testing.assert_close(norm.mean, stock.running_mean)
+    first = 0.9**50  # of the average is what it began with, 1; stock's batches have unbiased variances, 7 / 6 larger
+    torch.testing.assert_close(norm.var, (stock.running_var - first) * 6 / 7 + first)
     norm.eval()
     mu = torch.randn(1, 4, dtype=torch.float64)
-    var = norm.square - norm.mean.square()
-    expected = 0.6 * (mu - norm.mean) / (var + norm.EPSILON).sqrt() + norm.shift
+    expected = 0.6 * (mu - norm.mean) / (norm.var + norm.EPSILON).sqrt() + norm.shift
     torch.testing.assert_close(norm(mu), expected, atol=1e-10, rtol=1e-10)
-    torch.testing.assert_close(norm.train()(mu), expected, atol=1e-10, rtol=1e-10)
+
+
+def test_bn_mu_of_one_row_uses_the_averages_in_training():
+    norm = FixedScaleBatchNorm(4, 0.6)
+    mu = torch.randn(1, 4, requires_grad=True)
+    found = norm(mu)
+    torch.testing.assert_close(found, 0.6 * mu / (1 + norm.EPSILON) ** 0.5)
+    assert norm.mean.eq(0).all() and norm.var.eq(1).all(), "one row has no variance"
+    norm(torch.randn(3, 4))
+    found.sum().backward()  # although the averages have changed
 
 
 def test_bn_mu_keeps_a_rate_and_rows_apart_in_evaluation():

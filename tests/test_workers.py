@@ -14,6 +14,7 @@ CASES = {  # flags of the model and of the criterion
     "z = mu": (dict(deterministic_latent=True), dict(kl_schedule="linear", kl_warmup_updates=10, free_bits=0.1)),
     "sampled": ({}, dict(free_bits=1.0, free_bits_mode="sentence", word_dropout=0.3)),
     "controller": (RATE, {}),
+    "bn-mu": (dict(bn_mu=0.5, deterministic_latent=True), {}),
     "denominator": (dict(deterministic_latent=True), dict(sentence_avg=True, kl_weight=0.4)),
 }
 ROWS = ([0, 2, 4], [1, 3])
@@ -45,7 +46,8 @@ def update(case, parts, rank=None):
     built.set_num_updates(5)
     if built.rate_controller is not None:
         betas.append(built.rate_controller.weight.item())
-    return totals, betas[-1], gradients
+    norm = built.encoder.posterior.bn_mu
+    return totals, betas[-1], gradients, norm and torch.stack((norm.mean, norm.var))
 
 
 def worker(rank, port, folder):
@@ -63,9 +65,12 @@ def test_two_processes_are_one(tmp_path):
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")
         for case in CASES:
-            totals, beta, gradients = found[case]
+            totals, beta, gradients, averages = found[case]
+            if averages is not None:  # normalised by the batch, so not one's gradients, but one's averages
+                torch.testing.assert_close(averages, update(case, [list(range(B))])[3], atol=1e-6, rtol=1e-5)
+                continue
             for parts in ([list(range(B))], ROWS):
-                expected, expected_beta, expected_gradients = update(case, parts)
+                expected, expected_beta, expected_gradients, _ = update(case, parts)
                 torch.testing.assert_close(totals, expected, atol=0, rtol=1e-6, msg=case)
                 assert beta == pytest.approx(expected_beta, abs=1e-6), case
                 torch.testing.assert_close(gradients, expected_gradients, atol=1e-6, rtol=1e-5)
