@@ -127,6 +127,7 @@ def table(numbers: Dict[str, Any]) -> str:
         ),
     ]
     lines = [f"{name:<20}{value:>10}  {unit}" for name, value, unit in rows]
+    lines.append(f"{'diagnosis':<20}{numbers['diagnosis']:>10}  {numbers['diagnosis_message']}")
     return "\n".join([*lines, f"{numbers['sentences']:,} sentences; {numbers['signature']}"])
 
 

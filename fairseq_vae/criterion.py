@@ -6,23 +6,15 @@ from dataclasses import dataclass, field
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from omegaconf import II
-from torch import Tensor
 
+from . import validation
 from .errors import InputError, memory_remedy
-from .metrics import active_units, mutual_information, perplexity
-from .noise import Draw, standard_normal
-from .objective import SCHEDULES, free_bits, kl_weight
-
-MI_SENTENCES = 1024  # of a validation set, the first ones: their mutual information costs a table of 1024 x 1024
-
-
-class Statistic(torch.Tensor):
-    """A tensor that adds up over batches and workers and that progress bars show as its shape, not its numbers."""
-
-    def tolist(self):
-        return "x".join(map(str, self.shape))
+from .metrics import perplexity
+from .noise import Draw, sentence_generator, standard_normal, word_dropout
+from .objective import FREE_BITS_MODES, KERNELS, RAMPS, SCHEDULES, free_bits, kl_weight, mmd
 
 
 @dataclass
@@ -36,6 +28,17 @@ class VAECrossEntropyConfig(FairseqDataclass):
         },
     )
     kl_start: float = field(default=0.0, metadata={"help": "beta where a ramp starts (default: 0)"})
+    kl_ramp: ChoiceEnum(RAMPS) = field(
+        default="linear",
+        metadata={"help": "a ramp's shape, from --kl-start to --kl-weight exactly in any case (default: linear)"},
+    )
+    kl_zero_updates: int = field(
+        default=0,
+        metadata={
+            "help": "updates with beta = 0 before all else, in every cycle of the cyclical schedule (Optimus) "
+            "(default: 0)"
+        },
+    )
     kl_warmup_updates: int = field(
         default=0, metadata={"help": "length in updates of the linear schedule's ramp (default: 0)"}
     )
@@ -48,8 +51,40 @@ class VAECrossEntropyConfig(FairseqDataclass):
     free_bits: float = field(
         default=0.0,
         metadata={
-            "help": "nats of KL that cost nothing in training, for each dimension and sentence; 0: none (default: 0)"
+            "help": "nats of KL that cost nothing in training, of what --free-bits-mode says; 0: none (default: 0)"
         },
+    )
+    free_bits_mode: ChoiceEnum(FREE_BITS_MODES) = field(
+        default="dimension",
+        metadata={
+            "help": "whose KL --free-bits are for: each dimension of each sentence (Park & Lee 2021), each sentence "
+            "(Li et al. 2019), or either on average over the batch that a worker sees at a time (batch-dimension: "
+            "Kingma et al. 2016) (default: dimension)"
+        },
+    )
+    free_bits_group: int = field(
+        default=1,
+        metadata={
+            "help": "neighbouring dimensions that count as one in the modes of dimensions; divides --latent-dim "
+            "(default: 1)"
+        },
+    )
+    word_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "probability that a word of the decoder's input is <unk> in training (Bowman et al. 2016) "
+            "(default: 0)"
+        },
+    )
+    mmd_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "weight in the training loss of the squared MMD, per sentence, between the batch's z and samples "
+            "of the prior (Zhao et al. 2019, InfoVAE) (default: 0)"
+        },
+    )
+    mmd_kernel: ChoiceEnum(KERNELS) = field(
+        default="rbf", metadata={"help": "kernel of the MMD, of scale 2 x --latent-dim (default: rbf)"}
     )
     label_smoothing: float = field(
         default=0.0,
@@ -62,34 +97,20 @@ class VAECrossEntropyConfig(FairseqDataclass):
 
 @register_criterion("vae_cross_entropy", dataclass=VAECrossEntropyConfig)
 class VAECrossEntropyCriterion(FairseqCriterion):
-    """Training: sum(nll) + beta(update) * sum(free_bits(kl)). Validation: the plain negative ELBO, sum(nll) + sum(kl).
+    """Training: sum(nll) + beta * sum(free_bits(kl)), beta of a schedule or of the model's rate controller, and what
+    other remedies add. Validation: the plain negative ELBO, sum(nll) + sum(kl).
 
     Sums of nats over the batch; fairseq divides them once by the tokens (or by the sentences, --sentence-avg).
     """
 
     def __init__(self, task, cfg: VAECrossEntropyConfig):
         super().__init__(task)
-        if cfg.free_bits < 0:
-            raise InputError(f"--free-bits {cfg.free_bits}: expected 0 (none) or a positive number of nats")
-        if cfg.kl_weight < 0 or cfg.kl_start < 0:
-            raise InputError(f"--kl-weight {cfg.kl_weight} --kl-start {cfg.kl_start}: expected 0 or more")
-        if not 0 <= cfg.label_smoothing < 1:
-            raise InputError(f"--label-smoothing {cfg.label_smoothing}: expected a number from 0 to below 1")
-        if cfg.kl_schedule == "linear" and cfg.kl_warmup_updates < 1:
-            raise InputError(f"--kl-warmup-updates {cfg.kl_warmup_updates}: a linear schedule needs 1 or more")
-        if cfg.kl_schedule == "cyclical":
-            if cfg.kl_cycle_updates < 1:
-                raise InputError(f"--kl-cycle-updates {cfg.kl_cycle_updates}: a cyclical schedule needs 1 or more")
-            if not 0 <= cfg.kl_cycle_ratio <= 1:
-                raise InputError(f"--kl-cycle-ratio {cfg.kl_cycle_ratio}: expected a number between 0 and 1")
-            if 0 < cfg.max_update < cfg.kl_cycle_updates:
-                raise InputError(
-                    f"--kl-cycle-updates {cfg.kl_cycle_updates} is longer than training (--max-update "
-                    f"{cfg.max_update}): the first cycle would not end; shorten the cycle or train longer"
-                )
+        check(cfg)
         self.sentence_avg = cfg.sentence_avg
-        self.threshold = cfg.free_bits
+        self.free_bits = dict(threshold=cfg.free_bits, mode=str(cfg.free_bits_mode), group=cfg.free_bits_group)
         self.label_smoothing = cfg.label_smoothing
+        self.word_dropout = cfg.word_dropout
+        self.mmd_weight, self.mmd_kernel = cfg.mmd_weight, str(cfg.mmd_kernel)
         self.seed = cfg.seed
         self.schedule = dict(
             schedule=str(cfg.kl_schedule),
@@ -98,6 +119,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             warmup_updates=cfg.kl_warmup_updates,
             cycle_updates=cfg.kl_cycle_updates,
             cycle_ratio=cfg.kl_cycle_ratio,
+            shape=str(cfg.kl_ramp),
+            zero_updates=cfg.kl_zero_updates,
         )
 
     def forward(self, model, sample, reduce=True):
@@ -105,16 +128,29 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         target = model.get_targets(sample, None)
         noise = self.noise(model, sample)
         smoothing = self.label_smoothing if model.training else 0.0
+        net_input = self.net_input(model, sample)
         with memory_remedy():
-            rec, extra = model(**sample["net_input"], noise=noise, target=target, label_smoothing=smoothing)
+            rec, extra = model(**net_input, noise=noise, target=target, label_smoothing=smoothing)
         posterior = extra["posterior"]
         kl = posterior.kl()  # B x Z
+        nsentences = target.size(0)
+        weight = self.weight(model)
         if model.training:
-            weight = kl_weight(model.num_updates, **self.schedule)
-            loss = rec + weight * free_bits(kl, self.threshold).sum()
+            if self.free_bits["group"] > 1 and kl.size(1) % self.free_bits["group"]:
+                raise InputError(
+                    f"--free-bits-group {self.free_bits['group']}: expected a divisor of --latent-dim {kl.size(1)}"
+                )
+            penalty = weight * free_bits(kl, **self.free_bits).sum()
+            if model.rate_controller is not None and penalty.requires_grad:
+                penalty.register_hook(Observer(model, kl, nsentences))
+            loss = rec + penalty
+            if "bow" in extra:
+                loss = loss + model.bow_weight * extra["bow"]
+            if self.mmd_weight:
+                prior = self.draws(model, sample, Draw.PRIOR, model.num_updates)
+                loss = loss + self.mmd_weight * nsentences * mmd(extra["z"].float(), prior, self.mmd_kernel)
         else:
             loss = rec + kl.sum()
-        nsentences = target.size(0)
         sample_size = nsentences if self.sentence_avg else sample["ntokens"]
         logging_output = {
             "loss": loss.data,
@@ -123,12 +159,40 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             "ntokens": sample["ntokens"],
             "nsentences": nsentences,
             "sample_size": sample_size,
+            "kl_weight" if model.training else "_kl_weight": weight * nsentences,
         }
-        if model.training:
-            logging_output["kl_weight"] = weight * nsentences
-        else:
-            logging_output.update(latent_statistics(sample["id"], posterior))
+        if not model.training:
+            logging_output.update(validation.latent_statistics(sample["id"], posterior))
+            logging_output.update(validation.gap_statistics(model, sample, extra["z"], target, extra["nll"].data))
         return loss, sample_size, logging_output
+
+    def weight(self, model):
+        """beta of this update: the controller's, a float32 scalar, or the schedule's."""
+        if model.rate_controller is None:
+            return kl_weight(model.num_updates, **self.schedule)
+        if self.schedule["schedule"] != "constant" or self.schedule["final"] != 1 or self.schedule["zero_updates"]:
+            raise InputError(
+                f"--rate-controller {model.rate_controller.controller} sets beta: leave out --kl-schedule, --kl-weight "
+                "and --kl-zero-updates"
+            )
+        return model.rate_controller.weight.float()  # a copy: the buffer changes in place
+
+    def net_input(self, model, sample):
+        """The model's input, in training with words that the decoder does not see."""
+        net_input = sample["net_input"]
+        if not (model.training and self.word_dropout):
+            return net_input
+        words = model.decoder.dictionary
+        generators = [
+            sentence_generator(self.seed, Draw.WORDS, model.num_updates, index) for index in sample["id"].tolist()
+        ]
+        tokens = word_dropout(net_input["prev_output_tokens"], self.word_dropout, words.unk(), words.pad(), generators)
+        return {**net_input, "prev_output_tokens": tokens}
+
+    def draws(self, model, sample, purpose, when):
+        """Standard normal, B x Z, of each sentence's own."""
+        noise = standard_normal(self.seed, purpose, when, sample["id"].tolist(), model.latent_dim)
+        return noise.to(sample["target"].device)
 
     def noise(self, model, sample):
         """z's noise, B x Z; belongs to (seed, update, sentence) in training and to (seed, sentence) in validation."""
@@ -137,8 +201,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         if model.deterministic_latent:
             return None
         purpose, when = (Draw.TRAINING, model.num_updates) if model.training else (Draw.VALIDATION, 0)
-        noise = standard_normal(self.seed, purpose, when, sample["id"].tolist(), model.latent_dim)
-        return noise.to(sample["target"].device)
+        return self.draws(model, sample, purpose, when)
 
     @staticmethod
     def reduce_metrics(logging_outputs) -> None:
@@ -156,49 +219,68 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         metrics.log_derived("rec_ppl", lambda meters: round(perplexity(float(meters["nll_loss"].avg) * math.log(2)), 2))
         if "kl_weight" in total:
             metrics.log_scalar("kl_weight", total["kl_weight"] / sentences, sentences, round=5)
-        if "_mi_table" in total:
-            for key in ("_sentences", "_mu_sum", "_mu_square_sum", "_mi_table"):
-                value = total[key]  # meters go into checkpoints: a plain tensor
-                metrics.log_scalar_sum(key, value.as_subclass(Tensor) if torch.is_tensor(value) else value)
-            metrics.log_derived("au", au)
-            metrics.log_derived("mi", mi)
-            metrics.log_derived("mi_cap", lambda meters: round(math.log(max(1, len(mi_table(meters)))), 3))
+        else:
+            metrics.log_scalar("_kl_weight", total["_kl_weight"] / sentences, sentences)
+            validation.log(total)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
         return True
 
 
-def latent_statistics(indices: Tensor, posterior) -> dict:
-    """Statistics of a batch's posteriors that add up over batches and workers.
+class Observer:
+    """Shows the model's rate controller a batch when its gradient comes: fairseq gives workers that have run out of
+    data a batch that they have had, and multiplies its loss by 0."""
 
-    The table has a row for each of the split's first MI_SENTENCES sentences: mu, logvar, and 1 for present. It is zero
-    but for this batch's rows, since mutual information, unlike active units, is no sum over sentences.
-    """
-    mu = posterior.mu.double()
-    rows = torch.cat((*posterior, torch.ones_like(posterior.mu[:, :1])), dim=1)
-    mine = indices < MI_SENTENCES
-    if mine.any():
-        table = rows.new_zeros(MI_SENTENCES, rows.size(1)).index_copy(0, indices[mine], rows[mine])
-    else:  # a view of one number: nothing to store
-        table = rows.new_zeros(1, 1).expand(MI_SENTENCES, rows.size(1))
-    statistics = {"_mu_sum": mu.sum(0), "_mu_square_sum": mu.square().sum(0), "_mi_table": table}
-    return {"_sentences": len(mu), **{key: value.as_subclass(Statistic) for key, value in statistics.items()}}
+    def __init__(self, model, kl, nsentences):
+        self.controller, self.update = model.rate_controller, model.num_updates
+        self.sums = torch.stack((kl.detach().double().sum(), kl.new_tensor(nsentences, dtype=torch.float64)))
+
+    def __call__(self, grad):
+        sums = torch.where(grad != 0, self.sums, torch.zeros_like(self.sums))
+        if distributed_utils.get_data_parallel_world_size() > 1:
+            distributed_utils.all_reduce(sums, group=distributed_utils.get_data_parallel_group())
+        self.controller.observe(sums, self.update)
 
 
-def au(meters) -> int:
-    """Active units of all sentences seen."""
-    return active_units(*(meters[key].sum for key in ("_mu_sum", "_mu_square_sum", "_sentences")))
-
-
-def mi_table(meters) -> Tensor:
-    """mu and logvar of the table's sentences that were seen, M x 2Z."""
-    table = meters["_mi_table"].sum
-    return table[table[:, -1] > 0, :-1].float().cpu()  # float64 where workers were added up
-
-
-def mi(meters) -> float:
-    """Mutual information of the table's sentences, in nats."""
-    mu, logvar = mi_table(meters).chunk(2, dim=1)
-    noise = torch.randn(mu.shape, generator=torch.Generator().manual_seed(0))
-    return round(mutual_information(mu, logvar, noise), 3) if len(mu) else 0.0
+def check(cfg: VAECrossEntropyConfig) -> None:
+    """Refuse flags that cannot work."""
+    if cfg.free_bits < 0:
+        raise InputError(f"--free-bits {cfg.free_bits}: expected 0 (none) or a positive number of nats")
+    if cfg.free_bits_group < 1:
+        raise InputError(f"--free-bits-group {cfg.free_bits_group}: expected 1 or more dimensions")
+    if cfg.free_bits_group > 1 and str(cfg.free_bits_mode).endswith("sentence"):
+        raise InputError(
+            f"--free-bits-group {cfg.free_bits_group}: --free-bits-mode {cfg.free_bits_mode} has no groups; expected "
+            "dimension or batch-dimension"
+        )
+    if cfg.kl_weight < 0 or cfg.kl_start < 0:
+        raise InputError(f"--kl-weight {cfg.kl_weight} --kl-start {cfg.kl_start}: expected 0 or more")
+    for flag in ("label_smoothing", "word_dropout"):
+        if not 0 <= getattr(cfg, flag) < 1:
+            raise InputError(f"--{flag.replace('_', '-')} {getattr(cfg, flag)}: expected a number from 0 to below 1")
+    if cfg.mmd_weight < 0:
+        raise InputError(f"--mmd-weight {cfg.mmd_weight}: expected 0 (none) or more")
+    if cfg.kl_zero_updates < 0:
+        raise InputError(f"--kl-zero-updates {cfg.kl_zero_updates}: expected 0 (none) or more")
+    if cfg.kl_schedule == "constant" and str(cfg.kl_ramp) != "linear":
+        raise InputError(
+            f"--kl-ramp {cfg.kl_ramp}: a constant schedule has no ramp; add --kl-schedule linear or cyclical"
+        )
+    if cfg.kl_schedule == "linear" and cfg.kl_warmup_updates < 1:
+        raise InputError(f"--kl-warmup-updates {cfg.kl_warmup_updates}: a linear schedule needs 1 or more")
+    if cfg.kl_schedule == "cyclical":
+        if cfg.kl_cycle_updates < 1:
+            raise InputError(f"--kl-cycle-updates {cfg.kl_cycle_updates}: a cyclical schedule needs 1 or more")
+        if not 0 <= cfg.kl_cycle_ratio <= 1:
+            raise InputError(f"--kl-cycle-ratio {cfg.kl_cycle_ratio}: expected a number between 0 and 1")
+        if cfg.kl_zero_updates + cfg.kl_cycle_ratio * cfg.kl_cycle_updates > cfg.kl_cycle_updates:
+            raise InputError(
+                f"--kl-zero-updates {cfg.kl_zero_updates} and the ramp, --kl-cycle-ratio {cfg.kl_cycle_ratio}, are "
+                f"longer than a cycle of {cfg.kl_cycle_updates} updates: shorten one of them"
+            )
+        if 0 < cfg.max_update < cfg.kl_cycle_updates:
+            raise InputError(
+                f"--kl-cycle-updates {cfg.kl_cycle_updates} is longer than training (--max-update "
+                f"{cfg.max_update}): the first cycle would not end; shorten the cycle or train longer"
+            )

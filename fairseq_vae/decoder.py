@@ -70,6 +70,13 @@ class BARTVAEDecoder(TransformerDecoderBase):
     def __init__(self, cfg, dictionary, embed_tokens):
         self.layers_built = 0
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
+        self.logits_slot = MemoryLayout.of(cfg).logits
+
+    def extract_features(self, prev_output_tokens, encoder_out=None, *args, **kwargs):
+        x, extra = super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)  # B x U x C
+        if self.logits_slot:
+            x = x + encoder_out["encoder_out"][0][self.logits_slot].transpose(0, 1)  # B x 1 x C
+        return x, extra
 
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         layer = LatentDecoderLayer(cfg, no_encoder_attn, MemoryLayout.of(cfg), self.layers_built)

@@ -19,7 +19,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
         layout = MemoryLayout.of(cfg)
         self.deterministic_latent = cfg.deterministic_latent
         self.zero_latent = cfg.zero_latent
-        self.posterior = PosteriorHead(embed_dim, cfg.latent_dim, cfg.latent_pooling)
+        self.posterior = PosteriorHead(embed_dim, cfg.latent_dim, cfg.latent_pooling, cfg.bn_mu)
         self.memory = LatentMemory(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
         # who wrote a checkpoint: an older plug-in refuses it rather than misread it
         self.register_buffer("plugin_version", torch.tensor([int(part) for part in __version__.split(".")]))

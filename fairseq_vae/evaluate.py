@@ -14,7 +14,7 @@ from .checkpoints import folders, load_model
 from .errors import InputError
 from .latent import GaussianPosterior
 from .likelihood import nll_each
-from .metrics import active_units, mutual_information, perplexity
+from .metrics import Diagnosis, active_units, diagnose, mutual_information, perplexity
 from .noise import Draw, standard_normal
 from .text import Joiner, find_bpe
 
@@ -37,6 +37,7 @@ def evaluate(
         `au`: active units, `latent_dim` at most
         `gap`, `gap_low`, `gap_high`: by how many nats a sentence another sentence's z explains it worse than its own,
             and the 95 % interval (normal approximation)
+        `diagnosis`, `diagnosis_message`: what is wrong with the use of z, in a word ("ok": nothing) and in a line
         `sentences`, `words`, `tokens`: the denominators
         `signature`: how the numbers were made
     """
@@ -75,6 +76,10 @@ def evaluate(
     words = counted if words is None else words
     kl = posterior.kl().sum(1).mean().item()
     neg_elbo = rec.mean().item() + kl
+    if kl:
+        problem = diagnose(kl, gap.mean().item(), model.latent_dim) or Diagnosis("ok", "z is used")
+    else:  # exactly
+        problem = Diagnosis("no z", "the model has none: --zero-latent")
     half_width = 1.96 * gap.std().item() / math.sqrt(size)
     return {
         "rec": rec.mean().item(),
@@ -84,6 +89,8 @@ def evaluate(
         "ppl_token": perplexity(neg_elbo * size / tokens),
         "mi": mutual_information(mu, logvar, noise),
         "mi_cap": math.log(size),
+        "diagnosis": problem.name,
+        "diagnosis_message": problem.message,
         "au": active_units(mu.double().sum(0), mu.double().square().sum(0), size),
         "latent_dim": model.latent_dim,
         "gap": gap.mean().item(),

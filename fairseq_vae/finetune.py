@@ -380,6 +380,9 @@ def train(command: List[str], log: Path, updates: int) -> None:
             for line in process.stdout:
                 file.write(line)
                 found = re.search(r"\| train_inner \| (\{.*\})$", line)
+                warning = re.search(r"\| WARNING \| fairseq_vae\.validation \| (.*)$", line)
+                if warning:
+                    tqdm.write(f"  {warning.group(1)}", file=sys.stderr)
                 if found:
                     values = {key: float(value) for key, value in json.loads(found.group(1)).items()}
                     shown = f"rec {values['rec']:.1f} kl {values['kl']:.1f} β {values['kl_weight']:.2f}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from .errors import InputError
 
 POOLINGS = ("mean", "max", "first", "attention")
-INJECTIONS = ("self-attention", "cross-attention", "embedding")
+INJECTIONS = ("self-attention", "cross-attention", "embedding", "logits")
 
 # Soft bound of the log-variance: the standard deviation stays in (0.018, 55), so no exp() overflows in half precision
 # and a long phase without KL cannot drive it to minus infinity.
@@ -83,13 +83,54 @@ def pool(hidden: Tensor, padding_mask: Tensor, how: str, query: Optional[Tensor]
     return torch.einsum("bt,btc->bc", weights, hidden)
 
 
+class FixedScaleBatchNorm(nn.Module):
+    """gamma * (mu - mean) / sqrt(var + EPSILON) + shift: gamma is fixed, the shift learned (Zhu et al. 2020, BN-VAE).
+    The mean KL of a sentence is then at least Z * gamma^2 / 2 nats, less what EPSILON takes.
+
+    In training, mean and (biased) variance over the batch that this worker sees at a time: its rows depend on one
+    another. Otherwise their moving averages, of the rows of all workers; so, too, in training for a batch of one row.
+    """
+
+    EPSILON = 1e-5
+    MOMENTUM = 0.1
+
+    def __init__(self, dim: int, gamma: float):
+        super().__init__()
+        self.gamma = gamma
+        self.shift = nn.Parameter(torch.zeros(dim))
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("var", torch.ones(dim))
+
+    def forward(self, mu: Tensor) -> Tensor:
+        if self.training:
+            mean, var = mu.mean(0), mu.var(0, unbiased=False)  # Z
+            self.remember(mean.detach(), var.detach(), len(mu))
+        if not self.training or len(mu) == 1:
+            mean, var = self.mean.to(mu, copy=True), self.var.to(mu, copy=True)  # the next batch changes them in place
+        return self.gamma * (mu - mean) * torch.rsqrt(var + self.EPSILON) + self.shift.to(mu)
+
+    def remember(self, mean: Tensor, var: Tensor, rows: int) -> None:
+        """Move the averages towards the moments of all workers' rows; one row alone has no variance."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            sums = rows * torch.stack((mean, var + mean.square(), torch.ones_like(mean)))  # 3 x Z
+            torch.distributed.all_reduce(sums)
+            mean, square = sums[:2] / sums[2]
+            var = (square - mean.square()).clamp(min=0)
+        elif rows == 1:
+            return
+        for average, value in ((self.mean, mean), (self.var, var)):
+            average.lerp_(value.to(average), self.MOMENTUM)
+
+
 class PosteriorHead(nn.Module):
     """Encoder states T x B x C to a GaussianPosterior over Z dimensions, computed in float32 whatever the model's
-    precision; the log-variance is LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND)."""
+    precision; the log-variance is LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND). bn_mu: the scale of a batch normalisation of
+    the mean, 0 for none."""
 
-    def __init__(self, embed_dim: int, latent_dim: int, pooling: str):
+    def __init__(self, embed_dim: int, latent_dim: int, pooling: str, bn_mu: float = 0.0):
         super().__init__()
         self.pooling = pooling
+        self.bn_mu = FixedScaleBatchNorm(latent_dim, bn_mu) if bn_mu > 0 else None
         self.query = nn.Parameter(torch.zeros(embed_dim)) if pooling == "attention" else None
         self.mu = nn.Linear(embed_dim, latent_dim)
         self.logvar = nn.Linear(embed_dim, latent_dim)
@@ -98,6 +139,8 @@ class PosteriorHead(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             pooled = pool(hidden, padding_mask, self.pooling, self.query)  # B x C
             mu, raw = (F.linear(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))  # B x Z
+            if self.bn_mu is not None:
+                mu = self.bn_mu(mu)
             return GaussianPosterior(mu, LOGVAR_BOUND * torch.tanh(raw / LOGVAR_BOUND))
 
 
@@ -105,8 +148,9 @@ class MemoryLayout:
     """Which of the M slots of the one memory tensor serves which injection.
 
     The slots stand in this order: for each decoder layer `slots` keys-and-values of its self-attention, then `slots`
-    states for cross-attention, then one vector that is added to the decoder's input. All of them travel in one
-    M x B x C tensor, so that beam search reorders them together.
+    states for cross-attention, then one vector that is added to the decoder's input, then one that is added to its
+    output, which the projection onto words turns into a term of the logits that is linear in z. All of them travel in
+    one M x B x C tensor, so that beam search reorders them together.
     """
 
     def __init__(self, injection: Sequence[str], layers: int, slots: int):
@@ -125,7 +169,10 @@ class MemoryLayout:
         if self.cross_attention:
             start += slots
         self.embedding = slice(start, start + 1) if "embedding" in injection else None
-        self.size = start + (1 if self.embedding else 0)  # M
+        if self.embedding:
+            start += 1
+        self.logits = slice(start, start + 1) if "logits" in injection else None
+        self.size = start + (1 if self.logits else 0)  # M
 
     @classmethod
     def of(cls, cfg) -> "MemoryLayout":
@@ -137,6 +184,11 @@ class MemoryLayout:
             )
         if layout.embedding and cfg.decoder.layerdrop > 0:
             raise InputError("--decoder-layerdrop would drop z: leave embedding out of --latent-injection")
+        if layout.logits and cfg.decoder.output_dim != cfg.decoder.embed_dim:
+            raise InputError(
+                f"--latent-injection logits: --decoder-output-dim {cfg.decoder.output_dim} is not --decoder-embed-dim "
+                f"{cfg.decoder.embed_dim}; leave one of the two flags out"
+            )
         if cfg.cross_self_attention:
             raise InputError("--cross-self-attention would show every layer every slot: use --latent-injection instead")
         return layout

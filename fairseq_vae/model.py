@@ -14,7 +14,6 @@ from typing import Any, Optional
 
 import torch
 import torch.nn as nn
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
@@ -22,17 +21,20 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from . import __version__
+from .controller import RateController
 from .decoder import BARTVAEDecoder
 from .dropout import use_cheap_dropout
 from .encoder import BARTVAEEncoder
 from .errors import InputError
-from .latent import POOLINGS
+from .flags import LatentConfig, check_remedies
 from .likelihood import nll_sum, smoothing
+from .objective import bag_of_words
 from .precision import bfloat16_works
 
 logger = logging.getLogger(__name__)
 
-LATENT_KEYS = ("encoder.posterior.", "encoder.memory.")  # what a BART checkpoint does not have
+OPTIONAL_KEYS = ("rate_controller.", "bow.")  # of training alone: made new if a checkpoint lacks them
+LATENT_KEYS = ("encoder.posterior.", "encoder.memory.", *OPTIONAL_KEYS)  # what a BART checkpoint does not have
 VERSION_KEY = "encoder.plugin_version"
 COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")  # fairseq 0.12.2's own
 GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE, in every published BART the first of the dictionary
@@ -43,60 +45,6 @@ PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
     51200: "bart.base finetuned without <mask>",
     51201: "bart.base",
 }
-
-
-@dataclasses.dataclass
-class LatentConfig(FairseqDataclass):
-    """The flags that bart_vae adds to BART's."""
-
-    latent_dim: int = dataclasses.field(default=32, metadata={"help": "dimensions of z (default: 32)"})
-    latent_pooling: ChoiceEnum(POOLINGS) = dataclasses.field(
-        default="mean",
-        metadata={
-            "help": "how the encoder's states become one vector: mean or max over the sentence, its first token, or "
-            "attention with one learned query; padding never counts (default: mean)"
-        },
-    )
-    latent_injection: str = dataclasses.field(
-        default="self-attention,embedding",
-        metadata={
-            "help": "how the decoder learns z, one or several, comma-separated: self-attention (raw keys and values "
-            "before each decoder layer's own), cross-attention (slots that BART's cross-attention reads; without it "
-            "the decoder has none), embedding (added to every decoder input) (default: self-attention,embedding)"
-        },
-    )
-    latent_memory_slots: int = dataclasses.field(
-        default=1,
-        metadata={"help": "slots of self-attention in each layer, and of cross-attention (default: 1)"},
-    )
-    deterministic_latent: bool = dataclasses.field(
-        default=False,
-        metadata={"help": "z = mu in training and validation: an autoencoder (default: z is sampled)"},
-    )
-    zero_latent: bool = dataclasses.field(
-        default=False,
-        metadata={
-            "help": "z = 0 for every sentence and no encoder: a plain language model, the reference that a VAE is "
-            "held against (default: off)"
-        },
-    )
-    freeze_decoder: bool = dataclasses.field(
-        default=False,
-        metadata={
-            "help": "do not train the decoder, and keep its dropout off; what it shares with the encoder (the token "
-            "embeddings) and the latent layers learn on (default: off)"
-        },
-    )
-    freeze_embeddings: bool = dataclasses.field(
-        default=False, metadata={"help": "do not train the token embeddings (default: off)"}
-    )
-    autocast_bf16: bool = dataclasses.field(
-        default=False,
-        metadata={
-            "help": "matrix products of training in bfloat16, on CPUs with AMX or AVX-512 BF16 and on GPUs; weights, "
-            "posterior, KL, losses, validation and generation stay in float32 (default: off)"
-        },
-    )
 
 
 def bart_fields():
@@ -128,6 +76,17 @@ class BARTVAEModel(BARTModel):
         # another than its noise is wide, and the memory 10 times smaller than the states it stands among
         for layer in (self.encoder.posterior.mu, self.encoder.memory.project):
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+        self.rate_controller = None
+        if str(self.cfg.rate_controller) != "none":
+            self.rate_controller = RateController(
+                str(self.cfg.rate_controller), self.cfg.rate_target, self.cfg.rate_gain, self.cfg.rate_max_weight
+            )
+        self.bow_weight, width = self.cfg.bow_weight, self.cfg.decoder.embed_dim
+        self.bow = None
+        if self.bow_weight:
+            self.bow = nn.Sequential(
+                nn.Linear(self.latent_dim, width), nn.Tanh(), nn.Linear(width, len(decoder.dictionary))
+            )
         self.freeze_decoder = self.cfg.freeze_decoder
         self.checkpoint_path = "the checkpoint"  # for messages; the task knows better
         frozen = []
@@ -177,6 +136,7 @@ class BARTVAEModel(BARTModel):
             raise InputError(
                 "--adaptive-softmax-cutoff: bart_vae's loss needs one projection onto all words; leave it out"
             )
+        check_remedies(args)
         if "cross-attention" not in args.latent_injection.split(","):
             args.no_cross_attention = True
         return super().build_model(args, task)
@@ -255,7 +215,7 @@ class BARTVAEModel(BARTModel):
         Returns:
             logits (or features), B x U x V, or the loss in nats, a sum over the batch in float32; and fairseq's
             dictionary of a decoder with `posterior` (None if z was given) and `z`, B x Z, and with a target `nll`,
-            the loss without smoothing
+            the loss without smoothing, and in training with --bow-weight `bow`, the bag-of-words loss without weight
         """
         with self.autocast(src_tokens.device.type):
             encoder_out = self.encoder(
@@ -274,10 +234,14 @@ class BARTVAEModel(BARTModel):
             if target is None:
                 return x, extra
             real = target.ne(self.decoder.padding_idx)
+            words = target
             hidden, target, weight = x[real], target[real], self.decoder.output_projection.weight  # N x C, N, V x C
             loss = extra["nll"] = nll_sum(hidden, weight, target)
             if label_smoothing:
                 loss = loss + smoothing(hidden, weight, target, label_smoothing)
+            if self.bow is not None and self.training:
+                logits = self.bow(encoder_out["z"].to(self.bow[0].weight.dtype))  # B x V
+                extra["bow"] = bag_of_words(logits, words, self.decoder.padding_idx)
             return loss, extra
 
     def autocast(self, device: str):
@@ -320,6 +284,13 @@ class BARTVAEModel(BARTModel):
                 f"BART checkpoint: {len(left_out)} tensors of cross-attention left out, which the injection does not "
                 f"use, and {len(heads)} of classification heads"
             )
+        else:
+            for key in [key for key in state_dict if key.startswith(OPTIONAL_KEYS) and key not in own]:
+                del state_dict[key]
+            missing = {k: v for k, v in own.items() if k.startswith(OPTIONAL_KEYS) and k not in state_dict}
+            state_dict.update(missing)
+            if missing:
+                logger.info(f"VAE checkpoint: {len(missing)} tensors new: {', '.join(missing)}")
         if not (self.cfg.encoder.layers_to_keep or self.cfg.decoder.layers_to_keep):  # else pruned only after this
             self.check_state_dict(state_dict)
 

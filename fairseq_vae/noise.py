@@ -20,6 +20,8 @@ class Draw(IntEnum):
     TRAINING = 1  # z in training; when = update
     VALIDATION = 2  # z in validation and evaluation; when = 0, so that epochs compare
     GENERATION = 3  # z or its noise in generation; when = 0
+    WORDS = 4  # words that the decoder does not see in training; when = update
+    PRIOR = 5  # the prior's samples that the MMD compares with; when = update
 
 
 def sentence_generator(seed: int, purpose: Draw, when: int, index: int) -> np.random.Generator:
@@ -59,3 +61,22 @@ def noised(tokens: Tensor, noise: str, ratio: float, mask: int, generator: np.ra
         keep[:-1] = torch.from_numpy(generator.random(length) >= ratio)
         return torch.where(keep, tokens, torch.full_like(tokens, mask))
     raise ValueError(f"unknown noise {noise!r}: choose one of {', '.join(NOISES)}")
+
+
+def word_dropout(
+    tokens: Tensor, ratio: float, unknown: int, padding: int, generators: Sequence[np.random.Generator]
+) -> Tensor:
+    """The decoder's input with each token replaced by `unknown` with probability `ratio` (Bowman et al. 2016).
+
+    Never a row's first token, which starts the sentence, nor padding; which ones does not depend on padding.
+
+    Args:
+        tokens: B x U; not changed
+        generators: one a sentence
+    """
+    tokens = tokens.clone()
+    for row, generator in zip(tokens, generators):
+        places = row.ne(padding).nonzero().flatten()[1:]
+        dropped = torch.from_numpy(generator.random(len(places)) < ratio)
+        row[places[dropped.to(places.device)]] = unknown
+    return tokens

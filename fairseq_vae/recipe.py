@@ -30,6 +30,7 @@ LENGTHS = (  # settings in updates that follow a phase's length where that is ch
     "lr_scheduler.warmup_updates",
     "criterion.kl_warmup_updates",
     "criterion.kl_cycle_updates",
+    "criterion.kl_zero_updates",
 )
 
 

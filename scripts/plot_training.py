@@ -24,7 +24,8 @@ def read_log(path: Path) -> Tuple[Curve, Curve]:
         found = LINE.search(line)
         if found:
             tag, values = found.group(1), json.loads(found.group(2))
-            metrics = {key.replace("valid_", "", 1): float(value) for key, value in values.items() if key != "epoch"}
+            words = ("epoch", "valid_kl_dims", "valid_diagnosis")
+            metrics = {key.replace("valid_", "", 1): float(value) for key, value in values.items() if key not in words}
             curves[tag][int(metrics["num_updates"])] = metrics
     return curves["train_inner"], curves["valid"]
 
