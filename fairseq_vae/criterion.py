@@ -11,7 +11,7 @@ from fairseq.logging import metrics
 from omegaconf import II
 
 from . import validation
-from .errors import InputError
+from .errors import InputError, memory_remedy
 from .metrics import perplexity
 from .noise import Draw, sentence_generator, standard_normal, word_dropout
 from .objective import FREE_BITS_MODES, KERNELS, RAMPS, SCHEDULES, free_bits, kl_weight, mmd
@@ -129,7 +129,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         noise = self.noise(model, sample)
         smoothing = self.label_smoothing if model.training else 0.0
         net_input = self.net_input(model, sample)
-        rec, extra = model(**net_input, noise=noise, target=target, label_smoothing=smoothing)
+        with memory_remedy():
+            rec, extra = model(**net_input, noise=noise, target=target, label_smoothing=smoothing)
         posterior = extra["posterior"]
         kl = posterior.kl()  # B x Z
         nsentences = target.size(0)

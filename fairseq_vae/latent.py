@@ -84,12 +84,11 @@ def pool(hidden: Tensor, padding_mask: Tensor, how: str, query: Optional[Tensor]
 
 
 class FixedScaleBatchNorm(nn.Module):
-    """gamma * (mu - mean) / sqrt(var + EPSILON) + shift, in float32: gamma is fixed, the shift learned (Zhu et al.
-    2020, BN-VAE). The mean KL of a sentence is then at least Z * gamma^2 / 2 nats, less what EPSILON takes.
+    """gamma * (mu - mean) / sqrt(var + EPSILON) + shift: gamma is fixed, the shift learned (Zhu et al. 2020, BN-VAE).
+    The mean KL of a sentence is then at least Z * gamma^2 / 2 nats, less what EPSILON takes.
 
     In training, mean and (biased) variance over the batch that this worker sees at a time: its rows depend on one
-    another. Otherwise moving averages, over all workers, of the mean and of the mean square; so, too, in training for
-    a batch of one row.
+    another. Otherwise their moving averages, of the rows of all workers; so, too, in training for a batch of one row.
     """
 
     EPSILON = 1e-5
@@ -100,24 +99,27 @@ class FixedScaleBatchNorm(nn.Module):
         self.gamma = gamma
         self.shift = nn.Parameter(torch.zeros(dim))
         self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("square", torch.ones(dim))
+        self.register_buffer("var", torch.ones(dim))
 
     def forward(self, mu: Tensor) -> Tensor:
-        mean, square = self.mean.float(), self.square.float()
         if self.training:
-            moments = torch.stack((mu.mean(0), mu.square().mean(0)))  # 2 x Z
-            self.remember(moments.detach().clone())
-            if len(mu) > 1:
-                mean, square = moments
-        var = (square - mean.square()).clamp(min=0)
-        return self.gamma * (mu - mean) * torch.rsqrt(var + self.EPSILON) + self.shift.float()
+            mean, var = mu.mean(0), mu.var(0, unbiased=False)  # Z
+            self.remember(mean.detach(), var.detach(), len(mu))
+        if not self.training or len(mu) == 1:
+            mean, var = self.mean.to(mu, copy=True), self.var.to(mu, copy=True)  # the next batch changes them in place
+        return self.gamma * (mu - mean) * torch.rsqrt(var + self.EPSILON) + self.shift.to(mu)
 
-    def remember(self, moments: Tensor) -> None:
+    def remember(self, mean: Tensor, var: Tensor, rows: int) -> None:
+        """Move the averages towards the moments of all workers' rows; one row alone has no variance."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(moments)
-            moments /= torch.distributed.get_world_size()
-        for average, moment in zip((self.mean, self.square), moments):
-            average.lerp_(moment.to(average), self.MOMENTUM)
+            sums = rows * torch.stack((mean, var + mean.square(), torch.ones_like(mean)))  # 3 x Z
+            torch.distributed.all_reduce(sums)
+            mean, square = sums[:2] / sums[2]
+            var = (square - mean.square()).clamp(min=0)
+        elif rows == 1:
+            return
+        for average, value in ((self.mean, mean), (self.var, var)):
+            average.lerp_(value.to(average), self.MOMENTUM)
 
 
 class PosteriorHead(nn.Module):

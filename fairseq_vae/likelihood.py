@@ -31,8 +31,6 @@ def nll_sum(hidden: Tensor, weight: Tensor, target: Tensor, rows: int = ROWS) ->
     autocast = autocast_dtype(hidden.device.type)
     if autocast is not None:
         hidden, weight = hidden.to(autocast), weight.to(autocast)
-    elif hidden.dtype != weight.dtype:
-        weight = weight.to(hidden.dtype)
     if not len(target):
         return (hidden.sum() + weight.sum()).float() * 0.0
     if hidden.dtype == torch.float32 and hasattr(F, "linear_cross_entropy"):
@@ -46,7 +44,7 @@ def nll_each(hidden: Tensor, weight: Tensor, target: Tensor, rows: int = ROWS) -
 
     Arguments as for nll_sum.
     """
-    weight = weight.detach().to(hidden.dtype)
+    weight = weight.detach()
     parts = [
         F.cross_entropy((h @ weight.T).float(), t, reduction="none")
         for h, t in zip(hidden.detach().split(rows), target.split(rows))
@@ -69,6 +67,8 @@ def smoothing(hidden: Tensor, weight: Tensor, target: Tensor, epsilon: float) ->
 
 def autocast_dtype(device: str) -> Optional[torch.dtype]:
     """The precision of matrix products under autocast, None outside it."""
+    if hasattr(torch, "get_autocast_dtype"):  # from torch 2.4
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     if device == "cpu":
         return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
     return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
@@ -105,8 +105,8 @@ class ChunkedNLL(torch.autograd.Function):
             raise RuntimeError("nll_sum: a second backward pass; its gradients are gone after the first")
         grad_hidden, grad_weight = ctx.gradients
         ctx.gradients = None
-        if grad_hidden is not None:
-            grad_hidden = grad_hidden.mul_(grad.to(grad_hidden.dtype))
+        if grad_hidden is not None:  # in float32: the factor of loss scaling may be none of float16's numbers
+            grad_hidden = (grad_hidden.float() * grad).to(grad_hidden.dtype)
         if grad_weight is not None:
             grad_weight = grad_weight.mul_(grad)
         return grad_hidden, grad_weight, None, None, None

@@ -108,7 +108,8 @@ def bag_of_words(logits: Tensor, target: Tensor, padding: int) -> Tensor:
         target: the sentences with their ends, B x U
         padding: token that does not count
     """
-    logprob = torch.log_softmax(logits.float(), dim=1).gather(1, target)  # B x U
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logprob = torch.log_softmax(logits, dim=1).gather(1, target)  # B x U
     return -logprob.masked_fill(target.eq(padding), 0.0).sum()
 
 

@@ -10,8 +10,8 @@ logger = logging.getLogger(__name__)
 
 def bfloat16_lack(device: str) -> str:
     """Why products in bfloat16 would be no faster than in float32 on a device ("cpu", "cuda"); empty if they are."""
-    if device == "cuda":
-        return "" if torch.cuda.is_bf16_supported() else "this GPU has no bfloat16"
+    if device == "cuda":  # Ampere or newer; older ones emulate it
+        return "" if torch.cuda.get_device_capability() >= (8, 0) else "this GPU has no bfloat16"
     if device != "cpu":
         return f"it is untested on {device}"
     if not hasattr(torch.cpu, "get_capabilities"):

@@ -15,9 +15,10 @@ from omegaconf import II, MISSING
 from torch import Tensor
 
 from .checkpoints import check_dictionary, check_file
-from .errors import InputError
+from .errors import InputError, memory_remedy
 from .model import BARTVAEModel
 from .noise import NOISES, Draw, noised, sentence_generator, standard_normal
+from .nucleus import use_nucleus
 
 LATENT_MODES = ("mean", "sample", "prior")
 
@@ -189,6 +190,10 @@ class VAEDenoisingTask(FairseqTask):
             )
         return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
 
+    def train_step(self, *args, **kwargs):
+        with memory_remedy():  # backward included, which the criterion does not see
+            return super().train_step(*args, **kwargs)
+
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
         if self.cfg.latent_mode != "mean":
             if not isinstance(models[0], BARTVAEModel):
@@ -224,9 +229,10 @@ class VAEDenoisingTask(FairseqTask):
         return model
 
     def build_generator(self, models, args, **kwargs):
-        """fairseq's generator; the filler words of BART's dictionaries, which its GPT-2 BPE cannot decode, are not
-        written out."""
+        """fairseq's generator, with a faster nucleus; the filler words of BART's dictionaries, which its GPT-2 BPE
+        cannot decode, are not written out."""
         generator = super().build_generator(models, args, **kwargs)
+        use_nucleus(generator, self.dictionary)
         fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}
         if fillers and hasattr(generator, "symbols_to_strip_from_output"):
             generator.symbols_to_strip_from_output = generator.symbols_to_strip_from_output | fillers

@@ -114,6 +114,7 @@ def diagnosis(meters) -> str:
     gap = nll_gap(meters) if meters["_gap_sentences"].sum else None
     kl, beta = float(kl_dims(meters).sum()), float(meters["_kl_weight"].avg)
     found, warning = watch.see(kl, gap, len(kl_dims(meters)), beta)
-    if warning and distributed_utils.get_data_parallel_rank() == 0:
+    alone = distributed_utils.get_data_parallel_world_size() == 1
+    if warning and (alone or distributed_utils.get_data_parallel_rank() == 0):
         logger.warning(warning)
     return found

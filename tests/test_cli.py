@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fairseq_vae.controller import initial, lagrangian_step
 from fairseq_vae.objective import kl_weight
 
 pytestmark = pytest.mark.slow
@@ -96,7 +97,10 @@ def test_train_logs_the_metrics(trained):
         assert float(update["kl_weight"]) == pytest.approx(number / 8)
         assert float(update["neg_elbo"]) == pytest.approx(float(update["rec"]) + float(update["kl"]), abs=0.01)
     last = valid[-1]
-    for key in "loss nll_loss rec kl neg_elbo ppl rec_ppl au mi mi_cap best_neg_elbo".split():
+    for key in (
+        "loss nll_loss rec kl neg_elbo ppl rec_ppl au mi mi_cap best_neg_elbo marginal_kl nll_gap kl_dim_max "
+        "kl_dim_median kl_dim_min kl_dims diagnosis"
+    ).split():
         assert f"valid_{key}" in last, key
     assert float(updates[-1]["loss"]) < float(updates[0]["loss"])
 
@@ -106,7 +110,7 @@ def test_train_writes_tensorboard(trained):
 
     folder = trained[0] / "tensorboard"
     tags = {tag for part in folder.iterdir() for tag in EventAccumulator(str(part)).Reload().Tags()["scalars"]}
-    assert {"rec", "kl", "kl_weight", "neg_elbo", "au", "mi"} <= tags
+    assert {"rec", "kl", "kl_weight", "neg_elbo", "au", "mi", "marginal_kl", "nll_gap", "kl_dim_max"} <= tags
 
 
 def test_stopping_and_resuming_changes_nothing(data, trained, tmp_path):
@@ -137,6 +141,43 @@ def test_update_freq_sees_one_beta_an_update(data, tmp_path):
     )
     expected = [kl_weight(update, "cyclical", 1.0, 0.1, cycle_updates=4) for update in range(6)]
     assert [float(update["kl_weight"]) for update in updates] == pytest.approx(expected, abs=1e-5)
+
+
+CONTROLLED = "--rate-controller lagrangian --rate-target 3 --rate-gain 0.5 --rate-max-weight 10"
+
+
+def test_a_controller_steps_once_an_update_and_resumes_bit_for_bit(data, tmp_path):
+    """Also under --update-freq: its betas are those of a hand-made controller on the logged rates."""
+    flags = f"{CONTROLLED} --update-freq 2 --word-dropout 0.2 --mmd-weight 1 --bow-weight 0.5 --bn-mu 0.5 --dropout 0.1"
+    straight, _ = train(data, tmp_path / "straight", f"{flags} --max-update 6")
+    first, _ = train(data, tmp_path / "stopped", f"{flags} --max-update 3")
+    second, _ = train(data, tmp_path / "stopped", f"{flags} --max-update 6")
+    keys = ("loss", "rec", "kl", "kl_weight", "gnorm", "num_updates")
+    assert [[update[key] for key in keys] for update in first + second] == [
+        [update[key] for key in keys] for update in straight
+    ]
+    states = [torch.load(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("straight", "stopped")]
+    assert all(states[0][key].equal(states[1][key]) for key in states[0])
+    state = initial("lagrangian", 10)
+    for update in straight:
+        assert float(update["kl_weight"]) == pytest.approx(state.weight.item(), abs=1e-3)
+        rate = torch.tensor(float(update["kl"]), dtype=torch.float64)  # printed to 3 digits
+        state = lagrangian_step(state, rate, 3, 0.5, 10)
+    assert len({update["kl_weight"] for update in straight}) == 6
+
+
+def test_a_controller_under_a_stock_task(data, pairs, tmp_path):
+    output = run(
+        f"fairseq-train {pairs} --user-dir fairseq_vae --task translation --source-lang source --target-lang target "
+        f"{TINY} {OPTIMIZER} {CONTROLLED} --max-update 4 --save-dir {tmp_path} --disable-validation"
+    )
+    updates = logged(output, "train_inner")
+    state = initial("lagrangian", 10)
+    for update in updates:
+        assert float(update["kl_weight"]) == pytest.approx(state.weight.item(), abs=1e-3)
+        rate = torch.tensor(float(update["kl"]), dtype=torch.float64)
+        state = lagrangian_step(state, rate, 3, 0.5, 10)
+    assert len({update["kl_weight"] for update in updates}) == 4
 
 
 def test_a_second_phase_starts_from_the_first_and_resumes(data, trained, tmp_path):
@@ -335,7 +376,7 @@ def test_two_workers_add_up_to_one(data, trained, tmp_path):
         f"--finetune-from-model {trained[0]}/checkpoint_last.pt --lr 0 --save-dir {tmp_path}"
     )
     [valid] = logged(output, "valid")
-    for key in ("rec", "kl", "neg_elbo", "au", "mi", "mi_cap"):
+    for key in ("rec", "kl", "neg_elbo", "au", "mi", "mi_cap", "marginal_kl", "nll_gap", "kl_dim_max"):
         assert float(valid[f"valid_{key}"]) == pytest.approx(float(trained[2][-1][f"valid_{key}"]), abs=2e-3), key
 
 
@@ -355,6 +396,31 @@ def test_two_workers_train_as_one(data, tmp_path):
             assert float(found[key]) == pytest.approx(float(expected[key]), abs=1.1e-3), key  # printed to 3 digits
     weights = [torch.load(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("one", "two")]
     torch.testing.assert_close(weights[1], weights[0], atol=2e-5, rtol=1e-4)
+
+
+def test_a_controller_of_two_workers_is_that_of_one(data, tmp_path):
+    """The same rates, betas and weights, with z sampled; what is saved is right for both, so a resumed run goes on."""
+    command = (
+        f"fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} {CONTROLLED} --dropout 0 "
+        "--disable-validation --word-dropout 0.3"
+    )
+    one = run(f"{command} --update-freq 2 --max-update 5 --save-dir {tmp_path}/one")
+    two = two_workers(f"{command} --max-update 5 --save-dir {tmp_path}/two")
+    first = two_workers(f"{command} --max-update 2 --save-dir {tmp_path}/stopped")
+    second = two_workers(f"{command} --max-update 5 --save-dir {tmp_path}/stopped")
+    alone, shared = logged(one, "train_inner"), logged(two, "train_inner")
+    assert len(alone) == len(shared) == 5 and len({update["kl_weight"] for update in shared}) == 5
+    for expected, found in zip(alone, shared):
+        for key in ("loss", "rec", "kl", "kl_weight", "gnorm", "bsz"):
+            assert float(found[key]) == pytest.approx(float(expected[key]), rel=1e-4, abs=1.1e-3), key
+    resumed = logged(first, "train_inner") + logged(second, "train_inner")
+    keys = ("loss", "rec", "kl", "kl_weight", "num_updates")
+    assert [[update[key] for key in keys] for update in resumed] == [[update[key] for key in keys] for update in shared]
+    states = [torch.load(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("one", "two", "stopped")]
+    for key in states[0]:
+        if key.startswith("rate_controller."):
+            torch.testing.assert_close(states[1][key], states[0][key], rtol=1e-5, atol=1e-6)
+            assert states[2][key].equal(states[1][key]), key
 
 
 def errors(output):

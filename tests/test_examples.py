@@ -17,6 +17,21 @@ PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "script, arguments, made",
+    [
+        ("examples/latent_space/run.py", ["--updates", "8", "--output", "."], ["latent_space.png", "results.json"]),
+        ("scripts/plot_schedules.py", ["--output", "schedules.svg"], ["schedules.svg"]),
+    ],
+)
+def test_a_figure_is_drawn(tmp_path, script, arguments, made):
+    command = [sys.executable, str(ROOT / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert sorted(path.name for path in tmp_path.iterdir()) == made
+
+
+@pytest.mark.slow
 def test_a_small_bart_is_pretrained_and_exported_as_an_archive(tmp_path):
     words = product(("the dog", "a cat"), ("sleeps", "eats"), ("here", "there"))
     lines = [f"{who} {what} {where} ." for who, what, where in words]

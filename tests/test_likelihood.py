@@ -62,6 +62,13 @@ def test_half_precision_sums_in_float32(inputs, dtype):
         assert (grad.float() - right).norm() < 0.02 * right.norm()
 
 
+def test_loss_scaling_beyond_float16_does_not_overflow(inputs):
+    hidden, weight = leaves(*inputs[:2], dtype=torch.float16)
+    scale = 2.0**17  # more than float16's largest number
+    grad, _ = torch.autograd.grad(nll_sum(hidden, weight * 1e-3, inputs[2]) * scale, (hidden, weight))
+    assert grad.isfinite().all() and grad.abs().max() > 0
+
+
 def test_autocast_takes_products_in_its_precision_and_gradients_in_the_weights(inputs):
     hidden, weight = leaves(*inputs[:2])
     with torch.autocast("cpu", torch.bfloat16):

@@ -1,0 +1,143 @@
+import logging
+import math
+
+import pytest
+import torch
+from fairseq.logging import metrics
+from helpers import SENTENCES, B, Z, batch, criterion, model
+
+from fairseq_vae import validation
+from fairseq_vae.criterion import VAECrossEntropyCriterion
+from fairseq_vae.evaluate import sentence_nll
+from fairseq_vae.latent import GaussianPosterior
+from fairseq_vae.metrics import Watch, diagnose, mutual_information
+from fairseq_vae.noise import Draw, standard_normal
+
+
+def reduced(*logs):
+    with metrics.aggregate(new_root=True) as aggregate:
+        for log in logs:
+            VAECrossEntropyCriterion.reduce_metrics([log])
+    return aggregate.get_smoothed_values()
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setattr(validation, "watch", Watch())
+
+
+@torch.no_grad()
+def test_the_gap_is_another_sentences_z_against_ones_own():
+    built, sample = model(std=0.3), batch(SENTENCES)
+    shown = reduced(criterion()(built, sample)[2])
+    z = built(**sample["net_input"], noise=standard_normal(1, Draw.VALIDATION, 0, range(B), Z))[1]["z"]
+    gap = sentence_nll(built, sample, z.roll(1, 0)) - sentence_nll(built, sample, z)
+    assert shown["nll_gap"] == pytest.approx(gap.mean().item(), abs=1e-3)
+
+
+@torch.no_grad()
+def test_the_gap_is_of_the_first_sentences_and_of_batches_of_two_or_more():
+    built, sample = model(std=0.3), batch(SENTENCES)
+    sample["id"] = torch.tensor([3, validation.MI_SENTENCES, 7, validation.MI_SENTENCES + 1, 9])
+    log = criterion()(built, sample)[2]
+    z = built(**sample["net_input"], noise=standard_normal(1, Draw.VALIDATION, 0, sample["id"].tolist(), Z))[1]["z"]
+    part = batch([SENTENCES[i] for i in (0, 2, 4)])
+    gap = sentence_nll(built, part, z[[4, 0, 2]]) - sentence_nll(built, part, z[[0, 2, 4]])
+    assert log["_gap_sentences"] == 3 and log["_gap"].item() == pytest.approx(gap.sum().item(), abs=1e-3)
+    alone = criterion()(built, batch([SENTENCES[0]]))[2]
+    assert alone["_gap_sentences"] == 0 and reduced(alone)["nll_gap"] == 0
+    both = reduced(log, alone)
+    assert both["nll_gap"] == pytest.approx(gap.mean().item(), abs=1e-3)
+
+
+def test_rate_is_split_into_information_and_marginal_kl_and_into_dimensions():
+    built, sample = model(std=0.3), batch(SENTENCES)
+    shown = reduced(criterion()(built, sample)[2])
+    mu, logvar = (part.detach() for part in built(**sample["net_input"])[1]["posterior"])
+    kl = GaussianPosterior(mu, logvar).kl()
+    noise = torch.randn(B, Z, generator=torch.Generator().manual_seed(0))
+    assert shown["mi"] == pytest.approx(mutual_information(mu, logvar, noise), abs=1e-3)
+    assert shown["marginal_kl"] == pytest.approx(kl.sum(1).mean().item() - shown["mi"], abs=2e-3)
+    dims = kl.mean(0)
+    assert [float(value) for value in shown["kl_dims"].split()] == pytest.approx(dims.tolist(), abs=1e-3)
+    assert shown["kl_dim_max"] == pytest.approx(dims.max().item(), abs=1e-3)
+    assert shown["kl_dim_median"] == pytest.approx(dims.median().item(), abs=1e-3)
+    assert shown["kl_dim_min"] == pytest.approx(dims.min().item(), abs=1e-3)
+    numbers = {key for key, value in shown.items() if isinstance(value, (int, float))}
+    assert {"nll_gap", "marginal_kl", "kl_dim_max", "mi", "au"} <= numbers, "what TensorBoard takes"
+    assert not [key for key in shown if key.startswith("_")]
+
+
+def test_what_is_wrong_has_a_name_and_a_remedy():
+    assert diagnose(11.7, 24.3, 32) is None
+    assert diagnose(900.0, 60.0, 32, beta=0.0) is None, "an autoencoder"
+    for arguments, name, flag in [
+        ((0.01, 0.002, 32), "collapsed", "--free-bits"),
+        ((0.01, None, 32), "collapsed", "--rate-controller"),
+        ((8.0, 0.05, 32), "unused", "--word-dropout"),
+        ((8.0, 0.3, 32), "unused", "--bow-weight"),
+        ((900.0, 60.0, 32, 0.1), "exploding", "--clip-norm"),
+        ((math.nan, math.nan, 32), "exploding", "--lr"),
+        ((0.4, 0.6, 32, 0.5, (3.0, 0.2)), "outrun", "--kl-warmup-updates"),
+    ]:
+        found = diagnose(*arguments)
+        assert found.name == name and flag in found.message and "\n" not in found.message
+    assert diagnose(700.0, 60.0, 32, 0.1, (900.0, 0.05)) is None, "after an autoencoder, on its way down"
+    assert diagnose(0.4, 0.6, 32, 0.5, (3.0, 0.5)) is None, "beta did not grow"
+
+
+def test_a_warning_comes_once_for_what_lasts():
+    watch = Watch()
+    assert watch.see(0.02, 0.01, 8, 1.0) == ("collapsed", None)
+    assert watch.see(0.02, 0.01, 8, 1.0) == ("collapsed", None), "the same evaluation asked for twice"
+    name, warning = watch.see(0.01, 0.01, 8, 1.0)
+    assert name == "collapsed" and warning.startswith("posterior collapse")
+    assert watch.see(0.03, 0.01, 8, 1.0) == ("collapsed", None)
+    watch = Watch()
+    for kl in (0.05, 3.0, 0.04, 4.0):
+        assert watch.see(kl, kl, 8, 1.0)[1] is None, "it does not last"
+    assert watch.see(0.0, 0.0, 8, 1.0) == ("no z", None)
+
+
+def validations(built, caplog, count=2):
+    names = []
+    for update in range(count):
+        with torch.no_grad():
+            built.encoder.memory.project.bias.add_(1e-3 * update)  # or they would be one
+            built.encoder.posterior.mu.bias.add_(1e-4)
+        names.append(reduced(criterion()(built, batch(SENTENCES))[2])["diagnosis"])
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    return names, warnings
+
+
+def test_a_model_collapsed_on_purpose_is_diagnosed_as_collapsed(caplog):
+    built = model(std=0.3)
+    with torch.no_grad():
+        for layer in (built.encoder.posterior.mu, built.encoder.posterior.logvar):
+            layer.weight.zero_()
+            layer.bias.zero_()
+    names, warnings = validations(built, caplog, 3)
+    assert names == ["collapsed"] * 3
+    assert len(warnings) == 1 and "posterior collapse" in warnings[0] and "--free-bits" in warnings[0]
+
+
+def test_a_decoder_that_ignores_a_held_rate_is_diagnosed_as_unused(caplog):
+    built = model(std=0.3)
+    with torch.no_grad():
+        built.encoder.memory.project.weight.zero_()
+    names, warnings = validations(built, caplog)
+    assert names == ["unused"] * 2 and len(warnings) == 1 and "z is not used" in warnings[0]
+
+
+def test_a_healthy_model_is_not_warned_of(caplog):
+    """One that has learnt five sentences from z alone."""
+    built = model(std=0.1).train()
+    optimizer = torch.optim.Adam(built.parameters(), 0.01)
+    for update in range(150):
+        built.set_num_updates(update)
+        loss, _, _ = criterion(kl_weight=0.3)(built, batch(SENTENCES))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    names, warnings = validations(built.eval(), caplog)
+    assert names == ["ok"] * 2 and not warnings
