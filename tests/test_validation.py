@@ -8,10 +8,10 @@ from helpers import SENTENCES, B, Z, batch, criterion, model
 
 from fairseq_vae import validation
 from fairseq_vae.criterion import VAECrossEntropyCriterion
-from fairseq_vae.evaluate import sentence_nll
 from fairseq_vae.latent import GaussianPosterior
 from fairseq_vae.metrics import Watch, diagnose, mutual_information
 from fairseq_vae.noise import Draw, standard_normal
+from fairseq_vae.scoring import sentence_nll
 
 
 def reduced(*logs):
