@@ -97,12 +97,12 @@ def marginal_kl(meters) -> float:
 
 def nll_gap(meters) -> float:
     """Nats per sentence; 0 where no batch had two sentences."""
-    return round(float(meters["_gap"].sum) / max(1, meters["_gap_sentences"].sum), 3)
+    return round(float(meters["_gap"].sum) / max(1.0, float(meters["_gap_sentences"].sum)), 3)
 
 
 def kl_dims(meters) -> Tensor:
     """Nats per sentence of each dimension, Z."""
-    return meters["_kl_dims"].sum.double().cpu() / max(1, meters["_sentences"].sum)
+    return meters["_kl_dims"].sum.double().cpu() / max(1.0, float(meters["_sentences"].sum))
 
 
 def diagnosis(meters) -> str:
