@@ -163,7 +163,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         }
         if not model.training:
             logging_output.update(validation.latent_statistics(sample["id"], posterior))
-            logging_output.update(validation.gap_statistics(model, sample, extra["z"], target, extra["nll"].data))
+            logging_output.update(validation.gap_statistics(model, sample, extra["z"], target, extra["nll_rows"]))
         return loss, sample_size, logging_output
 
     def weight(self, model):

@@ -40,14 +40,14 @@ def nll_sum(hidden: Tensor, weight: Tensor, target: Tensor, rows: int = ROWS) ->
 
 
 def nll_each(hidden: Tensor, weight: Tensor, target: Tensor, rows: int = ROWS) -> Tensor:
-    """-log softmax(hidden @ weight.T)[target] of each token in nats, N, float32; for evaluation, without gradients.
+    """-log softmax(hidden @ weight.T)[target] of each token in nats, N, float32; for evaluation: without gradients it
+    holds the logits of some rows at a time, with them, all.
 
     Arguments as for nll_sum.
     """
-    weight = weight.detach()
     parts = [
         F.cross_entropy((h @ weight.T).float(), t, reduction="none")
-        for h, t in zip(hidden.detach().split(rows), target.split(rows))
+        for h, t in zip(hidden.split(rows), target.split(rows))
     ]
     return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
 

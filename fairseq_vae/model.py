@@ -27,7 +27,7 @@ from .dropout import use_cheap_dropout
 from .encoder import BARTVAEEncoder
 from .errors import InputError
 from .flags import LatentConfig, check_remedies
-from .likelihood import nll_sum, smoothing
+from .likelihood import nll_each, nll_sum, smoothing
 from .objective import bag_of_words
 from .precision import bfloat16_works
 
@@ -215,7 +215,8 @@ class BARTVAEModel(BARTModel):
         Returns:
             logits (or features), B x U x V, or the loss in nats, a sum over the batch in float32; and fairseq's
             dictionary of a decoder with `posterior` (None if z was given) and `z`, B x Z, and with a target `nll`,
-            the loss without smoothing, and in training with --bow-weight `bow`, the bag-of-words loss without weight
+            the loss without smoothing, in evaluation `nll_rows`, B, whose sum it is, and in training with --bow-weight
+            `bow`, the bag-of-words loss without weight
         """
         with self.autocast(src_tokens.device.type):
             encoder_out = self.encoder(
@@ -233,10 +234,14 @@ class BARTVAEModel(BARTModel):
             extra = {**extra, "posterior": encoder_out["posterior"], "z": encoder_out["z"]}
             if target is None:
                 return x, extra
-            real = target.ne(self.decoder.padding_idx)
-            words = target
+            real, words = target.ne(self.decoder.padding_idx), target
             hidden, target, weight = x[real], target[real], self.decoder.output_projection.weight  # N x C, N, V x C
-            loss = extra["nll"] = nll_sum(hidden, weight, target)
+            if self.training:
+                loss = extra["nll"] = nll_sum(hidden, weight, target)
+            else:
+                tokens = torch.zeros(real.shape, device=x.device).masked_scatter(real, nll_each(hidden, weight, target))
+                extra["nll_rows"] = tokens.sum(1)  # B
+                loss = extra["nll"] = extra["nll_rows"].sum()
             if label_smoothing:
                 loss = loss + smoothing(hidden, weight, target, label_smoothing)
             if self.bow is not None and self.training:

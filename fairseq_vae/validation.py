@@ -41,20 +41,16 @@ def latent_statistics(indices: Tensor, posterior) -> dict:
     return {"_sentences": len(mu), **{key: value.as_subclass(Statistic) for key, value in statistics.items()}}
 
 
-def gap_statistics(model, sample, z: Tensor, target: Tensor, nll: Tensor) -> dict:
+def gap_statistics(model, sample, z: Tensor, target: Tensor, nll_rows: Tensor) -> dict:
     """By how many nats the z of the next sentence in the batch explains a sentence worse than its own: a sum over the
     batch's sentences, and their number. Of the split's first MI_SENTENCES only, which bounds the cost of the decoder's
-    further passes; a batch with one of them has no other z. nll: of the batch's sentences under their own z, a sum."""
+    second pass; a batch with one of them has no other z. nll_rows: of the batch's sentences under their own z, B."""
     rows = (sample["id"] < MI_SENTENCES).nonzero().flatten()
     if len(rows) < 2:
         return {"_gap": torch.zeros((), device=z.device), "_gap_sentences": 0}
     net_input = {key: value[rows] if torch.is_tensor(value) else value for key, value in sample["net_input"].items()}
-
-    def of(z: Tensor) -> Tensor:
-        return model(**net_input, z=z, target=target[rows])[1]["nll"].data
-
-    own = nll if len(rows) == len(z) else of(z[rows])
-    return {"_gap": of(z[rows].roll(1, 0)) - own, "_gap_sentences": len(rows)}
+    other = model(**net_input, z=z[rows].roll(1, 0), target=target[rows])[1]["nll_rows"]
+    return {"_gap": (other - nll_rows[rows]).data.sum(), "_gap_sentences": len(rows)}
 
 
 def log(total: dict) -> None:
@@ -101,12 +97,12 @@ def marginal_kl(meters) -> float:
 
 def nll_gap(meters) -> float:
     """Nats per sentence; 0 where no batch had two sentences."""
-    return round(float(meters["_gap"].sum) / max(1, meters["_gap_sentences"].sum), 3)
+    return round(float(meters["_gap"].sum) / max(1.0, float(meters["_gap_sentences"].sum)), 3)
 
 
 def kl_dims(meters) -> Tensor:
     """Nats per sentence of each dimension, Z."""
-    return meters["_kl_dims"].sum.double().cpu() / max(1, meters["_sentences"].sum)
+    return meters["_kl_dims"].sum.double().cpu() / max(1.0, float(meters["_sentences"].sum))
 
 
 def diagnosis(meters) -> str:

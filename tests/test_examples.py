@@ -1,5 +1,6 @@
 """The scripts under examples/ run."""
 
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 @pytest.mark.parametrize(
     "script, arguments, made",
     [
-        ("examples/latent_space/run.py", ["--updates", "8", "--output", "."], ["latent_space.png", "results.json"]),
+        ("examples/latent_space/run.py", ["--updates", "8", "--output", "."], ["latent_space.svg", "results.json"]),
         ("scripts/plot_schedules.py", ["--output", "schedules.svg"], ["schedules.svg"]),
     ],
 )
@@ -52,3 +53,21 @@ def test_a_small_bart_is_pretrained_and_exported_as_an_archive(tmp_path):
     assert {value.dtype for key, value in state.items() if "version" not in key} == {torch.float16}
     names = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
     assert len({state[name].untyped_storage().data_ptr() for name in names}) == 1
+
+
+def test_the_annealing_report(tmp_path):
+    """Two seeds: means, Student's interval, and differences seed by seed; a resumed run's repeated line counts once."""
+    ends = {"monotonic": (4.0, 6.0), "cyclical": (5.0, 7.5)}
+    for arm, kls in ends.items():
+        for seed, kl in enumerate(kls, 1):
+            values = {"valid_kl": f"{kl}", "valid_neg_elbo": "120.5", "valid_mi": "3.0", "valid_au": "32"}
+            lines = [{**values, "valid_kl": "9", "valid_num_updates": "40"}, {**values, "valid_num_updates": "80"}]
+            text = "".join(f"2026 | INFO | valid | {json.dumps(line)}\n" for line in [*lines, lines[1]])
+            (tmp_path / f"{arm}-{seed}.log").write_text(text)
+    command = [sys.executable, str(ROOT / "examples/annealing/report.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in done.stdout.splitlines()}
+    assert rows["monotonic"] == "5.00 ± 12.71"  # 12.706 * sqrt(2) / sqrt(2)
+    assert rows["cyclical − monotonic, seed by seed"] == "1.25 ± 3.18"
+    assert (tmp_path / "annealing.svg").stat().st_size > 1000

@@ -96,6 +96,7 @@ def plot(results, shots, output: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text
     import matplotlib.pyplot as plt
     from matplotlib.collections import EllipseCollection
 
@@ -139,7 +140,7 @@ def chunks(values, size):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="folder for latent_space.png and results.json")
+    parser.add_argument("--output", type=Path, required=True, help="folder for latent_space.svg and results.json")
     parser.add_argument("--updates", type=int, default=1600, help="of each run (default: 1600)")
     parser.add_argument("--seed", type=int, default=1, help="of data, weights and noise (default: 1)")
     args = parser.parse_args()
@@ -156,8 +157,8 @@ def main() -> None:
         table[title] = {**row, "mi": round(mi, 2)}
         print(f"{title:<32}" + "  ".join(f"{key} {value:.2f}" for key, value in table[title].items()), flush=True)
     (args.output / "results.json").write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n")
-    plot(results, shots, args.output / "latent_space.png")
-    print(f"{time.time() - start:.0f} s; {args.output}/latent_space.png")
+    plot(results, shots, args.output / "latent_space.svg")
+    print(f"{time.time() - start:.0f} s; {args.output}/latent_space.svg")
 
 
 if __name__ == "__main__":
