@@ -4,9 +4,11 @@ python examples/latent_space/run.py --output examples/latent_space
 """
 
 import argparse
+import io
 import json
 import logging
 import random
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_vae.criterion import VAECrossEntropyConfig, VAECrossEntropyCriterion
+from fairseq_vae.files import write
 from fairseq_vae.metrics import mutual_information
 from fairseq_vae.model import BARTVAEModel
 
@@ -102,7 +105,7 @@ def plot(results, shots, output: Path) -> None:
 
     ratios = [*[1] * len(shots), 1.6]
     figure, axes = plt.subplots(
-        len(results), len(shots) + 1, figsize=(12, 7.6), layout="constrained", width_ratios=ratios
+        len(results), len(shots) + 1, figsize=(9.5, 7.8), layout="constrained", width_ratios=ratios
     )
     for number, (row, (title, posteriors, log)) in enumerate(zip(axes, results)):
         for axis, shot, (mu, sigma) in zip(row, shots, posteriors):
@@ -131,7 +134,10 @@ def plot(results, shots, output: Path) -> None:
             curve.set_title("KL, nats per sequence (blue); β (orange)", fontsize=9)
         if number == len(results) - 1:
             curve.set_xlabel("update", fontsize=8)
-    figure.savefig(output, dpi=90)
+    picture = io.StringIO()
+    figure.savefig(picture, format="svg")
+    # six decimals of a point would be half of the file
+    write(output, re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number.group()):.2f}", picture.getvalue()))
 
 
 def chunks(values, size):
@@ -147,7 +153,7 @@ def main() -> None:
     logging.disable(logging.INFO)
     torch.set_num_threads(1)
     args.output.mkdir(parents=True, exist_ok=True)
-    shots = [args.updates * i // 5 for i in range(6)]
+    shots = [args.updates * i // 3 for i in range(4)]
     results, table, start = [], {}, time.time()
     for title, objective, flags in runs(args.updates):
         posteriors, log, mi = train(objective, flags, args.updates, args.seed, shots)
@@ -156,7 +162,7 @@ def main() -> None:
         row = {key: round(sum(entry[key] for entry in last) / len(last), 2) for key in last[0]}
         table[title] = {**row, "mi": round(mi, 2)}
         print(f"{title:<32}" + "  ".join(f"{key} {value:.2f}" for key, value in table[title].items()), flush=True)
-    (args.output / "results.json").write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+    write(args.output / "results.json", json.dumps(table, indent=2, ensure_ascii=False) + "\n")
     plot(results, shots, args.output / "latent_space.svg")
     print(f"{time.time() - start:.0f} s; {args.output}/latent_space.svg")
 
