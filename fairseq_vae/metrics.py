@@ -134,16 +134,22 @@ class Watch:
         self.last: Dict[str, Any] = {}
         self.warned = set()
 
+    def judge(self, kl: float, gap: Optional[float], latent_dim: int, beta: float) -> Optional[Diagnosis]:
+        """What diagnose finds, in view of the evaluation before; changes nothing."""
+        if kl == 0:  # exactly: --zero-latent
+            return Diagnosis("no z", "")
+        previous = (self.last["seen"][0], self.last["seen"][3]) if self.last else None
+        return diagnose(kl, gap, latent_dim, beta, previous)
+
     def see(self, kl: float, gap: Optional[float], latent_dim: int, beta: float) -> Tuple[str, Optional[str]]:
         """The diagnosis' name, "ok" for none, and the warning if it is due; seeing the same again changes nothing."""
         seen = (kl, gap, latent_dim, beta)
         if self.last.get("seen") == seen:
             return self.last["name"], None
-        if kl == 0:  # exactly: --zero-latent
-            return "no z", None
-        previous = (self.last["seen"][0], self.last["seen"][3]) if self.last else None
-        found = diagnose(kl, gap, latent_dim, beta, previous)
+        found = self.judge(*seen)
         name = found.name if found else "ok"
+        if name == "no z":
+            return name, None
         lasting = name in ("exploding", "outrun") or self.last.get("name") == name
         self.last = {"seen": seen, "name": name}
         if not found or not lasting or name in self.warned:

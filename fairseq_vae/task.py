@@ -14,6 +14,7 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 from torch import Tensor
 
+from . import validation
 from .checkpoints import check_dictionary, check_file
 from .errors import InputError, memory_remedy
 from .model import BARTVAEModel
@@ -193,6 +194,11 @@ class VAEDenoisingTask(FairseqTask):
     def train_step(self, *args, **kwargs):
         with memory_remedy():  # backward included, which the criterion does not see
             return super().train_step(*args, **kwargs)
+
+    def post_validate(self, model, stats, agg):
+        """After a whole validation (stats and meters); official fairseq 0.12.2 does not call it."""
+        if "_kl_dims" in agg:  # of vae_cross_entropy
+            validation.warn(agg)
 
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
         if self.cfg.latent_mode != "mean":

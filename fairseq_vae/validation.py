@@ -105,12 +105,21 @@ def kl_dims(meters) -> Tensor:
     return meters["_kl_dims"].sum.double().cpu() / max(1.0, float(meters["_sentences"].sum))
 
 
-def diagnosis(meters) -> str:
-    """The name of what is wrong with the rate, or "ok"; warns, once, of what lasts."""
+def seen(meters) -> tuple:
+    """What a diagnosis is of: the rate, the gap (None if not measured), Z, and beta."""
     gap = nll_gap(meters) if meters["_gap_sentences"].sum else None
-    kl, beta = float(kl_dims(meters).sum()), float(meters["_kl_weight"].avg)
-    found, warning = watch.see(kl, gap, len(kl_dims(meters)), beta)
+    return float(kl_dims(meters).sum()), gap, len(kl_dims(meters)), float(meters["_kl_weight"].avg)
+
+
+def diagnosis(meters) -> str:
+    """The name of what is wrong with the rate, or "ok". fairseq asks for it batch by batch, too: it changes nothing."""
+    found = watch.judge(*seen(meters))
+    return found.name if found else "ok"
+
+
+def warn(meters) -> None:
+    """Warn, once, of what lasts; for the meters of a whole validation."""
+    _, warning = watch.see(*seen(meters))
     alone = distributed_utils.get_data_parallel_world_size() == 1
     if warning and (alone or distributed_utils.get_data_parallel_rank() == 0):
         logger.warning(warning)
-    return found

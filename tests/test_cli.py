@@ -523,3 +523,20 @@ def test_user_dir_by_bare_name_after_a_plain_installation(data, tmp_path):
         env={**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"},
     ).stdout
     assert len(logged(output, "train_inner")) == 1, output[-3000:]
+
+
+def test_training_warns_of_a_collapse_once_and_only_when_it_lasts(data, tmp_path):
+    """Three validations of several batches each; z can say nothing under a huge beta."""
+    output = run(
+        f"fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} --max-update 12 "
+        f"--kl-weight 1000 --validate-interval-updates 4 --max-tokens-valid 60 --save-dir {tmp_path}"
+    )
+    names = [values["valid_diagnosis"] for values in logged(output, "valid")]
+    warnings = [line for line in output.splitlines() if "| WARNING | fairseq_vae.validation |" in line]
+    lasting = sum(a == b != "ok" for a, b in zip(names, names[1:]))
+    assert len(names) >= 3 and lasting, names
+    assert len(warnings) == len({line.split("| fairseq_vae.validation |")[1][:20] for line in warnings}) >= 1
+    first = next(i for i, (a, b) in enumerate(zip(names, names[1:])) if a == b != "ok") + 1
+    reports = [i for i, line in enumerate(output.splitlines()) if "| valid | {" in line]
+    at = output.splitlines().index(warnings[0])
+    assert reports[first - 1] < at, "not before a second validation has found it"

@@ -99,13 +99,42 @@ def test_a_warning_comes_once_for_what_lasts():
     assert watch.see(0.0, 0.0, 8, 1.0) == ("no z", None)
 
 
+def validated(*logs):
+    """A whole validation as fairseq makes it: a report of each batch, then one of all, and the task's hook."""
+    with metrics.aggregate(new_root=True) as whole:
+        for log in logs:
+            with metrics.aggregate() as one:
+                VAECrossEntropyCriterion.reduce_metrics([log])
+                one.get_smoothed_values()
+    shown = whole.get_smoothed_values()
+    validation.warn(whole)
+    return shown
+
+
+def test_batches_of_one_validation_are_not_validations(caplog):
+    """Every batch is collapsed: three reports, but nothing that has lasted yet."""
+    built = model(std=0.3)
+    with torch.no_grad():
+        for layer in (built.encoder.posterior.mu, built.encoder.posterior.logvar):
+            layer.weight.zero_()
+            layer.bias.fill_(1e-3)
+    logs = [criterion()(built, batch([SENTENCES[i] for i in rows]))[2] for rows in ((0, 1), (2, 3, 4), (1, 2))]
+    assert validated(*logs)["diagnosis"] == "collapsed" and not caplog.records
+    with torch.no_grad():
+        built.encoder.posterior.mu.bias.add_(1e-3)
+    logs = [criterion()(built, batch([SENTENCES[i] for i in rows]))[2] for rows in ((0, 1), (2, 3, 4), (1, 2))]
+    assert validated(*logs)["diagnosis"] == "collapsed"
+    [record] = caplog.records
+    assert record.getMessage().startswith("posterior collapse")
+
+
 def validations(built, caplog, count=2):
     names = []
     for update in range(count):
         with torch.no_grad():
             built.encoder.memory.project.bias.add_(1e-3 * update)  # or they would be one
             built.encoder.posterior.mu.bias.add_(1e-4)
-        names.append(reduced(criterion()(built, batch(SENTENCES))[2])["diagnosis"])
+        names.append(validated(criterion()(built, batch(SENTENCES))[2])["diagnosis"])
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     return names, warnings
 
