@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from measure import SIZES, VAE, alternate, batches, emit, named, parser, ratios, show, size_flags, text, trainer
 
-from fairseq_vae.base.stream import Draw, standard_normal
-from fairseq_vae.criterion import MI_SENTENCES, latent_statistics
+from fairseq_vae.base.stream import Purpose, standard_normal
 from fairseq_vae.latent.distributions import GaussianPosterior
 from fairseq_vae.measure.metrics import mutual_information
 from fairseq_vae.objective.free_bits import free_bits
 from fairseq_vae.objective.likelihood import nll_sum
 from fairseq_vae.objective.schedule import kl_weight
+from fairseq_vae.validation import MI_SENTENCES, latent_statistics
 
 PAD = 1
 
@@ -53,19 +53,19 @@ def main() -> None:
         mu = torch.zeros(sentences, 32, device=device, requires_grad=True)
         posterior = GaussianPosterior(mu, mu)
         beta = kl_weight(index, "cyclical", cycle_updates=100)
-        standard_normal(1, Draw.TRAINING, index, range(sentences), 32).to(device)
+        standard_normal(1, Purpose.TRAINING, index, range(sentences), 32).to(device)
         (beta * free_bits(posterior.kl(), 0.25).sum()).backward()
 
     def statistics_of_validation(index):
         posterior = GaussianPosterior(torch.randn(some[0]["nsentences"], 32), torch.zeros(some[0]["nsentences"], 32))
-        latent_statistics(some[0]["id"], posterior)
+        latent_statistics(some[0]["id"], posterior, posterior.kl())
 
-    table = torch.randn(2, MI_SENTENCES, 32)
+    table = GaussianPosterior(*torch.randn(2, MI_SENTENCES, 32))
     arms = {
         "training step": lambda index: trained.train_step([some[index % 8]]),
         "beta, z's noise, KL, free bits": bookkeeping,
         "statistics of a validation batch": statistics_of_validation,
-        "mutual information, once a validation": lambda index: mutual_information(*table, table[0]),
+        "mutual information, once a validation": lambda index: mutual_information(table, table.mu),
     }
     times = alternate(arms, args.rounds)
     step = statistics.median(times["training step"])

@@ -7,7 +7,7 @@ translation task on the same sentences; and the noise of z against one call of t
 import torch
 from measure import SIZES, STOCK, VAE, alternate, emit, named, parser, ratios, show, size_flags, text, trainer
 
-from fairseq_vae.base.stream import Draw, standard_normal
+from fairseq_vae.base.stream import Purpose, standard_normal
 
 SENTENCES, LATENT = 150, 32  # a batch of 4,096 tokens, and the default --latent-dim
 
@@ -33,7 +33,7 @@ def main() -> None:
 
     draws = {
         "one torch.randn": lambda i: torch.randn(SENTENCES, LATENT),
-        "a stream a sentence": lambda i: standard_normal(1, Draw.TRAINING, i, range(SENTENCES), LATENT),
+        "a stream a sentence": lambda i: standard_normal(1, Purpose.TRAINING, i, range(SENTENCES), LATENT),
     }
     rows = ratios(alternate(draws, 50 * args.rounds), "one torch.randn")
     show(rows)

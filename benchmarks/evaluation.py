@@ -27,10 +27,10 @@ from measure import (
     trainer,
 )
 
-from fairseq_vae.base.stream import Draw
-from fairseq_vae.latent.distributions import GaussianPosterior
-from fairseq_vae.measure.estimators import Importance, information, log_weight
-from fairseq_vae.measure.scoring import Scorer, pair_noise
+from fairseq_vae.base.stream import Purpose
+from fairseq_vae.latent.distributions import Gaussian, log_ratio, mapped, rows
+from fairseq_vae.measure.estimators import Importance, information
+from fairseq_vae.measure.scoring import Scorer, pair_eps
 
 SIZES["quickstart"] = (2, 192, 4)
 SAMPLES, CHUNK = 100, 5
@@ -46,6 +46,9 @@ class First:
     def __getitem__(self, index):
         return self.dataset[index]
 
+    def collater(self, samples):
+        return self.dataset.collater(samples)
+
 
 @torch.no_grad()
 def one_at_a_time(model, scorer: Scorer) -> torch.Tensor:
@@ -54,16 +57,18 @@ def one_at_a_time(model, scorer: Scorer) -> torch.Tensor:
     for index in range(len(scorer)):
         sample = scorer.dataset[index]
         source = sample["source"][None].to(scorer.device)
-        posterior = GaussianPosterior(*(part.cpu() for part in model.encoder.infer(source)))
+        posterior, prior = (
+            mapped(found, torch.Tensor.cpu) for found in (model.encoder.infer(source), model.encoder.prior())
+        )
         target = sample["target"].to(scorer.device).expand(CHUNK, -1)
         before = torch.cat((target[:, -1:], target[:, :-1]), 1)
         for start in range(0, SAMPLES, CHUNK):
             pairs = [(index, k) for k in range(start, start + CHUNK)]
-            noise = pair_noise(scorer.seed, Draw.VALIDATION, pairs, model.latent_dim)
-            z = posterior.rsample(noise)
+            eps = pair_eps(scorer.seed, Purpose.VALIDATION, pairs, model.latent_dim)
+            z = posterior.rsample(eps)
             logits, _ = model(before, None, before, z=z.to(scorer.device))
             nll = -logits.log_softmax(-1).gather(2, target[:, :, None]).double().sum((1, 2)).cpu()
-            sums.add([index] * CHUNK, nll, log_weight(posterior.logvar.expand(CHUNK, -1), noise, z, nll))
+            sums.add([index] * CHUNK, nll, log_ratio(rows(posterior, [0] * CHUNK), prior, z, eps) - nll)
     return sums.nll_iw
 
 
@@ -71,9 +76,9 @@ def mutual_information(sentences: int, dim: int, samples: int):
     """Seconds, and MiB above what was there before."""
     generator = torch.Generator().manual_seed(1)
     mu, logvar = torch.randn(2, sentences, dim, generator=generator)
-    noise = torch.randn(samples, sentences, dim, generator=generator)
+    eps = torch.randn(samples, sentences, dim, generator=generator)
     before, start = peak(reset=True), time.perf_counter()
-    information(mu, logvar, noise)
+    information(Gaussian(mu, logvar), eps)
     return time.perf_counter() - start, peak() - before
 
 
@@ -92,7 +97,7 @@ def main() -> None:
     found = {}
 
     def packed():
-        return scorer.importance(scorer.posterior(), SAMPLES).nll_iw
+        return scorer.importance(*scorer.distributions(), SAMPLES).nll_iw
 
     arms = {"one at a time": lambda i: found.update(loop=one_at_a_time(model, scorer))}
     arms["packed"] = lambda i: found.update(packed=packed())

@@ -1,27 +1,38 @@
 """The criterion vae_cross_entropy: the negative ELBO as fairseq wants it, and what is logged of it."""
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
+from typing import Any, Dict, Optional, Tuple, Type, Union
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
+from fairseq.tasks import FairseqTask
 from omegaconf import II
+from torch import Tensor
 
 from . import validation
 from .base.corruption import word_dropout
 from .base.errors import InputError, memory_remedy, reported
-from .base.stream import Draw, sentence_generator, standard_normal
+from .base.host import declare, fairseq_fields
+from .base.stream import Purpose, standard_normal, stream
+from .latent.distributions import rate
+from .latent.output import VAEOutput
 from .measure.metrics import perplexity
 from .objective.free_bits import FREE_BITS_MODES, free_bits
 from .objective.schedule import RAMPS, SCHEDULES, kl_weight
-from .objective.terms import KERNELS, mmd
+from .objective.terms import TermBatch, active_terms, has_parameters, terms
+
+__all__ = ["VAECrossEntropyCriterion", "VAECrossEntropyFlags", "criterion_config"]
 
 
 @dataclass
-class VAECrossEntropyConfig(FairseqDataclass):
+class VAECrossEntropyFlags(FairseqDataclass):
+    """The flags that do not depend on registered terms."""
+
     kl_weight: float = field(default=1.0, metadata={"help": "final weight of the KL, beta; 1 is the ELBO (default: 1)"})
     kl_schedule: ChoiceEnum(SCHEDULES) = field(
         default="constant",
@@ -79,16 +90,6 @@ class VAECrossEntropyConfig(FairseqDataclass):
             "(default: 0)"
         },
     )
-    mmd_weight: float = field(
-        default=0.0,
-        metadata={
-            "help": "weight in the training loss of the squared MMD, per sentence, between the batch's z and samples "
-            "of the prior (Zhao et al. 2019, InfoVAE) (default: 0)"
-        },
-    )
-    mmd_kernel: ChoiceEnum(KERNELS) = field(
-        default="rbf", metadata={"help": "kernel of the MMD, of scale 2 x --latent-dim (default: rbf)"}
-    )
     label_smoothing: float = field(
         default=0.0,
         metadata={"help": "fairseq's label smoothing of the training loss; no report contains it (default: 0)"},
@@ -98,7 +99,19 @@ class VAECrossEntropyConfig(FairseqDataclass):
     seed: int = II("common.seed")
 
 
-@register_criterion("vae_cross_entropy", dataclass=VAECrossEntropyConfig)
+def criterion_config() -> Type[FairseqDataclass]:
+    """The dataclass of all flags of the criterion, with the terms that are registered now."""
+    fields = terms.fields(lambda term: not has_parameters(term))
+    own = [field.name for field in dataclasses.fields(VAECrossEntropyFlags)]
+    return dataclasses.make_dataclass(
+        "VAECrossEntropyConfig",
+        fairseq_fields(fields, own),
+        bases=(VAECrossEntropyFlags,),
+        namespace={"__doc__": "The flags of vae_cross_entropy.", "__module__": __name__},
+    )
+
+
+@register_criterion("vae_cross_entropy", dataclass=criterion_config())
 class VAECrossEntropyCriterion(FairseqCriterion):
     """Training: sum(nll) + beta * sum(free_bits(kl)), beta of a schedule or of the model's rate controller, and what
     other remedies add. Validation: the plain negative ELBO, sum(nll) + sum(kl).
@@ -107,14 +120,15 @@ class VAECrossEntropyCriterion(FairseqCriterion):
     """
 
     @reported()
-    def __init__(self, task, cfg: VAECrossEntropyConfig):
+    def __init__(self, task: FairseqTask, cfg: VAECrossEntropyFlags):
         super().__init__(task)
         check(cfg)
         self.sentence_avg = cfg.sentence_avg
         self.free_bits = dict(threshold=cfg.free_bits, mode=str(cfg.free_bits_mode), group=cfg.free_bits_group)
         self.label_smoothing = cfg.label_smoothing
         self.word_dropout = cfg.word_dropout
-        self.mmd_weight, self.mmd_kernel = cfg.mmd_weight, str(cfg.mmd_kernel)
+        names = active_terms(cfg, of_model=False)
+        self.terms = {name: terms[name](terms.config(name, cfg)) for name in names}
         self.seed = cfg.seed
         self.schedule = dict(
             schedule=str(cfg.kl_schedule),
@@ -128,38 +142,45 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         )
 
     @reported()
-    def forward(self, model, sample, reduce=True):
-        """The loss, fairseq's sample size, and sums to log; the reconstruction under one z a sentence."""
+    def forward(self, model: Any, sample: Dict[str, Any], reduce: bool = True) -> Tuple[Tensor, int, Dict[str, Any]]:
+        """The loss of a batch, its reconstruction under one z a sentence.
+
+        Args:
+            model: a bart_vae, or a data-parallel wrapper of one
+            sample: fairseq's batch, with `id`, the sentences' numbers
+            reduce: not used; the loss is always a sum
+
+        Returns:
+            the loss, a sum in nats; the number that fairseq divides it by; and sums to log
+
+        Raises:
+            InputError: the model has no latent, or a flag does not fit it
+        """
         target = model.get_targets(sample, None)
-        noise = self.noise(model, sample)
+        eps = self.posterior_eps(model, sample)
         smoothing = self.label_smoothing if model.training else 0.0
         net_input = self.net_input(model, sample)
         with memory_remedy():
-            rec, extra = model(**net_input, noise=noise, target=target, label_smoothing=smoothing)
-        posterior = extra["posterior"]
-        kl = posterior.kl()  # B x Z
+            output = model(**net_input, eps=eps, target=target, label_smoothing=smoothing)
+        kl = rate(output.posterior, output.prior, output.z)  # B x Z, or B x 1
         nsentences = target.size(0)
         weight = self.weight(model)
         if model.training:
-            if self.free_bits["group"] > 1 and kl.size(1) % self.free_bits["group"]:
-                raise InputError(
-                    f"--free-bits-group {self.free_bits['group']}: expected a divisor of --latent-dim {kl.size(1)}"
-                )
+            self.check_free_bits(kl.size(1), model.latent_dim)
             penalty = weight * free_bits(kl, **self.free_bits).sum()
             if model.rate_controller is not None and penalty.requires_grad:
-                penalty.register_hook(Observer(model, kl, nsentences))
-            loss = rec + penalty
-            if "bow" in extra:
-                loss = loss + model.bow_weight * extra["bow"]
-            if self.mmd_weight:
-                prior = self.draws(model, sample, Draw.PRIOR, model.num_updates)
-                loss = loss + self.mmd_weight * nsentences * mmd(extra["z"].float(), prior, self.mmd_kernel)
+                penalty.register_hook(RateHook(model, kl, nsentences))
+            loss = output.rec_loss + penalty
+            for term in output.terms.values():
+                loss = loss + term
+            for term in self.terms.values():
+                loss = loss + term.loss(self.term_batch(model, sample, output))
         else:
-            loss = rec + kl.sum()
+            loss = output.rec_loss + kl.sum()
         sample_size = nsentences if self.sentence_avg else sample["ntokens"]
         logging_output = {
             "loss": loss.data,
-            "rec": extra["nll"].data,
+            "rec": output.nll.data,
             "kl": kl.data.sum(),
             "ntokens": sample["ntokens"],
             "nsentences": nsentences,
@@ -167,11 +188,40 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             "kl_weight" if model.training else "_kl_weight": weight * nsentences,
         }
         if not model.training:
-            logging_output.update(validation.latent_statistics(sample["id"], posterior))
-            logging_output.update(validation.gap_statistics(model, sample, extra["z"], target, extra["nll_rows"]))
+            logging_output.update(validation.latent_statistics(sample["id"], output.posterior, kl))
+            logging_output.update(validation.gap_statistics(model, sample, output, target))
         return loss, sample_size, logging_output
 
-    def weight(self, model):
+    def check_free_bits(self, size: int, latent_dim: int) -> None:
+        """Refuse free bits that the rate cannot have: a group that does not divide the dimensions, and dimensions of a
+        rate that is known for the whole of z alone.
+
+        Args:
+            size: columns of the rate, Z in closed form, else 1
+            latent_dim: Z
+
+        Raises:
+            InputError: names the flag, its value and the remedy
+        """
+        group, mode = self.free_bits["group"], self.free_bits["mode"]
+        if group > 1 and latent_dim % group:
+            raise InputError(f"--free-bits-group {group}: expected a divisor of --latent-dim {latent_dim}")
+        if size != latent_dim and self.free_bits["threshold"] > 0 and mode.endswith("dimension"):
+            raise InputError(
+                f"--free-bits-mode {mode}: with this --latent-prior and --latent-posterior the KL has no closed form "
+                "and is known for the whole of z alone; give --free-bits-mode sentence or batch-sentence"
+            )
+
+    def term_batch(self, model: Any, sample: Dict[str, Any], output: VAEOutput) -> TermBatch:
+        """What the criterion's terms may look at; their draws belong to (seed, update, sentence)."""
+
+        def eps() -> Tensor:
+            return self.draws(sample, Purpose.PRIOR, model.num_updates, model.encoder.prior.eps_dim)
+
+        padding = model.decoder.dictionary.pad()
+        return TermBatch(output.z, output.posterior, output.prior, sample["target"], padding, eps)
+
+    def weight(self, model: Any) -> Union[float, Tensor]:
         """beta of this update: the controller's, a float32 scalar, or the schedule's."""
         if model.rate_controller is None:
             return kl_weight(model.num_updates, **self.schedule)
@@ -182,31 +232,33 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             )
         return model.rate_controller.weight.float()  # a copy: the buffer changes in place
 
-    def net_input(self, model, sample):
+    def net_input(self, model: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
         """The model's input, in training with words that the decoder does not see."""
         net_input = sample["net_input"]
         if not (model.training and self.word_dropout):
             return net_input
         words = model.decoder.dictionary
-        generators = [
-            sentence_generator(self.seed, Draw.WORDS, model.num_updates, index) for index in sample["id"].tolist()
-        ]
-        tokens = word_dropout(net_input["prev_output_tokens"], self.word_dropout, words.unk(), words.pad(), generators)
+        streams = [stream(self.seed, Purpose.WORDS, model.num_updates, index) for index in sample["id"].tolist()]
+        tokens = word_dropout(net_input["prev_output_tokens"], self.word_dropout, words.unk(), words.pad(), streams)
         return {**net_input, "prev_output_tokens": tokens}
 
-    def draws(self, model, sample, purpose, when):
-        """Standard normal, B x Z, of each sentence's own."""
-        noise = standard_normal(self.seed, purpose, when, sample["id"].tolist(), model.latent_dim)
-        return noise.to(sample["target"].device)
+    def draws(self, sample: Dict[str, Any], purpose: Purpose, when: int, dim: int) -> Tensor:
+        """Standard normal draws of each sentence's own, B x dim."""
+        return standard_normal(self.seed, purpose, when, sample["id"].tolist(), dim).to(sample["target"].device)
 
-    def noise(self, model, sample):
-        """z's noise, B x Z; belongs to (seed, update, sentence) in training and to (seed, sentence) in validation."""
+    def posterior_eps(self, model: Any, sample: Dict[str, Any]) -> Optional[Tensor]:
+        """The draws that z is made of, B x posterior.eps_dim; None for an autoencoder. They belong to (seed, update,
+        sentence) in training and to (seed, sentence) in validation.
+
+        Raises:
+            InputError: the model has no latent
+        """
         if not hasattr(model, "latent_dim"):
             raise InputError("--criterion vae_cross_entropy needs a model with a latent: --arch bart_vae")
         if model.deterministic_latent:
             return None
-        purpose, when = (Draw.TRAINING, model.num_updates) if model.training else (Draw.VALIDATION, 0)
-        return self.draws(model, sample, purpose, when)
+        purpose, when = (Purpose.TRAINING, model.num_updates) if model.training else (Purpose.VALIDATION, 0)
+        return self.draws(sample, purpose, when, model.encoder.posterior.eps_dim)
 
     @staticmethod
     def reduce_metrics(logging_outputs) -> None:
@@ -233,22 +285,30 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         return True
 
 
-class Observer:
-    """Shows the model's rate controller a batch when its gradient comes: fairseq gives workers that have run out of
-    data a batch that they have had, and multiplies its loss by 0."""
+class RateHook:
+    """Backward hook on the KL term: adds the batch's KL to the model's rate controller.
 
-    def __init__(self, model, kl, nsentences):
+    fairseq repeats a batch with loss x 0 for a worker that has run out of data: its gradient is 0, and it is not
+    counted.
+
+    Args:
+        model: with a rate controller
+        kl: of the batch's sentences, nats, B x anything
+        nsentences: B
+    """
+
+    def __init__(self, model: Any, kl: Tensor, nsentences: int):
         self.controller, self.update = model.rate_controller, model.num_updates
         self.sums = torch.stack((kl.detach().double().sum(), kl.new_tensor(nsentences, dtype=torch.float64)))
 
-    def __call__(self, grad):
+    def __call__(self, grad: Tensor) -> None:
         sums = torch.where(grad != 0, self.sums, torch.zeros_like(self.sums))
         if distributed_utils.get_data_parallel_world_size() > 1:
             distributed_utils.all_reduce(sums, group=distributed_utils.get_data_parallel_group())
         self.controller.observe(sums, self.update)
 
 
-def check(cfg: VAECrossEntropyConfig) -> None:
+def check(cfg: VAECrossEntropyFlags) -> None:
     """Refuse flags that cannot work."""
     if cfg.free_bits < 0:
         raise InputError(f"--free-bits {cfg.free_bits}: expected 0 (none) or a positive number of nats")
@@ -264,8 +324,6 @@ def check(cfg: VAECrossEntropyConfig) -> None:
     for flag in ("label_smoothing", "word_dropout"):
         if not 0 <= getattr(cfg, flag) < 1:
             raise InputError(f"--{flag.replace('_', '-')} {getattr(cfg, flag)}: expected a number from 0 to below 1")
-    if cfg.mmd_weight < 0:
-        raise InputError(f"--mmd-weight {cfg.mmd_weight}: expected 0 (none) or more")
     if cfg.kl_zero_updates < 0:
         raise InputError(f"--kl-zero-updates {cfg.kl_zero_updates}: expected 0 (none) or more")
     if cfg.kl_schedule == "constant" and str(cfg.kl_ramp) != "linear":
@@ -289,3 +347,11 @@ def check(cfg: VAECrossEntropyConfig) -> None:
                 f"--kl-cycle-updates {cfg.kl_cycle_updates} is longer than training (--max-update "
                 f"{cfg.max_update}): the first cycle would not end; shorten the cycle or train longer"
             )
+
+
+def declare_flags() -> None:
+    """Tell fairseq the flags of terms that were registered after the criterion."""
+    declare("criterion", "vae_cross_entropy", VAECrossEntropyCriterion, criterion_config())
+
+
+terms.on_change(declare_flags)

@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 class SentenceDataset(LanguagePairDataset):
-    """Sentences as pairs: source <s> w1 ... wn </s>, maybe noised, and target w1 ... wn </s>, always clean.
+    """Sentences as pairs: source <s> w1 ... wn </s>, maybe corrupted, and target w1 ... wn </s>, always clean.
 
     Args:
         sentences: token tensors that end with </s>
         sizes: their lengths
-        noise: (tokens, epoch, index) to noised tokens, or None for a clean source
+        corrupt: (tokens, epoch, index) to corrupted tokens, or None for a clean source
         has_target: whether samples have a target
         seed: of the order in which sentences of the same length form batches
     """
@@ -24,21 +24,21 @@ class SentenceDataset(LanguagePairDataset):
         sentences: Sequence[Tensor],
         sizes: Sequence[int],
         dictionary: Dictionary,
-        noise: Optional[Callable[[Tensor, int, int], Tensor]] = None,
+        corrupt: Optional[Callable[[Tensor, int, int], Tensor]] = None,
         has_target: bool = True,
         seed: int = 1,
     ):
         sizes = np.asarray(sizes)
         target = (sentences, sizes, dictionary) if has_target else ()
         super().__init__(sentences, sizes + 1, dictionary, *target, left_pad_source=False)
-        self.noise = noise
+        self.corrupt = corrupt
         self.epoch = 1
         self.seed = seed
 
     def __getitem__(self, index):
         tokens = source = self.src[index]
-        if self.noise is not None:
-            source = self.noise(tokens, self.epoch, index)
+        if self.corrupt is not None:
+            source = self.corrupt(tokens, self.epoch, index)
         bos = tokens.new_tensor([self.src_dict.bos()])
         target = tokens if self.tgt is not None else None
         return {"id": index, "source": torch.cat((bos, source)), "target": target}

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import os
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import fairseq
 import numpy as np
@@ -15,19 +15,19 @@ from tqdm import tqdm
 
 from .base.errors import InputError
 from .base.files import read_lines
-from .base.stream import Draw, standard_normal
+from .base.stream import Purpose, standard_normal
 from .base.text import Joiner, find_bpe, is_gpt2
 from .base.version import __version__
 from .checkpoints.load import load_model
 from .checkpoints.read import folders
 from .hub import BARTVAEHubInterface
-from .latent.distributions import GaussianPosterior
+from .latent.distributions import Distribution, as_double, rate, rows
 from .measure import sentences as generation
 from .measure.diagnosis import Diagnosis, diagnose
 from .measure.estimators import RESAMPLES, active_curve, aggregate, batch_information, information, intervals, saturates
 from .measure.metrics import ACTIVE_VARIANCE, active_units
 from .measure.probes import probe
-from .measure.scoring import Scorer, pair_noise
+from .measure.scoring import Scorer
 
 SCHEMA = 2  # version of what evaluate returns: raised when a key changes its meaning or goes
 MI_SAMPLES = 2  # of z a sentence, of which the error of the mutual information is estimated
@@ -57,7 +57,7 @@ def evaluate(
         samples: K, z's a sentence
         words: the split's words and sentence ends, for `ppl_word`; counted from the joined pieces if None
         max_tokens: tokens in a batch; changes nothing but speed and memory
-        seed: of all noise (default: the model's own)
+        seed: of all streams (default: the model's own)
         generate: sentences of the split to reconstruct (the first ones) and of the prior to sample; 0 leaves text out
         language_model: checkpoint of the same data trained with --zero-latent: the line to hold the VAE against
         labels: text file with a label for each sentence of the split, to read off mu
@@ -118,16 +118,18 @@ def evaluate(
     join = joiner(checkpoint, data, task.target_dictionary, words)
     texts = [join(tokens) for tokens in tqdm(scorer.dataset.tgt, desc="text", leave=False)] if join else []
 
-    posterior = scorer.posterior()
-    check_finite(torch.cat(posterior, 1), f"checkpoint {checkpoint}: the posterior", split)
+    posterior, prior = scorer.distributions()
+    check_finite(
+        torch.cat([part.flatten(1) for part in posterior], 1), f"checkpoint {checkpoint}: the posterior", split
+    )
     if model.encoder.zero_latent:  # nothing to sample
         samples = 1
-    columns = likelihoods(scorer, posterior, samples)
+    columns, kl = likelihoods(scorer, posterior, prior, samples)
     if reference:
         columns["lm"] = reference.nll(torch.zeros(len(scorer), reference.model.latent_dim), "language model")
     check_finite(torch.stack(list(columns.values()), 1), f"checkpoint {checkpoint}: the likelihood", split)
     numbers = {"schema": SCHEMA, **likelihood(columns, denominators(scorer, texts, words), seed)}
-    numbers.update(latent(posterior, scorer, mi_batch))
+    numbers.update(latent(posterior, prior, kl, scorer, mi_batch))
     numbers["marginal_kl"] = numbers["kl"] - numbers["mi"]
     problem: Optional[Diagnosis] = Diagnosis("no z", "the model has none: --zero-latent")
     if not model.encoder.zero_latent:
@@ -137,10 +139,10 @@ def evaluate(
     if texts and generate:
         vae = BARTVAEHubInterface(cfg, task, model)
         vae.join = join
-        numbers.update(text(vae, posterior.mu, texts, scorer, generate))
+        numbers.update(text(vae, posterior, prior, texts, scorer, generate))
         numbers["training_copies"] = copies(numbers.pop("generated"), task, data, join)
     if given is not None:
-        numbers.update(probe(posterior.mu.numpy(), texts, given, seed))
+        numbers.update(probe(posterior.mean.numpy(), texts, given, seed))
     numbers.update(samples=samples, seed=seed, split=split, checkpoint=checkpoint)
     numbers["signature"] = signature(model, cfg, scorer, join, data, numbers)
     return numbers
@@ -183,22 +185,26 @@ def joiner(checkpoint: str, data: str, dictionary, words: Optional[int]) -> Opti
     return None if words is not None and bpe is None and is_gpt2(dictionary) else Joiner(dictionary, bpe)
 
 
-def likelihoods(scorer: Scorer, posterior: GaussianPosterior, samples: int) -> Dict[str, Tensor]:
+def likelihoods(
+    scorer: Scorer, posterior: Distribution, prior: Distribution, samples: int
+) -> Tuple[Dict[str, Tensor], Tensor]:
     """Nats of each sentence, N: rec, kl, nll_iw, and -log p(x|z) under the next sentence's z (its first sample), 0 and
-    the prior's z; with the effective number of samples."""
-    dim, everyone = posterior.mu.size(1), range(len(scorer))
-    importance = scorer.importance(posterior, samples)
-    first = posterior.rsample(pair_noise(scorer.seed, Draw.VALIDATION, [(i, 0) for i in everyone], dim))
-    prior = standard_normal(scorer.seed, Draw.GENERATION, 0, everyone, dim)
-    return {
+    the prior's z; with the effective number of samples. And the KL of dimensions, N x Z or N x 1."""
+    everyone = range(len(scorer))
+    importance = scorer.importance(posterior, prior, samples)
+    first = posterior.rsample(scorer.eps([(i, 0) for i in everyone]))
+    eps = standard_normal(scorer.seed, Purpose.GENERATION, 0, everyone, scorer.model.encoder.prior.eps_dim)
+    kl = rate(as_double(posterior), as_double(prior), first.double())
+    columns = {
         "rec": importance.nll,
-        "kl": GaussianPosterior(posterior.mu.double(), posterior.logvar.double()).kl().sum(1),
+        "kl": kl.sum(1),
         "nll_iw": importance.nll_iw,
         "effective": importance.effective,
         "shuffled": scorer.nll(first.roll(-1, 0), "shuffled z"),
         "zero": scorer.nll(torch.zeros_like(first), "zero z"),
-        "prior": scorer.nll(prior, "prior z"),
+        "prior": scorer.nll(prior.rsample(eps), "prior z"),
     }
+    return columns, kl
 
 
 def denominators(scorer: Scorer, texts: List[str], words: Optional[int]) -> Dict[str, Tensor]:
@@ -247,34 +253,42 @@ def statistics(sentences: int, has_bytes: bool, has_reference: bool) -> Dict[str
     return result
 
 
-def latent(posterior: GaussianPosterior, scorer: Scorer, mi_batch: Optional[int]) -> Dict[str, Any]:
+def latent(
+    posterior: Distribution, prior: Distribution, kl: Tensor, scorer: Scorer, mi_batch: Optional[int]
+) -> Dict[str, Any]:
     """What the posteriors alone say; see evaluate."""
-    mu, logvar = posterior
+    mu = posterior.mean.double()
     size, dim = mu.shape
-    noise = torch.stack(
-        [pair_noise(scorer.seed, Draw.VALIDATION, [(i, k) for i in range(size)], dim) for k in range(MI_SAMPLES)]
-    )
-    mi, error = information(mu, logvar, noise)
+    eps = torch.stack([scorer.eps([(i, k) for i in range(size)]) for k in range(MI_SAMPLES)])
+    mi, error = information(posterior, eps)
     return {
         "mi": mi,
         "mi_stderr": error,
         "mi_cap": math.log(size),
         "mi_saturated": saturates(mi, size),
-        "mi_batch": batch_information(mu, logvar, noise[0], mi_batch) if mi_batch else None,
+        "mi_batch": batch_information(posterior, eps[0], mi_batch) if mi_batch else None,
         "mi_batch_size": mi_batch,
-        **aggregate(mu, logvar),
-        "au": active_units(mu.double().sum(0), mu.double().square().sum(0), size),
-        "au_curve": active_curve(mu),
+        **aggregate(posterior, prior, kl),
+        "au": active_units(mu.sum(0), mu.square().sum(0), size),
+        "au_curve": active_curve(posterior.mean),
         "latent_dim": dim,
     }
 
 
-def text(vae: BARTVAEHubInterface, mu: Tensor, texts: List[str], scorer: Scorer, count: int) -> Dict[str, Any]:
+def text(
+    vae: BARTVAEHubInterface,
+    posterior: Distribution,
+    prior: Distribution,
+    texts: List[str],
+    scorer: Scorer,
+    count: int,
+) -> Dict[str, Any]:
     """Reconstructions from mu of the first sentences, and as many samples of the prior, under `generated`."""
     count = min(count, len(texts))
     order = sorted(range(count), key=lambda index: scorer.lengths[index])  # batches of like length
     longest = min(2 * max(scorer.lengths), vae.model.max_decoder_positions() - 1)
-    prior = standard_normal(scorer.seed, Draw.GENERATION, 0, range(count), mu.size(1))
+    eps = standard_normal(scorer.seed, Purpose.GENERATION, 0, range(count), vae.model.encoder.prior.eps_dim)
+    first = rows(prior, slice(count))
 
     def decode(z: Tensor, beam: int, what: str) -> List[str]:
         found = []
@@ -286,10 +300,10 @@ def text(vae: BARTVAEHubInterface, mu: Tensor, texts: List[str], scorer: Scorer,
 
     result: Dict[str, Any] = {"text_sentences": count, "max_len": longest}
     for beam, suffix in ((BEAM, ""), (1, "_greedy")):
-        found = decode(mu[order], beam, f"reconstructions, beam {beam}")
+        found = decode(posterior.mean[order], beam, f"reconstructions, beam {beam}")
         scores = generation.reconstruction(found, [texts[index] for index in order])
         result.update({f"{key}{suffix}": value for key, value in scores.items() if not (suffix and "signature" in key)})
-    generated = decode(prior, 1, "samples of the prior")
+    generated = decode(first.rsample(eps), 1, "samples of the prior")
     return {**result, **generation.samples(generated, texts), "generated": generated}
 
 
@@ -319,7 +333,7 @@ def signature(model, cfg, scorer: Scorer, join: Optional[Joiner], data: str, num
         "data": f"{os.path.basename(os.path.normpath(data))}#{digest.hexdigest()[:12]}",
         "split": numbers["split"],
         "tok": f"{tokenizer}/{len(scorer.dataset.tgt_dict)}",
-        "prior": "N(0,I)",
+        "prior": model.encoder.prior.signature,
         "samples": numbers["samples"],
         "seed": numbers["seed"],
         "au": ACTIVE_VARIANCE,

@@ -9,16 +9,17 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 import torch
 import torch.nn as nn
 from fairseq import utils
+from fairseq.data import data_utils
 from torch import Tensor
 
 from .base.errors import InputError
-from .base.stream import Draw, standard_normal
+from .base.stream import Purpose, standard_normal
 from .base.text import Joiner, build_bpe, find_bpe, piece_style
 from .checkpoints.load import load_model
 from .checkpoints.read import folders
 from .data import SentenceDataset
-from .latent.distributions import GaussianPosterior
-from .measure.scoring import encoder_input, sentence_nll
+from .latent.distributions import Gaussian, rows
+from .measure.scoring import encoder_input, joined, sentence_nll
 
 Sentences = Union[str, Sequence[str]]
 
@@ -60,16 +61,29 @@ class BARTVAEHubInterface(nn.Module):
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def encode(self, sentences: Sentences) -> GaussianPosterior:
-        """The posteriors q(z|x) of N sentences, mu and logvar N x Z, on the model's device.
+    def encode(self, sentences: Sentences) -> Any:
+        """The posteriors q(z|x) of N sentences.
+
+        Args:
+            sentences: N strings, or one
+
+        Returns:
+            a distribution with N rows on the model's device: a GaussianPosterior, mu and logvar N x Z, unless the model
+            has another --latent-posterior
 
         Raises:
             InputError: a sentence is empty or longer than the model's positions
         """
-        mu, logvar = torch.empty(2, len(listed(sentences)), self.model.latent_dim, device=self.device)
+        found, order = [], []
         for sample in self.batches(sentences):
-            mu[sample["id"]], logvar[sample["id"]] = self.model.encoder.infer(**encoder_input(sample))
-        return GaussianPosterior(mu, logvar)
+            found.append(self.model.encoder.infer(**encoder_input(sample)))
+            order += sample["id"].tolist()
+        if not found:
+            empty = torch.empty(0, self.model.latent_dim, device=self.device)
+            return Gaussian(empty, empty)
+        place = torch.empty(len(order), dtype=torch.long)
+        place[order] = torch.arange(len(order))
+        return rows(joined(found), place)
 
     def decode(
         self,
@@ -80,18 +94,24 @@ class BARTVAEHubInterface(nn.Module):
         temperature: float = 1.0,
         max_len: Optional[int] = None,
         seed: int = 1,
+        sources: Optional[Sentences] = None,
     ) -> List[str]:
         """A sentence for each row of z, N x Z, by fairseq's own generator.
 
         Args:
+            z: N x Z
             beam: width of beam search; 1 is greedy
             sampling: draw every token instead, from the most probable ones that together have `sampling_topp`
             temperature: of the softmax, both for sampling and for beam search
             max_len: most tokens of a sentence (default: as many as the model has positions)
             seed: of the drawn tokens
+            sources: N sentences that the decoder reads beside z, for a model with a context; others ignore them
+
+        Returns:
+            N strings
 
         Raises:
-            InputError: z is not N x Z
+            InputError: z is not N x Z, or there is another number of sources
         """
         if z.dim() != 2 or z.size(1) != self.model.latent_dim:
             raise InputError(f"z of shape {tuple(z.shape)}: expected N x {self.model.latent_dim}")
@@ -102,21 +122,45 @@ class BARTVAEHubInterface(nn.Module):
         sentences = []
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
-            for part in z.to(self.device).split(self.batch_size) if len(z) else ():
-                eos = torch.full((len(part), 1), self.task.target_dictionary.eos(), device=self.device)
-                found = generator.generate([self.model], {"net_input": {"src_tokens": eos, "z": part}})
+            for start in range(0, len(z), self.batch_size):
+                part = z[start : start + self.batch_size].to(self.device)
+                given = None if sources is None else listed(sources)[start : start + self.batch_size]
+                found = generator.generate([self.model], {"net_input": {**self.source(len(part), given), "z": part}})
                 sentences += [self.join(best["tokens"]) for best, *_ in found]
         return sentences
 
+    def source(self, size: int, sentences: Optional[Sequence[str]]) -> Dict[str, Tensor]:
+        """The encoder's input for `size` given z's: an empty source, or the sentences that a context is made of."""
+        dictionary = self.task.source_dictionary
+        if sentences is None:
+            return {"src_tokens": torch.full((size, 1), dictionary.eos(), device=self.device)}
+        if len(sentences) != size:
+            raise InputError(f"{len(sentences)} sources for {size} rows of z: expected as many")
+        tokens = [self.tokens(sentence) for sentence in sentences]
+        dataset = SentenceDataset(tokens, [len(sentence) for sentence in tokens], dictionary, has_target=False)
+        with_start = [dataset[i]["source"] for i in range(size)]
+        source = data_utils.collate_tokens(with_start, dictionary.pad()).to(self.device)
+        return {"src_tokens": source, "src_lengths": source.ne(dictionary.pad()).sum(1)}
+
     def reconstruct(self, sentences: Sentences, **decoding: Any) -> List[str]:
         """Each sentence decoded from its own posterior's mean; `decoding` as for decode."""
-        return self.decode(self.encode(sentences).mu, **decoding)
+        return self.decode(self.encode(sentences).mean, sources=sentences, **decoding)
 
-    def sample(self, n: int, seed: int = 1, **decoding: Any) -> List[str]:
-        """n sentences from the prior, z ~ N(0, I); the z of `fairseq-generate --latent-mode prior --seed` with that
-        seed. `decoding` as for decode."""
-        z = standard_normal(seed, Draw.GENERATION, 0, range(n), self.model.latent_dim)
-        return self.decode(z, seed=seed, **decoding)
+    def sample(self, n: int, seed: int = 1, sources: Optional[Sentences] = None, **decoding: Any) -> List[str]:
+        """n sentences of z's from the prior, the z's of `fairseq-generate --latent-mode prior --seed` with that seed.
+
+        Args:
+            n: number of sentences
+            seed: of z and of drawn tokens
+            sources: n sentences, for a model with a context
+            decoding: as for decode
+        """
+        encoder = self.model.encoder
+        eps = standard_normal(seed, Purpose.GENERATION, 0, range(n), encoder.prior.eps_dim)
+        with torch.no_grad():
+            context = None if sources is None else encoder.context(**self.source(n, listed(sources)))
+            z = encoder.prior(context).rsample(eps)
+        return self.decode(z, seed=seed, sources=sources, **decoding)
 
     def interpolate(self, a: str, b: str, steps: int = 7, **decoding: Any) -> List[str]:
         """Sentences of z = (1 - t) mu(a) + t mu(b) for `steps` values of t from 0 to 1 (Bowman et al. 2016); the first
@@ -127,7 +171,7 @@ class BARTVAEHubInterface(nn.Module):
         """
         if steps < 2:
             raise InputError(f"{steps} steps: expected 2 or more")
-        start, end = self.encode([a, b]).mu.split(1)
+        start, end = self.encode([a, b]).mean.split(1)
         return self.decode(torch.lerp(start, end, torch.linspace(0, 1, steps, device=self.device)[:, None]), **decoding)
 
     def log_prob(self, sentences: Sentences, samples: int = 100, seed: int = 1) -> Tensor:
@@ -137,13 +181,13 @@ class BARTVAEHubInterface(nn.Module):
             raise InputError(f"{samples} samples: expected 1 or more")
         result = torch.empty(len(listed(sentences)), dtype=torch.float64)
         for sample in self.batches(sentences):
-            posterior = self.model.encoder.infer(**encoder_input(sample))
-            prior = GaussianPosterior(torch.zeros_like(posterior.mu), torch.zeros_like(posterior.mu))
-            # noise belongs to the sentence itself, wherever it stands in a list
+            encoder, source = self.model.encoder, encoder_input(sample)
+            posterior, prior = encoder.infer(**source), encoder.prior(encoder.context(**source))
+            # eps belongs to the sentence itself, wherever it stands in a list
             keys = [zlib.crc32(row[row != self.model.encoder.padding_idx].cpu().numpy()) for row in sample["target"]]
             weights = torch.empty(samples, len(keys), dtype=torch.float64)
             for k in range(samples):
-                z = posterior.rsample(standard_normal(seed, Draw.VALIDATION, k, keys, self.model.latent_dim))
+                z = posterior.rsample(standard_normal(seed, Purpose.VALIDATION, k, keys, encoder.posterior.eps_dim))
                 log_weight = prior.log_prob(z) - posterior.log_prob(z) - sentence_nll(self.model, sample, z)
                 weights[k] = log_weight.double().cpu()
             result[sample["id"].cpu()] = weights.logsumexp(0) - math.log(samples)

@@ -9,10 +9,10 @@ import dataclasses
 import logging
 import os
 from contextlib import nullcontext
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple, Type, Union
 
 import torch
-import torch.nn as nn
+from fairseq.dataclass import FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
@@ -22,13 +22,16 @@ from torch import Tensor
 from .bart.decoder import BARTVAEDecoder
 from .bart.dropout import use_cheap_dropout
 from .bart.encoder import BARTVAEEncoder
-from .bart.flags import LatentConfig, check_remedies
+from .bart.flags import REGISTRIES, check_rate, latent_config
 from .base.errors import InputError, reported
+from .base.host import declare
 from .base.precision import bfloat16_works
 from .checkpoints.adapt import VERSION_KEY, adapt, check_architecture, check_origin
+from .latent.injection import injections
+from .latent.output import VAEOutput
 from .objective.controller import RateController
 from .objective.likelihood import nll_each, nll_sum, smoothing
-from .objective.terms import bag_of_words
+from .objective.terms import TermBatch, active_terms, terms
 
 logger = logging.getLogger(__name__)
 
@@ -47,31 +50,34 @@ def bart_fields():
         yield action.dest, Optional[kind], dataclasses.field(default=default, metadata={"help": action.help})
 
 
-BARTVAEConfig = dataclasses.make_dataclass("BARTVAEConfig", bart_fields(), bases=(LatentConfig,))
-BARTVAEConfig.__module__ = __name__
+def model_config() -> Type[FairseqDataclass]:
+    """The dataclass of all flags of bart_vae: BART's, and the latent ones with the parts that are registered now."""
+    return dataclasses.make_dataclass(
+        "BARTVAEConfig", bart_fields(), bases=(latent_config(),), namespace={"__module__": __name__}
+    )
 
 
-@register_model("bart_vae", dataclass=BARTVAEConfig)
+@register_model("bart_vae", dataclass=model_config())
 class BARTVAEModel(BARTModel):
     """BART with a latent variable between encoder and decoder (Park & Lee 2021; Li et al. 2020)."""
 
-    def __init__(self, args, encoder, decoder):
+    def __init__(self, args: Any, encoder: BARTVAEEncoder, decoder: BARTVAEDecoder):
         super().__init__(args, encoder, decoder)
         self.num_updates = 0
-        # BART's initialisation (standard deviation 0.02) would start the posterior's means some 10 times closer to one
-        # another than its noise is wide, and the memory 10 times smaller than the states it stands among
-        for layer in (self.encoder.posterior.mu, self.encoder.memory.project):
-            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+        for part in (self.encoder.posterior, self.encoder.memory, self.encoder.prior):
+            part.reset_parameters()
         self.rate_controller = None
         if str(self.cfg.rate_controller) != "none":
             self.rate_controller = RateController(
                 str(self.cfg.rate_controller), self.cfg.rate_target, self.cfg.rate_gain, self.cfg.rate_max_weight
             )
-        self.bow_weight, width = self.cfg.bow_weight, self.cfg.decoder.embed_dim
-        self.bow = None
-        if self.bow_weight:
-            self.bow = nn.Sequential(
-                nn.Linear(self.latent_dim, width), nn.Tanh(), nn.Linear(width, len(decoder.dictionary))
+        self.terms = active_terms(self.cfg, of_model=True)  # their modules stand under their names, as in checkpoints
+        for name in self.terms:
+            if hasattr(self, name):
+                raise InputError(f"term {name!r}: bart_vae has an attribute of that name; register it under another")
+            config = terms.config(name, self.cfg)
+            setattr(
+                self, name, terms[name](config, self.latent_dim, self.cfg.decoder.embed_dim, len(decoder.dictionary))
             )
         self.freeze_decoder = self.cfg.freeze_decoder
         self.checkpoint = "the checkpoint"  # its name in messages; who knows the path of what is loaded next sets it
@@ -97,7 +103,7 @@ class BARTVAEModel(BARTModel):
     @staticmethod
     def add_args(parser):
         BARTModel.add_args(parser)
-        gen_parser_from_dataclass(parser, LatentConfig(), delete_default=True)
+        gen_parser_from_dataclass(parser, latent_config()(), delete_default=True)
 
     @classmethod
     @reported()
@@ -109,7 +115,7 @@ class BARTVAEModel(BARTModel):
         """
         typed = isinstance(cfg, DictConfig)
         given = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if typed else vars(cfg)
-        known = {field.name: field.default for field in dataclasses.fields(BARTVAEConfig)}
+        known = {field.name: field.default for field in dataclasses.fields(model_config())}
         unknown = [key for key in given if typed and key not in known]
         if unknown:
             raise InputError(
@@ -123,8 +129,9 @@ class BARTVAEModel(BARTModel):
             raise InputError(
                 "--adaptive-softmax-cutoff: bart_vae's loss needs one projection onto all words; leave it out"
             )
-        check_remedies(args)
-        if "cross-attention" not in args.latent_injection.split(","):
+        check_rate(args)
+        names = [name for name in args.latent_injection.split(",") if name in injections.names()]
+        if not any(injections[name].cross_attention for name in names):
             args.no_cross_attention = True
         return super().build_model(args, task)
 
@@ -180,35 +187,33 @@ class BARTVAEModel(BARTModel):
     def forward(
         self,
         src_tokens: Tensor,
-        src_lengths: Tensor,
+        src_lengths: Optional[Tensor],
         prev_output_tokens: Tensor,
         features_only: bool = False,
         token_embeddings: Optional[Tensor] = None,
         return_all_hiddens: bool = True,
         alignment_layer: Optional[int] = None,
         alignment_heads: Optional[int] = None,
-        noise: Optional[Tensor] = None,
+        eps: Optional[Tensor] = None,
         z: Optional[Tensor] = None,
         target: Optional[Tensor] = None,
         label_smoothing: float = 0.0,
-    ):
-        """Teacher forcing. Which z: see BARTVAEEncoder.forward.
+    ) -> Union[Tuple[Tensor, Dict[str, Any]], VAEOutput]:
+        """Teacher forcing: logits, as fairseq expects them; or, of a target, `loss`, which data-parallel wrappers reach
+        by their forward alone.
 
         Args:
-            target: B x U; if given, the reconstruction loss is computed in place of logits, of its tokens that are not
-                padding only and without holding all of their logits
-            label_smoothing: fairseq's, of that loss
+            src_tokens, src_lengths, prev_output_tokens, and others up to alignment_heads: as in fairseq
+            eps, z: the choice of z, see BARTVAEEncoder.forward
+            target, label_smoothing: see loss
 
         Returns:
-            logits (or features), B x U x V, or the loss in nats, a sum over the batch in float32; and fairseq's
-            dictionary of a decoder with `posterior` (None if z was given) and `z`, B x Z, and with a target `nll`,
-            the loss without smoothing, in evaluation `nll_rows`, B, whose sum it is, and in training with --bow-weight
-            `bow`, the bag-of-words loss without weight
+            logits (or features), B x U x V, and fairseq's dictionary of a decoder with `vae`, a VAEOutput, and its
+            `posterior` (None if z was given); or loss's VAEOutput
         """
         with self.autocast(src_tokens.device.type):
-            encoder_out = self.encoder(
-                src_tokens, src_lengths=src_lengths, token_embeddings=token_embeddings, noise=noise, z=z
-            )
+            encoder_out = self.encoder(src_tokens, src_lengths, token_embeddings=token_embeddings, eps=eps, z=z)
+            output = encoder_out["vae"]
             x, extra = self.decoder(
                 prev_output_tokens,
                 encoder_out=encoder_out,
@@ -218,23 +223,41 @@ class BARTVAEModel(BARTModel):
                 src_lengths=src_lengths,
                 return_all_hiddens=return_all_hiddens,
             )
-            extra = {**extra, "posterior": encoder_out["posterior"], "z": encoder_out["z"]}
-            if target is None:
-                return x, extra
-            real, words = target.ne(self.decoder.padding_idx), target
-            hidden, target, weight = x[real], target[real], self.decoder.output_projection.weight  # N x C, N, V x C
-            if self.training:
-                loss = extra["nll"] = nll_sum(hidden, weight, target)
-            else:
-                tokens = torch.zeros(real.shape, device=x.device).masked_scatter(real, nll_each(hidden, weight, target))
-                extra["nll_rows"] = tokens.sum(1)  # B
-                loss = extra["nll"] = extra["nll_rows"].sum()
-            if label_smoothing:
-                loss = loss + smoothing(hidden, weight, target, label_smoothing)
-            if self.bow is not None and self.training:
-                logits = self.bow(encoder_out["z"].to(self.bow[0].weight.dtype))  # B x V
-                extra["bow"] = bag_of_words(logits, words, self.decoder.padding_idx)
-            return loss, extra
+            if target is not None:
+                return self.loss(x, output, target, label_smoothing)
+            return x, {**extra, "vae": output, "posterior": output.posterior}
+
+    def loss(self, features: Tensor, output: VAEOutput, target: Tensor, label_smoothing: float = 0.0) -> VAEOutput:
+        """The reconstruction loss and, in training, the terms with parameters, of the decoder's features.
+
+        The loss is of the tokens that are not padding only, and never holds the logits of all of them.
+
+        Args:
+            features: B x U x C
+            output: the batch's latent
+            target: B x U
+            label_smoothing: fairseq's, of `rec_loss` alone
+
+        Returns:
+            the output with `nll` and `rec_loss`, in evaluation with `nll_rows`, in training with `terms`
+        """
+        padding, weight = self.decoder.padding_idx, self.decoder.output_projection.weight  # V x C
+        real = target.ne(padding)
+        hidden, words = features[real], target[real]  # N x C, N
+        rows, found = None, {}
+        if self.training:
+            nll = nll_sum(hidden, weight, words)
+        else:
+            tokens = torch.zeros(real.shape, device=features.device)
+            rows = tokens.masked_scatter(real, nll_each(hidden, weight, words)).sum(1)  # B
+            nll = rows.sum()
+        rec_loss = nll
+        if label_smoothing:
+            rec_loss = nll + smoothing(hidden, weight, words, label_smoothing)
+        if self.training and self.terms:
+            batch = TermBatch(output.z, output.posterior, output.prior, target, padding)
+            found = {name: getattr(self, name).loss(batch) for name in self.terms}
+        return output._replace(nll=nll, nll_rows=rows, rec_loss=rec_loss, terms=found)
 
     def autocast(self, device: str):
         """The context of a forward pass: bfloat16 products if --autocast-bf16 asks for them, in training only."""
@@ -293,3 +316,12 @@ def register_size(name: str, layers: int, embed_dim: int, heads: int) -> None:
 
 for name, size in SIZES.items():
     register_size(name, *size)
+
+
+def declare_flags() -> None:
+    """Tell fairseq the flags of parts that were registered after the model."""
+    declare("model", "bart_vae", BARTVAEModel, model_config())
+
+
+for registry in REGISTRIES:
+    registry.on_change(declare_flags)

@@ -1,8 +1,9 @@
-"""The task vae_denoising: one sentence a sample, noised source, clean target; z by choice at generation."""
+"""The task vae_denoising: one sentence a sample, a corrupted source, a clean target; z by choice at generation."""
 
+import dataclasses
 import os
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, Type
 
 import numpy as np
 import torch
@@ -16,27 +17,23 @@ from torch import Tensor
 
 from . import data, validation
 from .bart.nucleus import use_nucleus
-from .base.corruption import NOISES, noised
+from .base.corruption import corrupted, corruptions
 from .base.errors import InputError, memory_remedy, reported
-from .base.stream import Draw, sentence_generator, standard_normal
+from .base.host import declare, fairseq_fields
+from .base.stream import Purpose, standard_normal, stream
 from .checkpoints.read import check_dictionary, check_file
 
 LATENT_MODES = ("mean", "sample", "prior")
 
 
 @dataclass
-class VAEDenoisingConfig(FairseqDataclass):
+class VAEDenoisingFlags(FairseqDataclass):
+    """The flags that do not depend on registered corruptions."""
+
     data: str = field(default=MISSING, metadata={"help": "folder made by fairseq-preprocess --only-source"})
-    noise: ChoiceEnum(NOISES) = field(
-        default="none",
-        metadata={
-            "help": "noise on the encoder's input: deletion takes a uniform number between 0 and floor(ratio x length) "
-            "of a sentence's tokens away, masking replaces each with probability ratio by <mask> (default: none)"
-        },
-    )
     noise_ratio: float = field(default=0.15, metadata={"help": "the noise's ratio, 0 to 1 (default: 0.15)"})
     noise_splits: str = field(
-        default="train", metadata={"help": "comma-separated splits that get the noise (default: train)"}
+        default="train", metadata={"help": "comma-separated splits that get the corruption (default: train)"}
     )
     latent_mode: ChoiceEnum(LATENT_MODES) = field(
         default="mean",
@@ -51,7 +48,9 @@ class VAEDenoisingConfig(FairseqDataclass):
     )
     reuse_dataloader: bool = field(
         default=False,
-        metadata={"help": "keep data workers between epochs; they would repeat the first epoch's noise (default: off)"},
+        metadata={
+            "help": "keep data workers between epochs; they would repeat the first epoch's corruption (default: off)"
+        },
     )
     seed: int = II("common.seed")
     path: Optional[str] = II("common_eval.path")
@@ -62,12 +61,25 @@ class VAEDenoisingConfig(FairseqDataclass):
     skip_invalid_size_inputs_valid_test: bool = II("dataset.skip_invalid_size_inputs_valid_test")
 
 
-@register_task("vae_denoising", dataclass=VAEDenoisingConfig)
+def task_config() -> Type[FairseqDataclass]:
+    """The dataclass of all flags of the task, with the corruptions that are registered now."""
+    help = f"corruption of the encoder's input: {corruptions.help()} (default: none)"
+    noise = field(default="none", metadata={"help": help})
+    own = [flag.name for flag in dataclasses.fields(VAEDenoisingFlags)] + ["noise"]
+    return dataclasses.make_dataclass(
+        "VAEDenoisingConfig",
+        [("noise", ChoiceEnum(corruptions.names()), noise), *fairseq_fields(corruptions.fields(), own)],
+        bases=(VAEDenoisingFlags,),
+        namespace={"__doc__": "The flags of vae_denoising.", "__module__": __name__},
+    )
+
+
+@register_task("vae_denoising", dataclass=task_config())
 class VAEDenoisingTask(FairseqTask):
     """Reconstruct sentences; every sentence of a split once an epoch."""
 
     @reported()
-    def __init__(self, cfg: VAEDenoisingConfig, dictionary: Dictionary):
+    def __init__(self, cfg: VAEDenoisingFlags, dictionary: Dictionary):
         super().__init__(cfg)
         if not 0 <= cfg.noise_ratio <= 1:
             raise InputError(f"--noise-ratio {cfg.noise_ratio}: expected a number between 0 and 1")
@@ -84,7 +96,7 @@ class VAEDenoisingTask(FairseqTask):
 
     @classmethod
     @reported()
-    def setup_task(cls, cfg: VAEDenoisingConfig, **kwargs):
+    def setup_task(cls, cfg: VAEDenoisingFlags, **kwargs):
         path = os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
         if not os.path.exists(path):
             raise InputError(f"{path} does not exist: give the folder that fairseq-preprocess --only-source wrote")
@@ -114,15 +126,15 @@ class VAEDenoisingTask(FairseqTask):
                 f"{path}: line {int(sizes.argmin()) + 1} of the text is empty ({int((sizes < 2).sum())} empty lines in "
                 "all): remove such lines and run fairseq-preprocess again"
             )
-        noisy = self.cfg.noise != "none" and split in self.cfg.noise_splits.split(",")
+        corrupt = self.cfg.noise != "none" and split in self.cfg.noise_splits.split(",")
         self.datasets[split] = data.SentenceDataset(
-            sentences, sizes, self.dictionary, self.noised if noisy else None, seed=self.cfg.seed
+            sentences, sizes, self.dictionary, self.corrupted if corrupt else None, seed=self.cfg.seed
         )
 
-    def noised(self, tokens: Tensor, epoch: int, index: int) -> Tensor:
+    def corrupted(self, tokens: Tensor, epoch: int, index: int) -> Tensor:
         """The sentence as the encoder sees it in this epoch; depends on (seed, epoch, index) only."""
-        generator = sentence_generator(self.cfg.seed, Draw.SOURCE, epoch, index)
-        return noised(tokens, str(self.cfg.noise), self.cfg.noise_ratio, self.mask, generator)
+        own = stream(self.cfg.seed, Purpose.SOURCE, epoch, index)
+        return corrupted(tokens, str(self.cfg.noise), self.cfg.noise_ratio, self.mask, own)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, **kwargs):
         return data.SentenceDataset(src_tokens, src_lengths, self.dictionary, has_target=False)
@@ -164,9 +176,15 @@ class VAEDenoisingTask(FairseqTask):
             else:  # fairseq-interactive gives none: number the sentences as they come
                 indices = range(self.sentences_without_id, self.sentences_without_id + size)
                 self.sentences_without_id += size
-            noise = standard_normal(self.cfg.seed, Draw.GENERATION, 0, indices, models[0].latent_dim)
-            key = "z" if self.cfg.latent_mode == "prior" else "noise"
-            sample = {**sample, "net_input": {**net_input, key: noise.to(net_input["src_tokens"].device)}}
+            encoder, prior = models[0].encoder, self.cfg.latent_mode == "prior"
+            dim = encoder.prior.eps_dim if prior else encoder.posterior.eps_dim
+            eps = standard_normal(self.cfg.seed, Purpose.GENERATION, 0, indices, dim).to(net_input["src_tokens"].device)
+            latent = {"eps": eps}
+            if prior:
+                with torch.no_grad():
+                    context = encoder.context(net_input["src_tokens"], net_input.get("src_lengths"))
+                    latent = {"z": encoder.prior(context).rsample(eps)}
+            sample = {**sample, "net_input": {**net_input, **latent}}
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
 
     def build_model(self, cfg, from_checkpoint=False):
@@ -205,3 +223,11 @@ class VAEDenoisingTask(FairseqTask):
     @property
     def target_dictionary(self):
         return self.dictionary
+
+
+def declare_flags() -> None:
+    """Tell fairseq the flags of corruptions that were registered after the task."""
+    declare("task", "vae_denoising", VAEDenoisingTask, task_config())
+
+
+corruptions.on_change(declare_flags)

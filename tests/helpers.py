@@ -8,12 +8,12 @@ from fairseq.data import Dictionary
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from omegaconf import OmegaConf
 
-from fairseq_vae.criterion import VAECrossEntropyConfig, VAECrossEntropyCriterion
-from fairseq_vae.latent.injection import INJECTIONS
+from fairseq_vae.criterion import VAECrossEntropyCriterion, criterion_config
+from fairseq_vae.latent.injection import injections
 from fairseq_vae.model import BARTVAEModel
 
 B, T, U, Z, V = 5, 9, 8, 6, 30
-EVERY_INJECTION = [*INJECTIONS, ",".join(INJECTIONS)]
+EVERY_INJECTION = [*injections.names(), ",".join(injections.names())]
 
 
 def dictionary(words=V - 5):
@@ -70,7 +70,7 @@ def bart():
 
 def criterion(**cfg):
     defaults = {"sentence_avg": False, "max_update": 0, "seed": 1}
-    return VAECrossEntropyCriterion(task(), VAECrossEntropyConfig(**{**defaults, **cfg}))
+    return VAECrossEntropyCriterion(task(), criterion_config()(**{**defaults, **cfg}))
 
 
 def batch(sentences, left_pad=False, extra_padding=0):

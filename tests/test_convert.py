@@ -13,7 +13,7 @@ from helpers import arguments, bart, model, save_vae
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.convert import from_hf, gpt2_numbers, to_hf
 from fairseq_vae.cli.main import main
-from fairseq_vae.model import BARTVAEConfig
+from fairseq_vae.model import model_config
 
 transformers = pytest.importorskip("transformers")
 
@@ -188,7 +188,7 @@ def test_a_vae_as_fairseq_saves_it_is_converted_with_its_tokenizer(tmp_path):
     built = save_vae(tmp_path / "phase2", "--latent-injection=cross-attention", words=list(map(str, numbers.values())))
     state = torch.load(tmp_path / "phase2/checkpoint_best.pt")
     state["cfg"]["model"] = {
-        **{field.name: field.default for field in dataclasses.fields(BARTVAEConfig)},
+        **{field.name: field.default for field in dataclasses.fields(model_config())},
         "_name": "bart_vae_tiny",
         "latent_injection": "cross-attention",
     }

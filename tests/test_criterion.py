@@ -11,8 +11,9 @@ from fairseq.logging import metrics
 from helpers import EVERY_INJECTION, SENTENCES, B, Z, bart, batch, criterion, model, task
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.stream import Draw, standard_normal
+from fairseq_vae.base.stream import Purpose, standard_normal
 from fairseq_vae.criterion import VAECrossEntropyCriterion
+from fairseq_vae.latent.distributions import Gaussian
 from fairseq_vae.measure.metrics import active_units, mutual_information
 from fairseq_vae.validation import MI_SENTENCES
 
@@ -55,8 +56,8 @@ def test_the_loss_of_a_batch_is_the_sum_of_its_parts(training):
 
 
 def expected_terms(built, sample, purpose, when):
-    noise = standard_normal(1, purpose, when, sample["id"].tolist(), Z)
-    net_output = built(**sample["net_input"], noise=noise)
+    eps = standard_normal(1, purpose, when, sample["id"].tolist(), Z)
+    net_output = built(**sample["net_input"], eps=eps)
     nll, _ = CrossEntropyCriterion(task(), False).compute_loss(built, net_output, sample)
     return nll, net_output[1]["posterior"].kl()
 
@@ -66,7 +67,7 @@ def test_training_loss_is_nll_plus_beta_times_free_bits():
     objective = criterion(kl_weight=0.8, kl_start=0.2, kl_schedule="linear", kl_warmup_updates=10, free_bits=0.5)
     for update, beta in [(0, 0.2), (5, 0.5), (10, 0.8), (100, 0.8)]:
         built.set_num_updates(update)
-        nll, kl = expected_terms(built, sample, Draw.TRAINING, update)
+        nll, kl = expected_terms(built, sample, Purpose.TRAINING, update)
         loss, _, log = objective(built, sample)
         torch.testing.assert_close(loss, nll + beta * kl.clamp(min=0.5).sum())
         torch.testing.assert_close(log["kl"], kl.sum())
@@ -87,7 +88,7 @@ def test_label_smoothing_is_fairseqs_and_stays_out_of_the_report():
 def test_validation_is_the_plain_elbo_at_any_update():
     built, sample = model(std=0.3), batch(SENTENCES)
     objective = criterion(kl_weight=0.1, free_bits=2.0, kl_schedule="cyclical", kl_cycle_updates=7)
-    nll, kl = expected_terms(built, sample, Draw.VALIDATION, 0)
+    nll, kl = expected_terms(built, sample, Purpose.VALIDATION, 0)
     for update in (0, 3, 1000):
         built.set_num_updates(update)
         loss, _, log = objective(built, sample)
@@ -125,9 +126,9 @@ def test_active_units_and_mutual_information_are_those_of_the_whole_set():
     rows = [[0, 3], [4, 1], [2]]
     shown = reduced([criterion()(built, part(sample, row))[2] for row in rows])
     mu, logvar = built.encoder.infer(sample["net_input"]["src_tokens"])
-    noise = torch.randn(mu.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     assert shown["au"] == active_units(mu.sum(0), mu.square().sum(0), B) > 0
-    assert shown["mi"] == pytest.approx(mutual_information(mu, logvar, noise), abs=1e-3)
+    assert shown["mi"] == pytest.approx(mutual_information(Gaussian(mu, logvar), eps), abs=1e-3)
     assert shown["mi_cap"] == pytest.approx(math.log(B), abs=1e-3)
 
 

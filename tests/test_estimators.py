@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from fairseq_vae.latent.distributions import GaussianPosterior
+from fairseq_vae.latent.distributions import Gaussian, log_ratio
 from fairseq_vae.measure.estimators import (
     Importance,
     active_curve,
@@ -15,13 +15,13 @@ from fairseq_vae.measure.estimators import (
     batch_information,
     information,
     intervals,
-    log_weight,
     resampled_sums,
     saturates,
 )
 from fairseq_vae.measure.metrics import active_units, information_each, mutual_information
 
 N, X, Z = 4000, 3, 2  # sentences, their dimensions, latent dimensions
+PRIOR = Gaussian.standard(torch.zeros(Z, dtype=torch.float64))
 
 
 class LinearGaussian:
@@ -39,7 +39,7 @@ class LinearGaussian:
         normal = torch.randn(N, X, generator=generator, dtype=torch.float64)
         self.x = normal @ torch.linalg.cholesky(self.covariance).T
         self.mu = self.x @ self.A.T + self.b
-        self.logvars = self.logvar.expand(N, Z)
+        self.posterior = Gaussian(self.mu, self.logvar.expand(N, Z))
         # z of the aggregated posterior, if x has the model's own distribution
         self.mu_covariance = self.A @ self.covariance @ self.A.T
         self.aggregated = MultivariateNormal(self.b, self.mu_covariance + torch.diag(self.logvar.exp()))
@@ -53,10 +53,10 @@ class LinearGaussian:
         generator = torch.Generator().manual_seed(seed)
         sums = Importance(N)
         for _ in range(samples):
-            noise = torch.randn(N, Z, generator=generator, dtype=torch.float64)
-            z = GaussianPosterior(self.mu, self.logvars).rsample(noise)
+            eps = torch.randn(N, Z, generator=generator, dtype=torch.float64)
+            z = self.posterior.rsample(eps)
             nll = self.nll(z, self.x)
-            sums.add(range(N), nll, log_weight(self.logvars, noise, z, nll))
+            sums.add(range(N), nll, log_ratio(self.posterior, PRIOR, z, eps) - nll)
         return sums
 
 
@@ -94,20 +94,20 @@ def test_reconstruction_and_kl_have_their_closed_forms(known):
     assert float(error.mean()) == pytest.approx(0, abs=4 * float(error.std()) / math.sqrt(N))
     standard = MultivariateNormal(torch.zeros(Z, dtype=torch.float64), torch.eye(Z, dtype=torch.float64))
     one = MultivariateNormal(known.mu, torch.diag(known.logvar.exp()))
-    torch.testing.assert_close(GaussianPosterior(known.mu, known.logvars).kl().sum(1), kl_divergence(one, standard))
+    torch.testing.assert_close(known.posterior.kl().sum(1), kl_divergence(one, standard))
 
 
 def test_information_and_marginal_kl_are_the_models(known):
-    """Within the error over sentences and noise together, which one sample states."""
-    noise = torch.randn(1, N, Z, dtype=torch.float64)
-    mi, error = information(known.mu, known.logvars, noise)
+    """Within the error over sentences and eps together, which one sample states."""
+    eps = torch.randn(1, N, Z, dtype=torch.float64)
+    mi, error = information(known.posterior, eps)
     exact = 0.5 * float(torch.logdet(known.aggregated.covariance_matrix) - known.logvar.sum())
     assert mi == pytest.approx(exact, abs=4 * error) and error < 0.05 * exact
     standard = MultivariateNormal(torch.zeros(Z, dtype=torch.float64), torch.eye(Z, dtype=torch.float64))
-    kl = float(GaussianPosterior(known.mu, known.logvars).kl().sum(1).mean())
+    kl = float(known.posterior.kl().sum(1).mean())
     marginal = float(kl_divergence(known.aggregated, standard))
     assert kl - mi == pytest.approx(marginal, abs=4 * error + 0.02)
-    found = aggregate(known.mu, known.logvars)
+    found = aggregate(known.posterior, PRIOR, known.posterior.kl())
     assert found["agg_gaussian_kl"] == pytest.approx(marginal, rel=0.1)  # it is Gaussian here
     assert found["agg_mean_norm"] == pytest.approx(float(known.b.norm()), rel=0.1)
     distance = float((known.aggregated.covariance_matrix - torch.eye(Z)).norm())
@@ -123,44 +123,47 @@ def test_active_units_are_the_models(known):
 
 def test_the_stated_error_is_the_spread_over_noise():
     mu, logvar = torch.randn(2, 60, 3, dtype=torch.float64)
-    found = [information(mu, logvar, torch.randn(2, 60, 3, dtype=torch.float64)) for _ in range(300)]
+    found = [information(Gaussian(mu, logvar), torch.randn(2, 60, 3, dtype=torch.float64)) for _ in range(300)]
     spread = np.std([mi for mi, _ in found])
     assert np.mean([error for _, error in found]) == pytest.approx(spread, rel=0.15)
 
 
 def test_limits_of_a_collapsed_and_of_a_separated_posterior():
-    noise = torch.randn(2, 50, 3, dtype=torch.float64)
-    collapsed = information(torch.zeros(50, 3), torch.zeros(50, 3), noise)
+    eps, zero = torch.randn(2, 50, 3, dtype=torch.float64), torch.zeros(50, 3)
+    collapse = Gaussian(zero, zero)
+    collapsed = information(collapse, eps)
     assert collapsed == pytest.approx((0, 0), abs=1e-12) and not saturates(collapsed[0], 50)
     assert set(active_curve(torch.zeros(50, 3)).values()) == {0}
     apart = torch.arange(50.0)[:, None].expand(50, 3) * 100
-    separated = information(apart, torch.zeros(50, 3), noise)
+    separated = information(Gaussian(apart, zero), eps)
     assert separated == pytest.approx((math.log(50), 0), abs=1e-9) and saturates(separated[0], 50)
-    assert batch_information(apart, torch.zeros(50, 3), torch.zeros(50, 3), 10) == pytest.approx(math.log(10) - 1.5)
-    assert aggregate(torch.zeros(50, 3), torch.zeros(50, 3))["agg_gaussian_kl"] == pytest.approx(0, abs=1e-12)
+    assert batch_information(Gaussian(apart, zero), zero, 10) == pytest.approx(math.log(10) - 1.5)
+    assert aggregate(collapse, Gaussian.standard(torch.zeros(3)), collapse.kl())["agg_gaussian_kl"] == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 def test_chunks_change_nothing(chunk):
-    mu, logvar, noise = torch.randn(3, 40, 5)
-    whole = information_each(mu, logvar, noise)
-    torch.testing.assert_close(information_each(mu, logvar, noise, chunk), whole, rtol=1e-12, atol=1e-12)
+    mu, logvar, eps = torch.randn(3, 40, 5)
+    whole = information_each(Gaussian(mu, logvar), eps)
+    torch.testing.assert_close(information_each(Gaussian(mu, logvar), eps, chunk), whole, rtol=1e-12, atol=1e-12)
 
 
 def test_order_changes_nothing():
-    mu, logvar, noise = torch.randn(3, 40, 5)
+    mu, logvar, eps = torch.randn(3, 40, 5)
     order = torch.randperm(40)
-    expected = mutual_information(mu, logvar, noise)
-    assert mutual_information(mu[order], logvar[order], noise[order]) == pytest.approx(expected, rel=1e-12)
+    expected = mutual_information(Gaussian(mu, logvar), eps)
+    assert mutual_information(Gaussian(mu[order], logvar[order]), eps[order]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_information_within_batches_is_the_papers():
     """A loop over batches and pairs, with the entropy in closed form."""
-    mu, logvar, noise = torch.randn(3, 10, 2, dtype=torch.float64)
+    mu, logvar, eps = torch.randn(3, 10, 2, dtype=torch.float64)
     total = 0.0
     for rows in (range(4), range(4, 8), range(8, 10)):
         for i in rows:
-            z = mu[i] + torch.exp(logvar[i] / 2) * noise[i]
+            z = mu[i] + torch.exp(logvar[i] / 2) * eps[i]
             density = [
                 math.exp(
                     sum(
@@ -172,7 +175,7 @@ def test_information_within_batches_is_the_papers():
             ]
             negative_entropy = sum(-0.5 * (math.log(2 * math.pi) + 1 + v) for v in logvar[i].tolist())
             total += negative_entropy - math.log(sum(density) / len(density))
-    assert batch_information(mu, logvar, noise, 4) == pytest.approx(total / 10, rel=1e-9)
+    assert batch_information(Gaussian(mu, logvar), eps, 4) == pytest.approx(total / 10, rel=1e-9)
 
 
 def test_bootstrap_intervals_cover_as_often_as_they_say():

@@ -11,7 +11,7 @@ from helpers import SENTENCES, V, Z, batch, model, save_vae, write_data
 
 from fairseq_vae import evaluate as module
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.stream import Draw, sentence_generator
+from fairseq_vae.base.stream import Purpose, stream
 from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.cli.main import main
 from fairseq_vae.evaluate import evaluate, likelihoods, load_split
@@ -77,16 +77,10 @@ def naive(made, checkpoint, samples):
     task.load_dataset("test")
     dataset = task.dataset("test")
     eps = [
-        [
-            sentence_generator(1, Draw.VALIDATION, k, i).standard_normal(DIMENSIONS, np.float32).tolist()
-            for k in range(samples)
-        ]
+        [stream(1, Purpose.VALIDATION, k, i).standard_normal(DIMENSIONS, np.float32).tolist() for k in range(samples)]
         for i in range(len(dataset))
     ]
-    prior = [
-        sentence_generator(1, Draw.GENERATION, 0, i).standard_normal(DIMENSIONS, np.float32)
-        for i in range(len(dataset))
-    ]
+    prior = [stream(1, Purpose.GENERATION, 0, i).standard_normal(DIMENSIONS, np.float32) for i in range(len(dataset))]
     infer = {}
 
     def nll(i, z):
@@ -184,13 +178,16 @@ def test_perplexities_convert_through_the_denominators(numbers):
 
 def test_batches_order_and_resuming_change_nothing(loaded):
     built, scorer = loaded
-    whole, posterior = likelihoods(scorer, scorer.posterior(), 3), scorer.posterior()
+    posterior, prior = scorer.distributions()
+    whole, kl = likelihoods(scorer, posterior, prior, 3)
     for max_tokens in (12, 50):
         other = Scorer(built, scorer.dataset, max_tokens, 1)
-        torch.testing.assert_close(tuple(other.posterior()), tuple(posterior), rtol=1e-5, atol=1e-6)
-        for name, values in likelihoods(other, other.posterior(), 3).items():
+        torch.testing.assert_close(tuple(other.distributions()[0]), tuple(posterior), rtol=1e-5, atol=1e-6)
+        columns, other_kl = likelihoods(other, *other.distributions(), 3)
+        torch.testing.assert_close(other_kl, kl, rtol=1e-5, atol=1e-6)
+        for name, values in columns.items():
             torch.testing.assert_close(values, whole[name], rtol=1e-5, atol=1e-6)
-    parts = [scorer.importance(posterior, 3, indices) for indices in ([11, 0, 7], [1, 2, 3, 4, 5, 6, 8, 9, 10])]
+    parts = [scorer.importance(posterior, prior, 3, indices) for indices in ([11, 0, 7], [1, 2, 3, 4, 5, 6, 8, 9, 10])]
     with np.errstate(all="ignore"):  # sentences of the other part
         first, second = (part.nll_iw for part in parts)
     torch.testing.assert_close(first[[11, 0, 7]], whole["nll_iw"][[11, 0, 7]], rtol=1e-5, atol=1e-6)

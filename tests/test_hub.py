@@ -87,11 +87,11 @@ def test_posteriors_and_log_prob_are_the_models_own(vae):
 def hand_drawn(vae, sentence, posterior, samples):
     import zlib
 
-    from fairseq_vae.base.stream import Draw, standard_normal
+    from fairseq_vae.base.stream import Purpose, standard_normal
 
     key = zlib.crc32(vae.tokens(sentence).numpy())
     for k in range(samples):
-        yield posterior.rsample(standard_normal(1, Draw.VALIDATION, k, [key], 32)).detach()
+        yield posterior.rsample(standard_normal(1, Purpose.VALIDATION, k, [key], 32)).detach()
 
 
 def test_interpolation_ends_are_the_reconstructions(vae):

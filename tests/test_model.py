@@ -10,11 +10,12 @@ from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from fairseq.sequence_generator import SequenceGenerator
 from helpers import EVERY_INJECTION, SENTENCES, B, Z, batch, criterion, model, task
 
+from fairseq_vae.bart.flags import latent_config
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.criterion import VAECrossEntropyConfig
-from fairseq_vae.latent.pooling import POOLINGS
-from fairseq_vae.model import BARTVAEConfig, BARTVAEModel, LatentConfig
-from fairseq_vae.task import VAEDenoisingConfig
+from fairseq_vae.criterion import criterion_config
+from fairseq_vae.latent.pooling import poolings
+from fairseq_vae.model import BARTVAEModel, model_config
+from fairseq_vae.task import task_config
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 every_injection = pytest.mark.parametrize("injection", EVERY_INJECTION)
@@ -36,7 +37,7 @@ def hypotheses(built, sample, beam=5):
 
 
 @every_injection
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", poolings.names())
 def test_a_row_depends_on_its_own_sentence_alone(injection, pooling):
     built = model(injection, std=0.3, latent_pooling=pooling)
     posterior, logits = outputs(built, batch(SENTENCES))
@@ -146,7 +147,7 @@ def test_a_generator_with_a_beam_leaves_later_calls_right(injection):
 def test_every_parameter_gets_a_gradient(injection):
     built = model(injection, std=0.3, latent_pooling="attention").train()
     sample = batch(SENTENCES)
-    net_output = built(**sample["net_input"], noise=torch.randn(B, Z))
+    net_output = built(**sample["net_input"], eps=torch.randn(B, Z))
     lprobs = built.get_normalized_probs(net_output, log_probs=True)
     nll = torch.nn.functional.nll_loss(lprobs.flatten(0, 1), sample["target"].flatten(), ignore_index=1)
     (nll + net_output[1]["posterior"].kl().sum()).backward()
@@ -158,15 +159,15 @@ def test_every_parameter_gets_a_gradient(injection):
 
 def test_which_z():
     built, sample = model(std=0.3), batch(SENTENCES)
-    noise = torch.randn(B, Z)
+    eps = torch.randn(B, Z)
 
     def z(net_input=sample["net_input"], **latent):
-        return built(**net_input, **latent)[1]["z"]
+        return built(**net_input, **latent)[1]["vae"].z
 
     posterior = outputs(built, sample)[0]
     torch.testing.assert_close(z(), posterior.mu)
-    torch.testing.assert_close(z(noise=noise), posterior.rsample(noise))
-    assert z(z=noise) is noise
+    torch.testing.assert_close(z(eps=eps), posterior.rsample(eps))
+    assert z(z=eps) is eps
     built.train()
     assert not z().equal(z())  # sampled
     built.encoder.deterministic_latent = True
@@ -178,7 +179,7 @@ def test_activation_checkpointing_changes_no_gradient(injection):
     gradients = []
     for checkpoint in (False, True):
         built = model(injection, std=0.3, checkpoint_activations=checkpoint).train()
-        logits, _ = built(**batch(SENTENCES)["net_input"], noise=torch.ones(B, Z))
+        logits, _ = built(**batch(SENTENCES)["net_input"], eps=torch.ones(B, Z))
         logits.square().mean().backward()
         gradients.append([parameter.grad for parameter in built.parameters() if parameter.grad is not None])
     torch.testing.assert_close(*gradients)
@@ -188,9 +189,9 @@ def test_activation_checkpointing_changes_no_gradient(injection):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_keeps_the_posterior_in_float32(injection, dtype):
     built, sample = model(injection).to(dtype), batch(SENTENCES)
-    logits, extra = built(**sample["net_input"], noise=torch.ones(B, Z))
-    assert logits.dtype == dtype and extra["posterior"].mu.dtype == extra["z"].dtype == torch.float32
-    full, _ = model(injection)(**sample["net_input"], noise=torch.ones(B, Z))
+    logits, extra = built(**sample["net_input"], eps=torch.ones(B, Z))
+    assert logits.dtype == dtype and extra["posterior"].mu.dtype == extra["vae"].z.dtype == torch.float32
+    full, _ = model(injection)(**sample["net_input"], eps=torch.ones(B, Z))
     torch.testing.assert_close(logits.float(), full, atol=0.05, rtol=0.05)
 
 
@@ -241,12 +242,12 @@ def test_zero_latent_is_a_plain_language_model():
     built = model(std=0.3, zero_latent=True)
     sample = batch(SENTENCES)
     with torch.no_grad():
-        logits, extra = built(**sample["net_input"], noise=torch.randn(len(SENTENCES), Z))
+        logits, extra = built(**sample["net_input"], eps=torch.randn(len(SENTENCES), Z))
         given, _ = built(**sample["net_input"], z=torch.randn(len(SENTENCES), Z))
         other = {**sample["net_input"], "src_tokens": sample["net_input"]["src_tokens"].flip(0)}
         unseen, _ = built(**other)
     assert logits.equal(given) and logits.equal(unseen), "neither z nor the source reach the decoder"
-    assert extra["posterior"].kl().eq(0).all() and extra["z"].eq(0).all()
+    assert extra["posterior"].kl().eq(0).all() and extra["vae"].z.eq(0).all()
     changed, _ = one_update(built)
     assert "encoder.memory.project.bias" in changed and not any("encoder.layers" in name for name in changed)
 
@@ -276,12 +277,12 @@ def test_every_flag_of_bart_is_one_of_bart_vae():
         cls.add_args(parser)
         return {action.dest for action in parser._actions} - {"help"}
 
-    own = {field.name for field in dataclasses.fields(LatentConfig)} - {"_name"}
+    own = {field.name for field in dataclasses.fields(latent_config())} - {"_name"}
     assert flags(BARTVAEModel) == flags(BARTModel) | own
-    assert {field.name for field in dataclasses.fields(BARTVAEConfig)} == flags(BARTVAEModel) | {"_name"}
+    assert {field.name for field in dataclasses.fields(model_config())} == flags(BARTVAEModel) | {"_name"}
 
 
-@pytest.mark.parametrize("config", [LatentConfig, VAEDenoisingConfig, VAECrossEntropyConfig])
+@pytest.mark.parametrize("config", [latent_config(), task_config(), criterion_config()])
 def test_every_flag_says_what_it_means_and_its_default(config):
     for field in dataclasses.fields(config):
         interpolated = isinstance(field.default, str) and field.default.startswith("${")

@@ -6,7 +6,7 @@ from fairseq import search
 from helpers import SENTENCES, batch, dictionary, model, task, write_data
 
 from fairseq_vae.bart.nucleus import NucleusSampling, sample_nucleus
-from fairseq_vae.task import VAEDenoisingConfig, VAEDenoisingTask
+from fairseq_vae.task import VAEDenoisingTask, task_config
 
 DRAWS = 20000
 
@@ -54,7 +54,7 @@ def test_against_fairseqs_own_on_random_distributions():
 def test_hypotheses_carry_their_log_probability(tmp_path, beam):
     built, sample = model(std=0.4), batch(SENTENCES)
     words = dictionary()
-    whole = VAEDenoisingTask(VAEDenoisingConfig(data=write_data(tmp_path), path=None), words)
+    whole = VAEDenoisingTask(task_config()(data=write_data(tmp_path), path=None), words)
     options = Namespace(beam=beam, sampling=True, sampling_topp=0.8, max_len_a=0, max_len_b=12, unnormalized=True)
     generator = whole.build_generator([built], options)
     assert type(generator.search) is NucleusSampling
@@ -71,6 +71,6 @@ def test_hypotheses_carry_their_log_probability(tmp_path, beam):
 
 @pytest.mark.parametrize("options", [{"beam": 2}, {"sampling": True}, {"sampling": True, "sampling_topp": 0.2}])
 def test_other_searches_are_left_alone(tmp_path, options):
-    whole = VAEDenoisingTask(VAEDenoisingConfig(data=write_data(tmp_path), path=None), task().target_dictionary)
+    whole = VAEDenoisingTask(task_config()(data=write_data(tmp_path), path=None), task().target_dictionary)
     generator = whole.build_generator([model()], Namespace(**options))
     assert type(generator.search) in (search.BeamSearch, search.Sampling)

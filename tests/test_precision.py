@@ -38,10 +38,10 @@ def test_products_in_bfloat16_everything_else_in_float32(injection, machine):
     flat, flat_right = (torch.cat([g[name].flatten() for name in right]) for g in (gradients, right))
     assert flat.dtype == torch.float32 and (flat - flat_right).norm() < 0.05 * flat_right.norm()
     sample = batch(SENTENCES)
-    _, extra = half(**sample["net_input"], noise=torch.zeros(len(SENTENCES), 6))
-    assert extra["posterior"].mu.dtype == extra["posterior"].logvar.dtype == extra["z"].dtype == torch.float32
+    _, extra = half(**sample["net_input"], eps=torch.zeros(len(SENTENCES), 6))
+    assert extra["posterior"].mu.dtype == extra["posterior"].logvar.dtype == extra["vae"].z.dtype == torch.float32
     for key in ("mu", "logvar"):
-        exact = getattr(full(**sample["net_input"], noise=torch.zeros(len(SENTENCES), 6))[1]["posterior"], key)
+        exact = getattr(full(**sample["net_input"], eps=torch.zeros(len(SENTENCES), 6))[1]["posterior"], key)
         torch.testing.assert_close(getattr(extra["posterior"], key), exact, atol=0.05, rtol=0.05)
 
 

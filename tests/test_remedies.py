@@ -7,7 +7,7 @@ from helpers import SENTENCES, B, V, Z, batch, criterion, model
 
 from fairseq_vae.base.corruption import word_dropout
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.stream import Draw, sentence_generator, standard_normal
+from fairseq_vae.base.stream import Purpose, standard_normal, stream
 from fairseq_vae.latent.posterior import FixedScaleBatchNorm
 from fairseq_vae.objective.free_bits import free_bits
 from fairseq_vae.objective.terms import bag_of_words, mmd
@@ -17,10 +17,10 @@ UNK, PAD, EOS = 3, 1, 2
 
 def test_off_they_are_the_plain_elbo_to_the_bit():
     built, sample = model(std=0.3).train(), batch(SENTENCES)
-    noise = standard_normal(1, Draw.TRAINING, 0, range(B), Z)
-    rec, extra = built(**sample["net_input"], noise=noise, target=sample["target"])
+    eps = standard_normal(1, Purpose.TRAINING, 0, range(B), Z)
+    output = built(**sample["net_input"], eps=eps, target=sample["target"])
     loss, _, _ = criterion()(built, sample)
-    assert loss.equal(rec + extra["posterior"].kl().sum())
+    assert loss.equal(output.nll + output.posterior.kl().sum())
     assert not any(key.startswith(("rate_controller", "bow")) or "bn_mu" in key for key in built.state_dict())
 
 
@@ -28,14 +28,14 @@ def test_word_dropout_replaces_words_alone_and_depends_on_no_neighbour():
     tokens = torch.tensor([[EOS, 7, 8, 9, 10, 11], [EOS, 5, 6, PAD, PAD, PAD]])
 
     def dropped(rows, ratio):
-        generators = [sentence_generator(1, Draw.WORDS, 4, index) for index in (2, 9)]
+        generators = [stream(1, Purpose.WORDS, 4, index) for index in (2, 9)]
         return word_dropout(rows, ratio, UNK, PAD, generators)
 
     assert dropped(tokens, 0.0).equal(tokens)
     assert dropped(tokens, 1.0).tolist() == [[EOS] + [UNK] * 5, [EOS, UNK, UNK, PAD, PAD, PAD]]
     some = dropped(tokens, 0.5)
     for row, tokens_of_row, index in zip(some, tokens, (2, 9)):
-        random = sentence_generator(1, Draw.WORDS, 4, index).random(5)
+        random = stream(1, Purpose.WORDS, 4, index).random(5)
         expected = [t if i == 0 or t == PAD or random[i - 1] >= 0.5 else UNK for i, t in enumerate(tokens_of_row)]
         assert row.tolist() == expected
     padded = torch.cat((tokens, torch.full((2, 3), PAD)), dim=1)
@@ -47,7 +47,7 @@ def test_word_dropout_replaces_words_alone_and_depends_on_no_neighbour():
 
 def test_word_dropout_has_its_rate_and_is_for_the_decoder_in_training_alone():
     many = torch.full((400, 51), 9)
-    generators = [sentence_generator(1, Draw.WORDS, 0, index) for index in range(400)]
+    generators = [stream(1, Purpose.WORDS, 0, index) for index in range(400)]
     share = word_dropout(many, 0.3, UNK, PAD, generators)[:, 1:].eq(UNK).float().mean()
     assert share == pytest.approx(0.3, abs=4 * np.sqrt(0.3 * 0.7 / 20000))
     built, sample = model(std=0.3), batch(SENTENCES)
@@ -65,7 +65,7 @@ def test_the_bag_of_words_loss_joins_the_training_loss_alone():
     sample = batch(SENTENCES)
     built = model(std=0.3, bow_weight=0.7).train()
     loss, _, log = criterion()(built, sample)
-    z = built(**sample["net_input"], noise=standard_normal(1, Draw.TRAINING, 0, range(B), Z))[1]["z"]
+    z = built(**sample["net_input"], eps=standard_normal(1, Purpose.TRAINING, 0, range(B), Z))[1]["vae"].z
     expected = bag_of_words(built.bow(z), sample["target"], PAD)
     torch.testing.assert_close(loss, log["rec"] + log["kl"] + 0.7 * expected)
     assert built.bow(z).shape == (B, V)
@@ -83,8 +83,8 @@ def test_the_mmd_term_is_per_sentence_and_of_training_alone(kernel):
     built, sample = model(std=0.3).train(), batch(SENTENCES)
     built.set_num_updates(2)
     loss, _, log = criterion(mmd_weight=3.0, mmd_kernel=kernel)(built, sample)
-    z = built(**sample["net_input"], noise=standard_normal(1, Draw.TRAINING, 2, range(B), Z))[1]["z"]
-    prior = standard_normal(1, Draw.PRIOR, 2, range(B), Z)
+    z = built(**sample["net_input"], eps=standard_normal(1, Purpose.TRAINING, 2, range(B), Z))[1]["vae"].z
+    prior = standard_normal(1, Purpose.PRIOR, 2, range(B), Z)
     torch.testing.assert_close(loss, log["rec"] + log["kl"] + 3.0 * B * mmd(z, prior, kernel))
     built.eval()
     torch.testing.assert_close(criterion(mmd_weight=3.0)(built, sample)[0], criterion()(built, sample)[0])
@@ -122,7 +122,7 @@ def test_bn_mu_of_one_row_uses_the_averages_in_training():
 def test_bn_mu_keeps_a_rate_and_rows_apart_in_evaluation():
     built, sample = model(bn_mu=0.6).train(), batch(SENTENCES)
     for _ in range(60):
-        posterior = built(**sample["net_input"], noise=torch.zeros(B, Z))[1]["posterior"]
+        posterior = built(**sample["net_input"], eps=torch.zeros(B, Z))[1]["posterior"]
     kl = posterior.kl().sum(1).mean().item()
     assert kl >= Z * 0.6**2 / 2 * 0.9  # less what EPSILON takes of variances that are as small
     built.eval()
@@ -143,12 +143,13 @@ def test_all_of_them_at_once():
     objective = criterion(word_dropout=0.4, mmd_weight=2.0, label_smoothing=0.1, **flags)
     loss, _, log = objective(built, sample)
     net_input = objective.net_input(built, sample)
-    noise = standard_normal(1, Draw.TRAINING, 0, range(B), Z)
-    rec, extra = built(**net_input, noise=noise, target=sample["target"], label_smoothing=0.1)
-    penalty = 0.25 * free_bits(extra["posterior"].kl(), 0.4, "batch-dimension", 2).sum()
-    extra_terms = 0.5 * extra["bow"] + 2.0 * B * mmd(extra["z"], standard_normal(1, Draw.PRIOR, 0, range(B), Z))
-    torch.testing.assert_close(loss, rec + penalty + extra_terms)
-    torch.testing.assert_close(log["rec"], extra["nll"])  # neither smoothing nor a remedy
+    eps = standard_normal(1, Purpose.TRAINING, 0, range(B), Z)
+    output = built(**net_input, eps=eps, target=sample["target"], label_smoothing=0.1)
+    penalty = 0.25 * free_bits(output.posterior.kl(), 0.4, "batch-dimension", 2).sum()
+    bow = 0.5 * bag_of_words(built.bow(output.z), sample["target"], PAD)
+    further = bow + 2.0 * B * mmd(output.z, standard_normal(1, Purpose.PRIOR, 0, range(B), Z))
+    torch.testing.assert_close(loss, output.rec_loss + penalty + further)
+    torch.testing.assert_close(log["rec"], output.nll)  # neither smoothing nor a remedy
     loss.backward()
     assert built.rate_controller.sums[1] == B
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from helpers import Z, arguments, model, write_data
 
+from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.stream import Draw, standard_normal
-from fairseq_vae.task import VAEDenoisingConfig, VAEDenoisingTask
+from fairseq_vae.base.stream import Purpose, standard_normal
+from fairseq_vae.task import VAEDenoisingTask, task_config
 
 random.seed(1)
 TRAIN = [[random.randrange(25) for _ in range(random.randint(1, 20))] for _ in range(61)]
@@ -30,7 +31,7 @@ def build(data, **cfg):
         "finetune_from_model": None,
         "save_dir": "",
     }
-    return VAEDenoisingTask.setup_task(VAEDenoisingConfig(data=data, **{**defaults, **cfg}))
+    return VAEDenoisingTask.setup_task(task_config()(data=data, **{**defaults, **cfg}))
 
 
 def epoch(task, split, number=1, workers=0, **options):
@@ -78,8 +79,8 @@ def test_several_workers_of_a_cluster_share_the_sentences_out(data):
     assert sorted(ids) == list(range(len(TRAIN)))
 
 
-@pytest.mark.parametrize("noise", ["deletion", "masking"])
-def test_noise_is_on_the_training_source_alone(data, noise):
+@pytest.mark.parametrize("noise", [name for name in corruptions.names() if name != "none"])
+def test_corruption_is_on_the_training_source_alone(data, noise):
     task = build(data, noise=noise, noise_ratio=0.5)
     batches = epoch(task, "train")
     assert sources(batches) != clean(TRAIN)
@@ -92,15 +93,15 @@ def test_noise_is_on_the_training_source_alone(data, noise):
     )
 
 
-def test_noise_differs_by_epoch_and_is_the_same_for_any_number_of_workers(data):
-    def noised(number, **options):
+def test_corruption_differs_by_epoch_and_is_the_same_for_any_number_of_workers(data):
+    def corrupted(number, **options):
         return sources(epoch(build(data, noise="deletion", noise_ratio=0.5), "train", number, **options))
 
-    assert noised(1) != noised(2)
-    assert noised(2) == noised(2, max_tokens=60) == noised(2, workers=2)
+    assert corrupted(1) != corrupted(2)
+    assert corrupted(2) == corrupted(2, max_tokens=60) == corrupted(2, workers=2)
 
 
-def test_noise_differs_by_epoch_in_one_iterator_with_workers(data):
+def test_corruption_differs_by_epoch_in_one_iterator_with_workers(data):
     task = build(data, noise="deletion", noise_ratio=0.5)
     task.load_dataset("train")
     iterator = task.get_batch_iterator(task.dataset("train"), max_tokens=100, num_workers=1)
@@ -116,12 +117,12 @@ def test_the_mask_is_the_last_symbol(data):
 
 
 def generated(data, mode, batch_size, **cfg):
-    """The net_input of each sentence that inference_step hands to the generator: its z or noise."""
+    """The net_input of each sentence that inference_step hands to the generator: its z or eps."""
     task = build(data, latent_mode=mode, **cfg)
     rows = {}
     generator = Namespace(
         generate=lambda models, sample, **_: rows.update(
-            zip(sample["id"].tolist(), sample["net_input"].get("z", sample["net_input"].get("noise", [])))
+            zip(sample["id"].tolist(), sample["net_input"].get("z", sample["net_input"].get("eps", [])))
         )
     )
     for batch in epoch(task, "valid", max_sentences=batch_size):
@@ -130,16 +131,16 @@ def generated(data, mode, batch_size, **cfg):
 
 
 @pytest.mark.parametrize("mode, count", [("sample", len(VALID)), ("prior", 11)])
-def test_generation_noise_belongs_to_the_sentence(data, mode, count):
+def test_generations_eps_belongs_to_the_sentence(data, mode, count):
     cfg = {"num_samples": count} if mode == "prior" else {}
     rows = generated(data, mode, 3, **cfg)
-    expected = standard_normal(1, Draw.GENERATION, 0, range(count), Z)
+    expected = standard_normal(1, Purpose.GENERATION, 0, range(count), Z)
     assert torch.stack([rows[i] for i in range(count)]).equal(expected)
     assert all(row.equal(rows[i]) for i, row in generated(data, mode, 7, **cfg).items())
     assert not generated(data, mode, 7, seed=2, **cfg)[0].equal(rows[0])
 
 
-def test_the_mean_needs_no_noise(data):
+def test_the_mean_needs_no_eps(data):
     assert generated(data, "mean", 3) == {}
 
 
@@ -149,7 +150,7 @@ def test_lines_without_number_get_one_each(data):
     generator = Namespace(generate=lambda models, sample, **_: seen.append(sample["net_input"]["z"]))
     for size in (1, 2):
         task.inference_step(generator, [model()], {"net_input": {"src_tokens": torch.zeros(size, 3).long()}})
-    assert torch.cat(seen).equal(standard_normal(1, Draw.GENERATION, 0, range(3), Z))
+    assert torch.cat(seen).equal(standard_normal(1, Purpose.GENERATION, 0, range(3), Z))
 
 
 @pytest.mark.parametrize(

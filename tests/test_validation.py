@@ -7,7 +7,7 @@ from fairseq.logging import metrics
 from helpers import SENTENCES, B, Z, batch, criterion, model
 
 from fairseq_vae import validation
-from fairseq_vae.base.stream import Draw, standard_normal
+from fairseq_vae.base.stream import Purpose, standard_normal
 from fairseq_vae.criterion import VAECrossEntropyCriterion
 from fairseq_vae.latent.distributions import GaussianPosterior
 from fairseq_vae.measure.diagnosis import Watch, diagnose
@@ -31,7 +31,7 @@ def fresh(monkeypatch):
 def test_the_gap_is_another_sentences_z_against_ones_own():
     built, sample = model(std=0.3), batch(SENTENCES)
     shown = reduced(criterion()(built, sample)[2])
-    z = built(**sample["net_input"], noise=standard_normal(1, Draw.VALIDATION, 0, range(B), Z))[1]["z"]
+    z = built(**sample["net_input"], eps=standard_normal(1, Purpose.VALIDATION, 0, range(B), Z))[1]["vae"].z
     gap = sentence_nll(built, sample, z.roll(1, 0)) - sentence_nll(built, sample, z)
     assert shown["nll_gap"] == pytest.approx(gap.mean().item(), abs=1e-3)
 
@@ -41,7 +41,9 @@ def test_the_gap_is_of_the_first_sentences_and_of_batches_of_two_or_more():
     built, sample = model(std=0.3), batch(SENTENCES)
     sample["id"] = torch.tensor([3, validation.MI_SENTENCES, 7, validation.MI_SENTENCES + 1, 9])
     log = criterion()(built, sample)[2]
-    z = built(**sample["net_input"], noise=standard_normal(1, Draw.VALIDATION, 0, sample["id"].tolist(), Z))[1]["z"]
+    z = built(**sample["net_input"], eps=standard_normal(1, Purpose.VALIDATION, 0, sample["id"].tolist(), Z))[1][
+        "vae"
+    ].z
     part = batch([SENTENCES[i] for i in (0, 2, 4)])
     gap = sentence_nll(built, part, z[[4, 0, 2]]) - sentence_nll(built, part, z[[0, 2, 4]])
     assert log["_gap_sentences"] == 3 and log["_gap"].item() == pytest.approx(gap.sum().item(), abs=1e-3)
@@ -56,8 +58,8 @@ def test_rate_is_split_into_information_and_marginal_kl_and_into_dimensions():
     shown = reduced(criterion()(built, sample)[2])
     mu, logvar = (part.detach() for part in built(**sample["net_input"])[1]["posterior"])
     kl = GaussianPosterior(mu, logvar).kl()
-    noise = torch.randn(B, Z, generator=torch.Generator().manual_seed(0))
-    assert shown["mi"] == pytest.approx(mutual_information(mu, logvar, noise), abs=1e-3)
+    eps = torch.randn(B, Z, generator=torch.Generator().manual_seed(0))
+    assert shown["mi"] == pytest.approx(mutual_information(GaussianPosterior(mu, logvar), eps), abs=1e-3)
     assert shown["marginal_kl"] == pytest.approx(kl.sum(1).mean().item() - shown["mi"], abs=2e-3)
     dims = kl.mean(0)
     assert [float(value) for value in shown["kl_dims"].split()] == pytest.approx(dims.tolist(), abs=1e-3)

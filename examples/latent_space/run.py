@@ -17,8 +17,9 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
+from fairseq_vae import GaussianPosterior
 from fairseq_vae.base.files import write
-from fairseq_vae.criterion import VAECrossEntropyConfig, VAECrossEntropyCriterion
+from fairseq_vae.criterion import VAECrossEntropyCriterion, criterion_config
 from fairseq_vae.measure.metrics import mutual_information
 from fairseq_vae.model import BARTVAEModel
 
@@ -71,7 +72,7 @@ def train(objective, flags, updates: int, seed: int, shots):
     args = argparse.Namespace(latent_dim=2, dropout=0.1, max_source_positions=64, max_target_positions=64, **flags)
     ARCH_CONFIG_REGISTRY["bart_vae_tiny"](args)
     model = BARTVAEModel.build_model(args, task)
-    cfg = VAECrossEntropyConfig(sentence_avg=True, max_update=updates, seed=seed, **objective)
+    cfg = criterion_config()(sentence_avg=True, max_update=updates, seed=seed, **objective)
     criterion = VAECrossEntropyCriterion(task, cfg)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     posteriors, log = [], []
@@ -89,9 +90,9 @@ def train(objective, flags, updates: int, seed: int, shots):
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         log.append({key: float(logged[key]) / SEQUENCES for key in ("rec", "kl", "kl_weight")})
-    noise = torch.randn(100, SEQUENCES, 2, generator=torch.Generator().manual_seed(0))
+    eps = torch.randn(100, SEQUENCES, 2, generator=torch.Generator().manual_seed(0))
     mu, logvar = posterior
-    mi = sum(mutual_information(mu, logvar, draw) for draw in noise) / len(noise)
+    mi = sum(mutual_information(GaussianPosterior(mu, logvar), draw) for draw in eps) / len(eps)
     return posteriors, log, mi
 
 
@@ -148,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder for latent_space.svg and results.json")
     parser.add_argument("--updates", type=int, default=1600, help="of each run (default: 1600)")
-    parser.add_argument("--seed", type=int, default=1, help="of data, weights and noise (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="of data, weights and draws (default: 1)")
     args = parser.parse_args()
     logging.disable(logging.INFO)
     torch.set_num_threads(1)

@@ -1,8 +1,13 @@
-"""The decoder: stock layers, each of which takes its own share of the memory that z became."""
+"""The decoder: stock layers, each of which reads its own share of the memory that z became.
 
-from typing import Dict, Optional
+Shapes: B batch, U target length, C model width, M memory slots, S slots of one layer's self-attention, H heads, D width
+of a head.
+"""
+
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
+from fairseq.data import Dictionary
 from fairseq.distributed import fsdp_wrap
 from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
@@ -11,15 +16,15 @@ from torch import Tensor
 
 from ..latent.injection import MemoryLayout
 
+__all__ = ["BARTVAEDecoder", "LatentDecoderLayer"]
+
 
 class LatentDecoderLayer(TransformerDecoderLayerBase):
     """A stock decoder layer that takes its own share of the memory."""
 
-    def __init__(self, cfg, no_encoder_attn: bool, layout: MemoryLayout, index: int):
+    def __init__(self, cfg: Any, no_encoder_attn: bool, layout: MemoryLayout, index: int):
         super().__init__(cfg, no_encoder_attn)
-        self.cross_attention = layout.cross_attention
-        self.self_attention = layout.self_attention(index)
-        self.embedding = layout.embedding if index == 0 else None
+        self.layout, self.index = layout, index
 
     def forward(
         self,
@@ -27,19 +32,27 @@ class LatentDecoderLayer(TransformerDecoderLayerBase):
         encoder_out: Optional[Tensor] = None,
         encoder_padding_mask: Optional[Tensor] = None,
         incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
-        prev_self_attn_state=None,
-        prev_attn_state=None,
+        prev_self_attn_state: Optional[List[Tensor]] = None,
+        prev_attn_state: Optional[List[Tensor]] = None,
         self_attn_mask: Optional[Tensor] = None,
         self_attn_padding_mask: Optional[Tensor] = None,
         need_attn: bool = False,
         need_head_weights: bool = False,
-    ):
-        """x: U x B x C; encoder_out: memory, M x B x C, whose slots are never padding; else as in fairseq."""
+    ) -> Tuple[Tensor, Optional[Tensor], Any]:
+        """fairseq's layer on its share of the memory.
+
+        Args:
+            x: U x B x C
+            encoder_out: memory, M x B x C, whose slots are never padding
+            others: as in fairseq
+
+        Returns:
+            as in fairseq
+        """
         memory = encoder_out
-        if self.embedding:
-            x = x + memory[self.embedding]  # 1 x B x C, the same at every position
-        if self.self_attention:
-            slots = memory[self.self_attention]  # S x B x C
+        x = self.layout.before_layer(x, memory, self.index)
+        slots = self.layout.keys_values(memory, self.index)  # S x B x C
+        if slots is not None:
             if incremental_state is None:
                 # a cache for this call alone is how stock attention takes keys and values from outside
                 incremental_state = {}
@@ -52,7 +65,7 @@ class LatentDecoderLayer(TransformerDecoderLayerBase):
                 prev_self_attn_state = [heads, heads]
         return super().forward(
             x,
-            memory[self.cross_attention] if self.cross_attention else None,
+            self.layout.states(memory),
             None,
             incremental_state,
             prev_self_attn_state,
@@ -67,18 +80,21 @@ class LatentDecoderLayer(TransformerDecoderLayerBase):
 class BARTVAEDecoder(TransformerDecoderBase):
     """The stock decoder, made of layers that know their place in the memory."""
 
-    def __init__(self, cfg, dictionary, embed_tokens):
+    def __init__(self, cfg: Any, dictionary: Dictionary, embed_tokens: torch.nn.Embedding):
         self.layers_built = 0
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
-        self.logits_slot = MemoryLayout.of(cfg).logits
+        self.layout = MemoryLayout.of(cfg)
 
-    def extract_features(self, prev_output_tokens, encoder_out=None, *args, **kwargs):
+    def extract_features(
+        self, prev_output_tokens: Tensor, encoder_out: Optional[Dict[str, Any]] = None, *args: Any, **kwargs: Any
+    ) -> Tuple[Tensor, Dict[str, Any]]:
+        """fairseq's features, B x U x C, after the injections at the decoder's output."""
+        assert encoder_out is not None
         x, extra = super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)  # B x U x C
-        if self.logits_slot:
-            x = x + encoder_out["encoder_out"][0][self.logits_slot].transpose(0, 1)  # B x 1 x C
-        return x, extra
+        return self.layout.after_layers(x, encoder_out["encoder_out"][0]), extra
 
-    def build_decoder_layer(self, cfg, no_encoder_attn=False):
+    def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> torch.nn.Module:
+        """A layer that knows its number."""
         layer = LatentDecoderLayer(cfg, no_encoder_attn, MemoryLayout.of(cfg), self.layers_built)
         self.layers_built += 1
         if cfg.checkpoint_activations:

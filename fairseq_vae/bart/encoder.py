@@ -1,30 +1,52 @@
-"""The encoder: sentences to a posterior, a sample z of it, and the memory that the decoder reads."""
+"""The encoder: sentences to a posterior, a sample z of it, and the memory that the decoder reads.
+
+Shapes: B batch, T source length, C model width, Z latent dimensions, M memory slots.
+"""
 
 from typing import Any, Dict, Optional
 
 import torch
+from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerEncoderBase
 from torch import Tensor
 
 from ..base.version import __version__
-from ..latent.distributions import GaussianPosterior
+from ..latent.distributions import Distribution, expanded
 from ..latent.injection import LatentMemory, MemoryLayout
-from ..latent.posterior import PosteriorHead
+from ..latent.output import VAEOutput
+from ..latent.pooling import poolings
+from ..latent.posterior import posteriors
+from ..latent.prior import priors
+
+__all__ = ["BARTVAEEncoder"]
 
 
 class BARTVAEEncoder(TransformerEncoderBase):
-    """Tokens to memory: the stock encoder, pooling, the posterior, z, and the slots that the decoder reads."""
+    """Tokens to memory: the stock encoder, pooling, the posterior, z, and the slots that the decoder reads.
 
-    def __init__(self, cfg, dictionary, embed_tokens):
+    Args:
+        cfg: fairseq's TransformerConfig with the latent flags
+        dictionary: the source's
+        embed_tokens: token embeddings
+    """
+
+    def __init__(self, cfg: Any, dictionary: Dictionary, embed_tokens: torch.nn.Embedding):
         super().__init__(cfg, dictionary, embed_tokens)
-        embed_dim = embed_tokens.embedding_dim
+        width = embed_tokens.embedding_dim
         layout = MemoryLayout.of(cfg)
         self.deterministic_latent = cfg.deterministic_latent
         self.zero_latent = cfg.zero_latent
-        self.posterior = PosteriorHead(embed_dim, cfg.latent_dim, cfg.latent_pooling, cfg.bn_mu)
+        prior, posterior, pooling = (str(getattr(cfg, f"latent_{part}")) for part in ("prior", "posterior", "pooling"))
+        pool = poolings[pooling](width, poolings.config(pooling, cfg))
+        self.posterior = posteriors[posterior](width, cfg.latent_dim, pool, posteriors.config(posterior, cfg))
         self.memory = LatentMemory(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
+        self.prior = priors[prior](cfg.latent_dim, priors.config(prior, cfg))
         # who wrote a checkpoint: an older plug-in refuses it rather than misread it
         self.register_buffer("plugin_version", torch.tensor([int(part) for part in __version__.split(".")]))
+
+    def context(self, src_tokens: Tensor, src_lengths: Optional[Tensor] = None) -> Optional[Tensor]:
+        """The source as prior and decoder know it beside z: None, nothing. Conditional models override this method."""
+        return None
 
     def infer(
         self,
@@ -32,11 +54,10 @@ class BARTVAEEncoder(TransformerEncoderBase):
         src_lengths: Optional[Tensor] = None,
         return_all_hiddens: bool = False,
         token_embeddings: Optional[Tensor] = None,
-    ) -> GaussianPosterior:
+    ) -> Distribution:
         """The posterior q(z|x) of sentences, src_tokens B x T; with --zero-latent the prior."""
         if self.zero_latent:
-            zeros = torch.zeros(len(src_tokens), self.memory.project.in_features, device=src_tokens.device)
-            return GaussianPosterior(zeros, zeros)
+            return expanded(self.prior(self.context(src_tokens, src_lengths)), len(src_tokens))
         states = super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
         return self.posterior(states["encoder_out"][0], states["encoder_padding_mask"][0])
 
@@ -46,28 +67,30 @@ class BARTVAEEncoder(TransformerEncoderBase):
         src_lengths: Optional[Tensor] = None,
         return_all_hiddens: bool = False,
         token_embeddings: Optional[Tensor] = None,
-        noise: Optional[Tensor] = None,
+        eps: Optional[Tensor] = None,
         z: Optional[Tensor] = None,
     ) -> Dict[str, Any]:
         """Encode sentences, or take z as given.
 
-        z is the argument if given; else mu + sigma * noise, if noise is given; else a sample drawn from torch's global
-        generator in training mode, unless --deterministic-latent; else mu. With --zero-latent it is 0 in any case.
+        z is the argument if given; else posterior.rsample(eps), if eps is given; else a sample drawn from torch's
+        global generator in training mode, unless --deterministic-latent; else the posterior's mean. With --zero-latent
+        z is 0 in any case.
 
         Args:
-            src_tokens: B x T; with z given, only its number of rows counts
-            noise: standard normal, B x Z
+            src_tokens: B x T; with z given, only its number of rows counts, unless the model has a context
+            eps: standard normal draws, B x posterior.eps_dim
             z: latents to decode, B x Z
 
         Returns:
-            fairseq's dictionary of an encoder, in which `encoder_out` is [memory], M x B x C, without padding;
-            further `posterior` (None if z was given) and `z`, B x Z
+            fairseq's dictionary of an encoder, in which `encoder_out` is [memory], M x B x C, without padding; further
+            `vae`, a VAEOutput, whose posterior is None if z was given
         """
+        prior = self.prior(self.context(src_tokens, src_lengths))
         posterior = None
         if z is None:
             posterior = self.infer(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
-            sampled = noise is not None or (self.training and not self.deterministic_latent)
-            z = posterior.rsample(noise) if sampled else posterior.mu
+            sampled = eps is not None or (self.training and not self.deterministic_latent)
+            z = posterior.rsample(eps) if sampled else posterior.mean
         if self.zero_latent:
             z = torch.zeros_like(z)
         memory = self.memory(z)  # M x B x C
@@ -80,6 +103,5 @@ class BARTVAEEncoder(TransformerEncoderBase):
             "fc_results": [],
             "src_tokens": [],
             "src_lengths": [src_tokens.ne(self.padding_idx).sum(dim=1, dtype=torch.int32).unsqueeze(1)],
-            "posterior": posterior,
-            "z": z,
+            "vae": VAEOutput(prior, z, posterior),
         }

@@ -1,36 +1,31 @@
-"""The flags that bart_vae adds to BART's."""
+"""The flags that bart_vae adds to BART's: its own, and those of the registered parts."""
 
 import argparse
 import dataclasses
+from typing import Any, Iterable, List, Tuple, Type
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from ..base.errors import InputError
-from ..latent.pooling import POOLINGS
+from ..base.host import fairseq_fields
+from ..base.registry import Registry
+from ..latent.injection import injections
+from ..latent.pooling import poolings
+from ..latent.posterior import posteriors
+from ..latent.prior import priors
 from ..objective.controller import CONTROLLERS
+from ..objective.terms import has_parameters, terms
+
+__all__ = ["REGISTRIES", "LatentFlags", "check_rate", "latent_config"]
+
+REGISTRIES: Tuple[Registry, ...] = (priors, posteriors, poolings, injections, terms)
 
 
 @dataclasses.dataclass
-class LatentConfig(FairseqDataclass):
-    """The flags that bart_vae adds to BART's."""
+class LatentFlags(FairseqDataclass):
+    """The flags that do not depend on registered parts."""
 
     latent_dim: int = dataclasses.field(default=32, metadata={"help": "dimensions of z (default: 32)"})
-    latent_pooling: ChoiceEnum(POOLINGS) = dataclasses.field(
-        default="mean",
-        metadata={
-            "help": "how the encoder's states become one vector: mean or max over the sentence, its first token, or "
-            "attention with one learned query; padding never counts (default: mean)"
-        },
-    )
-    latent_injection: str = dataclasses.field(
-        default="self-attention,embedding",
-        metadata={
-            "help": "how the decoder learns z, one or several, comma-separated: self-attention (raw keys and values "
-            "before each decoder layer's own), cross-attention (slots that BART's cross-attention reads; without it "
-            "the decoder has none), embedding (added to every decoder input), logits (a skip connection: added to "
-            "every decoder output before its projection onto words) (default: self-attention,embedding)"
-        },
-    )
     latent_memory_slots: int = dataclasses.field(
         default=1,
         metadata={"help": "slots of self-attention in each layer, and of cross-attention (default: 1)"},
@@ -55,20 +50,6 @@ class LatentConfig(FairseqDataclass):
     )
     freeze_embeddings: bool = dataclasses.field(
         default=False, metadata={"help": "do not train the token embeddings (default: off)"}
-    )
-    bn_mu: float = dataclasses.field(
-        default=0.0,
-        metadata={
-            "help": "batch-normalise mu to this fixed standard deviation, with which a sentence's KL is at least "
-            "latent-dim x its square / 2 nats (Zhu et al. 2020, BN-VAE: 0.6); 0: no normalisation (default: 0)"
-        },
-    )
-    bow_weight: float = dataclasses.field(
-        default=0.0,
-        metadata={
-            "help": "weight in the training loss of the bag-of-words loss, in nats, of a two-layer network that "
-            "predicts a sentence's words from z (Zhao et al. 2017: 1); 0: no such network (default: 0)"
-        },
     )
     rate_controller: ChoiceEnum(CONTROLLERS) = dataclasses.field(
         default="none",
@@ -104,11 +85,59 @@ class LatentConfig(FairseqDataclass):
     )
 
 
-def check_remedies(args: argparse.Namespace) -> None:
-    """Refuse values that the flags of remedies cannot have, and controllers of a rate that nothing moves."""
-    for flag in ("bn_mu", "bow_weight"):
-        if getattr(args, flag) < 0:
-            raise InputError(f"--{flag.replace('_', '-')} {getattr(args, flag)}: expected 0 (none) or more")
+def choice(registry: Registry, default: str, text: str) -> Tuple[Any, Any]:
+    """Type and field of a flag that chooses a part by its name."""
+    help = f"{text}: {registry.help()} (default: {default})"
+    return ChoiceEnum(registry.names()), dataclasses.field(default=default, metadata={"help": help})
+
+
+def latent_config() -> Type[FairseqDataclass]:
+    """The dataclass of all flags that bart_vae adds to BART's, with the parts that are registered now.
+
+    Raises:
+        InputError: a part's flag has the name of another one
+    """
+    default = "self-attention,embedding"
+    injection = dataclasses.field(
+        default=default,
+        metadata={
+            "help": "how the decoder learns z, one or several, comma-separated: "
+            f"{injections.help()} (default: {default})"
+        },
+    )
+    chosen: List[Tuple[str, Any, Any]] = [
+        ("latent_prior", *choice(priors, "standard", "p(z)")),
+        ("latent_posterior", *choice(posteriors, "diagonal", "q(z|x)")),
+        (
+            "latent_pooling",
+            *choice(poolings, "mean", "how the encoder's states become one vector; padding never counts"),
+        ),
+        ("latent_injection", str, injection),
+    ]
+    own = [field.name for field in dataclasses.fields(LatentFlags)] + [name for name, _, _ in chosen]
+    return dataclasses.make_dataclass(
+        "LatentConfig",
+        chosen + fairseq_fields(part_fields(), own),
+        bases=(LatentFlags,),
+        namespace={"__doc__": "The flags that bart_vae adds to BART's.", "__module__": __name__},
+    )
+
+
+def part_fields() -> Iterable[dataclasses.Field]:
+    """The flags of the registered parts that belong to the model."""
+    for registry in REGISTRIES:
+        yield from registry.fields(has_parameters if registry is terms else None)
+
+
+def check_rate(args: argparse.Namespace) -> None:
+    """Refuse values that the flags of a rate controller cannot have, and controllers of a rate that nothing moves.
+
+    Args:
+        args: the model's flags
+
+    Raises:
+        InputError: names the flag, its value and the remedy
+    """
     if str(args.rate_controller) == "none":
         if args.rate_target:
             raise InputError(f"--rate-target {args.rate_target}: add --rate-controller lagrangian or pid")

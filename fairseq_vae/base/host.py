@@ -1,12 +1,15 @@
 """The host, fairseq: its presence, its age, the moment it loads, and the one repair that a current torch needs."""
 
 import argparse
+import dataclasses
 import importlib.abc
 import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Iterable, List, Optional, Tuple
+
+from .errors import InputError
 
 MINIMUM = "0.12.2"
 REMEDY = (
@@ -58,6 +61,54 @@ def allow_checkpoint_classes() -> None:
     configuration = [omegaconf.DictConfig, omegaconf.ListConfig, omegaconf.AnyNode, ContainerMetadata, Metadata]
     inside = [typing.Any, collections.defaultdict, dict, list, int, _TensorPlaceholder]
     torch.serialization.add_safe_globals(checkpoint + configuration + inside)
+
+
+def declare(group: str, name: str, cls: type, dataclass: type) -> None:
+    """Tell fairseq and hydra the flags of something that is registered already, after they have changed.
+
+    Args:
+        group: "model", "task" or "criterion"
+        name: the registered name
+        cls: the registered class
+        dataclass: its new configuration
+    """
+    from fairseq.models import MODEL_DATACLASS_REGISTRY
+    from fairseq.registry import REGISTRIES
+    from fairseq.tasks import TASK_DATACLASS_REGISTRY
+    from hydra.core.config_store import ConfigStore
+
+    own = {"model": MODEL_DATACLASS_REGISTRY, "task": TASK_DATACLASS_REGISTRY}
+    registry = own[group] if group in own else REGISTRIES[group]["dataclass_registry"]
+    registry[name] = dataclass
+    setattr(cls, "__dataclass", dataclass)
+    node = dataclass()
+    node._name = name
+    ConfigStore.instance().store(name=name, group=group, node=node, provider="fairseq")
+
+
+def fairseq_fields(fields: Iterable[dataclasses.Field], own: Iterable[str] = ()) -> List[Tuple[str, Any, Any]]:
+    """The flags of registered parts as fields for dataclasses.make_dataclass.
+
+    A field's `choices` in its metadata become fairseq's ChoiceEnum, which the registries do without.
+
+    Args:
+        fields: of the parts' configurations
+        own: names of flags that the parts may not take
+
+    Raises:
+        InputError: a part has a flag of those names
+    """
+    from fairseq.dataclass import ChoiceEnum
+
+    result, taken = [], set(own)
+    for field in fields:
+        if field.name in taken:
+            raise InputError(f"--{field.name.replace('_', '-')} is a flag already; choose another name for the field")
+        choices = field.metadata.get("choices")
+        kind = ChoiceEnum(choices) if choices else field.type
+        help_only = {"help": field.metadata["help"]}
+        result.append((field.name, kind, dataclasses.field(default=field.default, metadata=help_only)))
+    return result
 
 
 def when_fairseq_loads(action: Callable[[], None]) -> None:

@@ -5,20 +5,19 @@ All functions work on state dicts: a checkpoint's is changed in place, the model
 
 import logging
 import re
-from typing import Dict
+from typing import Dict, Tuple
 
 from fairseq.data import Dictionary
 from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.version import __version__
+from ..objective.terms import has_parameters, terms
 
 logger = logging.getLogger(__name__)
 
 StateDict = Dict[str, Tensor]
 
-TRAINING_KEYS = ("rate_controller.", "bow.")  # of training alone: made new if a checkpoint lacks them
-LATENT_KEYS = ("encoder.posterior.", "encoder.memory.", *TRAINING_KEYS)  # a BART checkpoint has none of them
 VERSION_KEY = "encoder.plugin_version"
 EMBEDDINGS = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
 COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")  # fairseq 0.12.2's own
@@ -30,6 +29,16 @@ PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
     51200: "bart.base finetuned without <mask>",
     51201: "bart.base",
 }
+
+
+def training_keys() -> Tuple[str, ...]:
+    """Prefixes of weights of training alone; a model makes them new where a checkpoint lacks them."""
+    return ("rate_controller.", *(f"{name}." for name in terms.names() if has_parameters(terms[name])))
+
+
+def latent_keys() -> Tuple[str, ...]:
+    """Prefixes of weights that a BART checkpoint does not have."""
+    return ("encoder.posterior.", "encoder.memory.", "encoder.prior.", *training_keys())
 
 
 def check_origin(state_dict: StateDict, checkpoint: str) -> None:
@@ -82,10 +91,15 @@ def adapt(
             if key in own:
                 state_dict[key] = own[key]
     fit_dictionary(state_dict, dictionary, checkpoint)
-    if any(key.startswith(LATENT_KEYS) for key in state_dict):
-        for key in [key for key in state_dict if key.startswith(TRAINING_KEYS) and key not in own]:
+    if any(key.startswith(latent_keys()) for key in state_dict):
+        for key in [key for key in state_dict if key.startswith(training_keys()) and key not in own]:
             del state_dict[key]
-        missing = {k: v for k, v in own.items() if k.startswith(TRAINING_KEYS) and k not in state_dict}
+        optional = training_keys()
+        if not any(
+            key.startswith("encoder.prior.") for key in state_dict
+        ):  # a phase before had a prior without weights
+            optional += ("encoder.prior.",)
+        missing = {k: v for k, v in own.items() if k.startswith(optional) and k not in state_dict}
         state_dict.update(missing)
         if missing:
             logger.info(f"VAE checkpoint: {len(missing)} tensors new: {', '.join(missing)}")
@@ -94,7 +108,7 @@ def adapt(
     for key in left_out:
         del state_dict[key]
     reused = len(state_dict) - 1  # the version is none of BART's
-    new = {key: value for key, value in own.items() if key.startswith(LATENT_KEYS)}
+    new = {key: value for key, value in own.items() if key.startswith(latent_keys())}
     state_dict.update(new)
     logger.info(f"BART checkpoint: {reused} tensors reused")
     logger.info(f"BART checkpoint: {len(new)} latent tensors new: {', '.join(new)}")

@@ -21,7 +21,7 @@ from fairseq.models.bart.model import bart_base_architecture
 from torch import Tensor
 
 from ..base.errors import InputError
-from .adapt import COPIES, LATENT_KEYS
+from .adapt import COPIES, latent_keys
 from .read import first_line, folders, load_safely, model_settings, read_checkpoint
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
@@ -146,7 +146,7 @@ def to_hf(source: str, target: str) -> List[str]:
     for key, value in expected.items():
         if getattr(settings, key, False) != value:
             raise InputError(f"{source}: {key} is {getattr(settings, key, False)}, for Hugging Face expected {value}")
-    latent = {key: value.contiguous() for key, value in state["model"].items() if key.startswith(LATENT_KEYS)}
+    latent = {key: value.contiguous() for key, value in state["model"].items() if key.startswith(latent_keys())}
     weights = hf_weights(source, {key: value for key, value in state["model"].items() if key not in latent})
     rows, width = weights["model.shared.weight"].shape
     config = {

@@ -138,7 +138,7 @@ def add_evaluate(commands) -> None:
     command.add_argument(
         "--words", type=int, help="the split's words, one more a sentence (default: counted by joining the pieces)"
     )
-    command.add_argument("--seed", type=int, help="of all noise (default: the model's)")
+    command.add_argument("--seed", type=int, help="of all streams (default: the model's)")
     command.add_argument("--max-tokens", type=int, default=4096, help="tokens in a batch (default: 4096)")
 
 

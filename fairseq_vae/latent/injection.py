@@ -1,67 +1,215 @@
-"""Injections."""
+"""Injection: how the decoder learns z. z becomes the slots of one memory tensor, and each injection reads its own.
 
-from typing import Optional, Sequence
+fairseq's beam search reorders what an encoder returns; all slots travel in the one M x B x C tensor that it knows.
 
+Shapes: B batch, U target length, C model width, Z latent dimensions, M slots in all, S slots of an injection, L decoder
+layers.
+"""
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+import torch
 import torch.nn as nn
 from torch import Tensor
 
 from ..base.errors import InputError
+from ..base.registry import Registry
 
-INJECTIONS = ("self-attention", "cross-attention", "embedding", "logits")
+__all__ = ["Injection", "LatentMemory", "MemoryLayout", "injections", "register_injection"]
 
 
-class MemoryLayout:
-    """Which of the M slots of the one memory tensor serves which injection.
+class Injection:
+    """One way in which the decoder reads slots. The methods that a subclass leaves alone do nothing.
 
-    The slots stand in this order: for each decoder layer `slots` keys-and-values of its self-attention, then `slots`
-    states for cross-attention, then one vector that is added to the decoder's input, then one that is added to its
-    output, which the projection onto words turns into a term of the logits that is linear in z. All of them travel in
-    one M x B x C tensor, so that beam search reorders them together.
+    Args:
+        layers: L
+        slots: the number of slots that --latent-memory-slots gives
+        config: the injection's own flags, see Registry.register
+
+    Attributes:
+        cross_attention: whether the injection needs the decoder's cross-attention
     """
 
-    def __init__(self, injection: Sequence[str], layers: int, slots: int):
-        unknown = [name for name in injection if name not in INJECTIONS]
-        if unknown or not injection or len(set(injection)) != len(injection):
-            raise InputError(
-                f"--latent-injection {','.join(injection)}: expected one or several of {', '.join(INJECTIONS)}, "
-                "comma-separated, each once"
-            )
-        if slots < 1:
-            raise InputError(f"--latent-memory-slots {slots}: expected 1 or more")
-        self.slots = slots
-        self.per_layer = slots if "self-attention" in injection else 0
-        start = layers * self.per_layer
-        self.cross_attention = slice(start, start + slots) if "cross-attention" in injection else None
-        if self.cross_attention:
-            start += slots
-        self.embedding = slice(start, start + 1) if "embedding" in injection else None
-        if self.embedding:
-            start += 1
-        self.logits = slice(start, start + 1) if "logits" in injection else None
-        self.size = start + (1 if self.logits else 0)  # M
+    cross_attention = False
 
-    @classmethod
-    def of(cls, cfg) -> "MemoryLayout":
-        """The layout of a configured model; refuses an injection that the architecture lacks."""
-        layout = cls(cfg.latent_injection.split(","), cfg.decoder.layers, cfg.latent_memory_slots)
-        if layout.cross_attention and cfg.no_cross_attention:
+    def __init__(self, layers: int, slots: int, config: Any = None):
+        self.layers, self.slots = layers, slots
+
+    def size(self) -> int:
+        """S, the slots that the injection reads."""
+        raise NotImplementedError
+
+    def check(self, cfg: Any) -> None:
+        """Refuse an architecture that the injection cannot work with.
+
+        Args:
+            cfg: the model's configuration, a fairseq TransformerConfig
+
+        Raises:
+            InputError: names the flag and the remedy
+        """
+
+    def before_layer(self, x: Tensor, slots: Tensor, layer: int) -> Tensor:
+        """The input of a decoder layer, from x, U x B x C, and the slots, S x B x C; U x B x C."""
+        return x
+
+    def keys_values(self, slots: Tensor, layer: int) -> Optional[Tensor]:
+        """The raw keys and values that stand before a layer's own, any number x B x C; None for none."""
+        return None
+
+    def states(self, slots: Tensor) -> Optional[Tensor]:
+        """The states that cross-attention reads, any number x B x C; None for none."""
+        return None
+
+    def after_layers(self, x: Tensor, slots: Tensor) -> Tensor:
+        """The decoder's output before its projection onto words, from x, B x U x C, and the slots; B x U x C."""
+        return x
+
+
+injections: Registry = Registry("injection", needs=("size", "check"))
+register_injection = injections.register
+
+
+@register_injection("self-attention", help="raw keys and values before each decoder layer's own")
+class SelfAttentionInjection(Injection):
+    """Keys and values in each layer's self-attention (Park & Lee 2021; Li et al. 2020, Optimus' "memory")."""
+
+    def size(self) -> int:
+        return self.layers * self.slots
+
+    def keys_values(self, slots: Tensor, layer: int) -> Tensor:
+        return slots[layer * self.slots : (layer + 1) * self.slots]
+
+
+@register_injection("cross-attention", help="slots that BART's cross-attention reads; without it the decoder has none")
+class CrossAttentionInjection(Injection):
+    """States for the decoder's cross-attention, which keeps BART's pretrained weights."""
+
+    cross_attention = True
+
+    def size(self) -> int:
+        return self.slots
+
+    def check(self, cfg: Any) -> None:
+        if cfg.no_cross_attention:
             raise InputError(
                 "--latent-injection cross-attention needs the decoder's cross-attention: leave out --no-cross-attention"
             )
-        if layout.embedding and cfg.decoder.layerdrop > 0:
+
+    def states(self, slots: Tensor) -> Tensor:
+        return slots
+
+
+@register_injection("embedding", help="added to every decoder input")
+class EmbeddingInjection(Injection):
+    """A vector added to every decoder input (Li et al. 2020, Optimus' "embedding")."""
+
+    def size(self) -> int:
+        return 1
+
+    def check(self, cfg: Any) -> None:
+        if cfg.decoder.layerdrop > 0:
             raise InputError("--decoder-layerdrop would drop z: leave embedding out of --latent-injection")
-        if layout.logits and cfg.decoder.output_dim != cfg.decoder.embed_dim:
+
+    def before_layer(self, x: Tensor, slots: Tensor, layer: int) -> Tensor:
+        return x + slots if layer == 0 else x  # 1 x B x C, the same at every position
+
+
+@register_injection("logits", help="a skip connection: added to every decoder output before its projection onto words")
+class LogitsInjection(Injection):
+    """A vector added to every decoder output: a term of the logits that is linear in z (Dieng et al. 2019)."""
+
+    def size(self) -> int:
+        return 1
+
+    def check(self, cfg: Any) -> None:
+        if cfg.decoder.output_dim != cfg.decoder.embed_dim:
             raise InputError(
                 f"--latent-injection logits: --decoder-output-dim {cfg.decoder.output_dim} is not --decoder-embed-dim "
                 f"{cfg.decoder.embed_dim}; leave one of the two flags out"
             )
+
+    def after_layers(self, x: Tensor, slots: Tensor) -> Tensor:
+        return x + slots.transpose(0, 1)  # B x 1 x C
+
+
+class MemoryLayout:
+    """The slots of each injection in the one memory tensor, in the order in which injections are registered.
+
+    Args:
+        names: the injections, in any order
+        layers: L
+        slots: --latent-memory-slots
+        values: an object with the flags of injections as attributes; None: their defaults
+
+    Attributes:
+        size: M
+        places: the injections with their slots
+
+    Raises:
+        InputError: an unknown injection, one given twice or none, or fewer than one slot
+
+    >>> layout = MemoryLayout(["embedding", "self-attention"], layers=2, slots=3)
+    >>> layout.size, [place for _, place in layout.places]
+    (7, [slice(0, 6, None), slice(6, 7, None)])
+    """
+
+    def __init__(self, names: Sequence[str], layers: int, slots: int, values: Any = None):
+        known = injections.names()
+        if not names or any(name not in known for name in names) or len(set(names)) != len(names):
+            raise InputError(
+                f"--latent-injection {','.join(names)}: expected one or several of {', '.join(known)}, comma-"
+                "separated, each once"
+            )
+        if slots < 1:
+            raise InputError(f"--latent-memory-slots {slots}: expected 1 or more")
+        self.places: List[Tuple[Injection, slice]] = []
+        self.size = 0
+        for name in known:
+            if name in names:
+                injection = injections[name](layers, slots, injections.config(name, values))
+                self.places.append((injection, slice(self.size, self.size + injection.size())))
+                self.size += injection.size()
+
+    @classmethod
+    def of(cls, cfg: Any) -> "MemoryLayout":
+        """The layout of a configured model.
+
+        Raises:
+            InputError: the architecture lacks something that an injection needs
+        """
+        layout = cls(cfg.latent_injection.split(","), cfg.decoder.layers, cfg.latent_memory_slots, cfg)
+        for injection, _ in layout.places:
+            injection.check(cfg)
         if cfg.cross_self_attention:
             raise InputError("--cross-self-attention would show every layer every slot: use --latent-injection instead")
         return layout
 
-    def self_attention(self, layer: int) -> Optional[slice]:
-        """The slots of one decoder layer's self-attention, or None."""
-        return slice(layer * self.per_layer, (layer + 1) * self.per_layer) if self.per_layer else None
+    def before_layer(self, x: Tensor, memory: Tensor, layer: int) -> Tensor:
+        """The input of a decoder layer, U x B x C, after all injections; memory: M x B x C."""
+        for injection, place in self.places:
+            x = injection.before_layer(x, memory[place], layer)
+        return x
+
+    def after_layers(self, x: Tensor, memory: Tensor) -> Tensor:
+        """The decoder's output, B x U x C, after all injections; memory: M x B x C."""
+        for injection, place in self.places:
+            x = injection.after_layers(x, memory[place])
+        return x
+
+    def keys_values(self, memory: Tensor, layer: int) -> Optional[Tensor]:
+        """Raw keys and values before a layer's own, of all injections, any number x B x C; None for none."""
+        return joined([injection.keys_values(memory[place], layer) for injection, place in self.places])
+
+    def states(self, memory: Tensor) -> Optional[Tensor]:
+        """States that cross-attention reads, of all injections, any number x B x C; None for none."""
+        return joined([injection.states(memory[place]) for injection, place in self.places])
+
+
+def joined(parts: Sequence[Optional[Tensor]]) -> Optional[Tensor]:
+    """The tensors that are there, in a row along their first axis; None for none."""
+    found = [part for part in parts if part is not None]
+    return torch.cat(found) if len(found) > 1 else found[0] if found else None
 
 
 class LatentMemory(nn.Module):
@@ -71,6 +219,10 @@ class LatentMemory(nn.Module):
         super().__init__()
         self.slots = slots
         self.project = nn.Linear(latent_dim, slots * embed_dim)
+
+    def reset_parameters(self) -> None:
+        """Slots as large as the states they stand among; BART's 0.02 would start them some 10 times smaller."""
+        nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)
 
     def forward(self, z: Tensor) -> Tensor:
         memory = self.project(z.to(self.project.weight.dtype))  # B x M*C

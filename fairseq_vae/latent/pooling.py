@@ -1,38 +1,94 @@
-"""Pooling."""
+"""Pooling: one vector a sentence from the encoder's states; padding never counts, on either side.
+
+Shapes: B batch, T source length, C model width.
+"""
 
 import math
-from typing import Optional
+from typing import Any
 
 import torch
+import torch.nn as nn
 from torch import Tensor
 
-POOLINGS = ("mean", "max", "first", "attention")
+from ..base.registry import Registry
+
+__all__ = ["Pooling", "poolings", "register_pooling"]
 
 
-def pool(hidden: Tensor, padding_mask: Tensor, how: str, query: Optional[Tensor] = None) -> Tensor:
-    """One vector a sentence from the encoder's states; padding never counts, on either side.
+class Pooling(nn.Module):
+    """States of a sentence's tokens to one vector.
 
     Args:
-        hidden: encoder states, T x B x C
-        padding_mask: true where a token is padding, B x T
-        how: "mean", "max" (over time, each channel by itself), "first" (the first token that is not padding),
-            "attention" (softmax over time of hidden . query / sqrt(C))
-        query: learned vector of "attention", C
+        width: C
+        config: the pooling's own flags, see Registry.register
 
-    Returns:
-        pooled states in float32, B x C
+    >>> states, padding = torch.ones(5, 2, 4), torch.zeros(2, 5, dtype=torch.bool)
+    >>> poolings["mean"](4)(states, padding).shape
+    torch.Size([2, 4])
     """
-    hidden = hidden.float().transpose(0, 1)  # B x T x C
-    if how == "first":
-        first = padding_mask.logical_not().int().argmax(dim=1)  # B
-        return hidden[torch.arange(len(hidden), device=hidden.device), first]
-    if how == "max":
-        return hidden.masked_fill(padding_mask.unsqueeze(-1), -math.inf).amax(dim=1)
-    if how == "mean":
-        scores = torch.zeros_like(padding_mask, dtype=hidden.dtype)
-    elif how == "attention":
-        scores = hidden @ query.float() / math.sqrt(hidden.size(-1))  # B x T
-    else:
-        raise ValueError(f"unknown pooling {how!r}: choose one of {', '.join(POOLINGS)}")
+
+    def __init__(self, width: int, config: Any = None):
+        super().__init__()
+
+    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Tensor:
+        """
+        Args:
+            hidden: states, T x B x C
+            padding_mask: true where a token is padding, B x T
+
+        Returns:
+            pooled states in float32, B x C
+        """
+        raise NotImplementedError
+
+
+poolings: Registry = Registry("pooling", needs=("forward",))
+register_pooling = poolings.register
+
+
+def weighted(hidden: Tensor, scores: Tensor, padding_mask: Tensor) -> Tensor:
+    """Mean of states B x T x C, weighted by the softmax over time of scores B x T; B x C."""
     weights = scores.masked_fill(padding_mask, -math.inf).softmax(dim=1)
     return torch.einsum("bt,btc->bc", weights, hidden)
+
+
+@register_pooling("mean", help="over the sentence")
+class MeanPooling(Pooling):
+    """Mean over time."""
+
+    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Tensor:
+        hidden = hidden.float().transpose(0, 1)  # B x T x C
+        return weighted(hidden, torch.zeros_like(padding_mask, dtype=hidden.dtype), padding_mask)
+
+
+@register_pooling("max", help="over the sentence, each channel by itself")
+class MaxPooling(Pooling):
+    """Maximum over time, each channel by itself (Park & Lee 2021)."""
+
+    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Tensor:
+        hidden = hidden.float().transpose(0, 1)  # B x T x C
+        return hidden.masked_fill(padding_mask.unsqueeze(-1), -math.inf).amax(dim=1)
+
+
+@register_pooling("first", help="the first token")
+class FirstPooling(Pooling):
+    """State of the first token that is not padding (Li et al. 2020, Optimus)."""
+
+    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Tensor:
+        hidden = hidden.float().transpose(0, 1)  # B x T x C
+        first = padding_mask.logical_not().int().argmax(dim=1)  # B
+        return hidden[torch.arange(len(hidden), device=hidden.device), first]
+
+
+@register_pooling("attention", help="with one learned query")
+class AttentionPooling(Pooling):
+    """Mean over time, weighted by softmax(hidden . query / sqrt(C)) of a learned query, C."""
+
+    def __init__(self, width: int, config: Any = None):
+        super().__init__(width, config)
+        self.query = nn.Parameter(torch.zeros(width))
+
+    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Tensor:
+        hidden = hidden.float().transpose(0, 1)  # B x T x C
+        scores = hidden @ self.query.float() / math.sqrt(hidden.size(-1))  # B x T
+        return weighted(hidden, scores, padding_mask)

@@ -1,12 +1,22 @@
-"""Posteriors."""
+"""Posteriors: modules that turn the encoder's states into a distribution of z for each sentence.
+
+Shapes: B batch, T source length, C model width, Z latent dimensions.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Optional
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from .distributions import GaussianPosterior
-from .pooling import pool
+from ..base.errors import InputError
+from ..base.registry import Registry
+from .distributions import Distribution, Gaussian
+from .pooling import Pooling
+
+__all__ = ["DiagonalPosterior", "FixedScaleBatchNorm", "Posterior", "posteriors", "register_posterior"]
 
 # Soft bound of the log-variance: the standard deviation stays in (0.018, 55), so no exp() overflows in half precision
 # and a long phase without KL cannot drive it to minus infinity.
@@ -52,23 +62,97 @@ class FixedScaleBatchNorm(nn.Module):
             average.lerp_(value.to(average), self.MOMENTUM)
 
 
-class PosteriorHead(nn.Module):
-    """Encoder states T x B x C to a GaussianPosterior over Z dimensions, computed in float32 whatever the model's
-    precision; the log-variance is LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND). bn_mu: the scale of a batch normalisation of
-    the mean, 0 for none."""
+class Posterior(nn.Module):
+    """q(z | x): a module that returns a distribution of z for each sentence.
 
-    def __init__(self, embed_dim: int, latent_dim: int, pooling: str, bn_mu: float = 0.0):
+    The parameters of the pooling stand in checkpoints beside the posterior's own, without a prefix.
+
+    Args:
+        width: C
+        dim: Z
+        pooling: the encoder's states to one vector
+        config: the posterior's own flags, see Registry.register
+
+    Attributes:
+        eps_dim: the number of standard normal draws that `rsample` makes a z of
+    """
+
+    def __init__(self, width: int, dim: int, pooling: Pooling, config: Any = None):
         super().__init__()
-        self.pooling = pooling
-        self.bn_mu = FixedScaleBatchNorm(latent_dim, bn_mu) if bn_mu > 0 else None
-        self.query = nn.Parameter(torch.zeros(embed_dim)) if pooling == "attention" else None
-        self.mu = nn.Linear(embed_dim, latent_dim)
-        self.logvar = nn.Linear(embed_dim, latent_dim)
+        self.pooling, self.eps_dim = pooling, dim
+        self._register_state_dict_hook(_without_prefix)
+        self._register_load_state_dict_pre_hook(self._with_prefix)
 
-    def forward(self, hidden: Tensor, padding_mask: Tensor) -> GaussianPosterior:
+    def reset_parameters(self) -> None:
+        """Initialise the weights. BART's own initialisation has run before, over every linear layer and embedding."""
+
+    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Distribution:
+        """
+        Args:
+            hidden: the encoder's states, T x B x C
+            padding_mask: true where a token is padding, B x T
+
+        Returns:
+            a distribution of B sentences, in float32
+        """
+        raise NotImplementedError
+
+    def _with_prefix(self, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
+        for name, _ in self.pooling.named_parameters():
+            if prefix + name in state_dict:
+                state_dict[f"{prefix}pooling.{name}"] = state_dict.pop(prefix + name)
+
+
+def _without_prefix(module: nn.Module, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
+    for key in [key for key in state_dict if key.startswith(f"{prefix}pooling.")]:
+        state_dict[prefix + key[len(f"{prefix}pooling.") :]] = state_dict.pop(key)
+
+
+posteriors: Registry = Registry("posterior", needs=("forward",))
+register_posterior = posteriors.register
+
+
+@dataclass
+class DiagonalConfig:
+    """Flags of the diagonal posterior."""
+
+    bn_mu: float = field(
+        default=0.0,
+        metadata={
+            "help": "batch-normalise mu to this fixed standard deviation, with which a sentence's KL is at least "
+            "latent-dim x its square / 2 nats (Zhu et al. 2020, BN-VAE: 0.6); 0: no normalisation (default: 0)"
+        },
+    )
+
+
+@register_posterior("diagonal", DiagonalConfig, help="a Gaussian with independent dimensions")
+class DiagonalPosterior(Posterior):
+    """N(mu(x), diag(exp(logvar(x)))), in float32 whatever the model's precision.
+
+    mu is affine in the pooled states, or the batch normalisation of that (--bn-mu). logvar is
+    LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND) of an affine map.
+
+    Raises:
+        InputError: --bn-mu is negative
+    """
+
+    def __init__(self, width: int, dim: int, pooling: Pooling, config: Optional[DiagonalConfig] = None):
+        super().__init__(width, dim, pooling, config)
+        config = config or DiagonalConfig()
+        if config.bn_mu < 0:
+            raise InputError(f"--bn-mu {config.bn_mu}: expected 0 (none) or more")
+        self.bn_mu = FixedScaleBatchNorm(dim, config.bn_mu) if config.bn_mu > 0 else None
+        self.mu = nn.Linear(width, dim)
+        self.logvar = nn.Linear(width, dim)
+
+    def reset_parameters(self) -> None:
+        """Means as far apart as the posterior's noise is wide; BART's 0.02 would start them some 10 times closer."""
+        nn.init.normal_(self.mu.weight, std=self.mu.in_features**-0.5)
+
+    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Gaussian:
         with torch.autocast(hidden.device.type, enabled=False):
-            pooled = pool(hidden, padding_mask, self.pooling, self.query)  # B x C
+            pooled = self.pooling(hidden, padding_mask)  # B x C
             mu, raw = (F.linear(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))  # B x Z
             if self.bn_mu is not None:
                 mu = self.bn_mu(mu)
-            return GaussianPosterior(mu, LOGVAR_BOUND * torch.tanh(raw / LOGVAR_BOUND))
+            return Gaussian(mu, LOGVAR_BOUND * torch.tanh(raw / LOGVAR_BOUND))

@@ -5,30 +5,17 @@ in nats and float64. What a training's validation needs as well stands in metric
 """
 
 import math
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..latent.distributions import GaussianPosterior
+from ..latent.distributions import Distribution, Gaussian, as_double, rows
 from .metrics import active_units, information_each
 
 THRESHOLDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the curve of active units
 RESAMPLES = 1000  # of the bootstrap
-
-
-def log_weight(logvar: Tensor, noise: Tensor, z: Tensor, nll: Tensor) -> Tensor:
-    """log p(x|z) p(z) / q(z|x) of each pair, P (Burda et al. 2016, eq. 8), where z = mu + exp(logvar / 2) * noise.
-
-    log p(z) - log q(z|x) = 1/2 sum_d (noise^2 + logvar - z^2): the prior's and the posterior's constants cancel.
-
-    Args:
-        logvar, noise, z: P x Z
-        nll: -log p(x|z), P
-    """
-    noise, z = noise.double(), z.double()
-    return 0.5 * (noise.square() + logvar.double() - z.square()).sum(1) - nll.double()
 
 
 class Importance:
@@ -66,16 +53,17 @@ class Importance:
         return torch.from_numpy(np.exp(2 * self.log_sum - self.log_square_sum))
 
 
-def information(mu: Tensor, logvar: Tensor, noise: Tensor, chunk: int = 1024) -> Tuple[float, float]:
+def information(posterior: Distribution, eps: Tensor, chunk: int = 1024) -> Tuple[float, float]:
     """Estimate of I(x; z) under q(z|x) and the N given sentences, as metrics.mutual_information, and its Monte Carlo
     standard error: that of the samples of z, the sentences being given.
 
     Args:
-        mu, logvar: N x Z
-        noise: standard normal, S x N x Z: S samples a sentence. With S = 1 the error cannot tell the noise from the
+        posterior: of N sentences
+        eps: standard normal draws, S x N x Z: S samples a sentence. With S = 1 the error cannot tell the draws from the
             differences between sentences, and is too large
+        chunk: rows of the N x N table held at a time
     """
-    each = torch.stack([information_each(mu, logvar, sample, chunk) for sample in noise])  # S x N
+    each = torch.stack([information_each(posterior, sample, chunk) for sample in eps])  # S x N
     variance = each.var(0).mean() if len(each) > 1 else each.var()
     return float(each.mean()), math.sqrt(float(variance) / each.numel())
 
@@ -86,49 +74,66 @@ def saturates(mi: float, sentences: int) -> bool:
     return sentences > 1 and mi > math.log(sentences) - math.log(2)
 
 
-def batch_information(mu: Tensor, logvar: Tensor, noise: Tensor, batch: int) -> float:
+def batch_information(posterior: Distribution, eps: Tensor, batch: int) -> Optional[float]:
     """Mutual information as older papers define it (He et al. 2019; Park & Lee 2021): within batches of consecutive
     sentences, averaged over sentences, with the posterior's entropy in closed form. Never far above log batch, so no
     estimate of I(x; z) of the set.
 
     Args:
-        mu, logvar, noise: N x Z
+        posterior: of N sentences; None is the result of one that is not Gaussian
+        eps: standard normal draws, N x Z
         batch: sentences in a batch; the last one may have fewer
     """
-    mu, logvar, noise = mu.double(), logvar.double(), noise.double()
+    if not isinstance(posterior, Gaussian):
+        return None
+    posterior, eps = as_double(posterior), eps.double()
     total = 0.0
-    for m, v, e in zip(mu.split(batch), logvar.split(batch), noise.split(batch)):
+    for start in range(0, len(eps), batch):
+        part = slice(start, start + batch)
+        e, v = eps[part], posterior.logvar[part]
         sampled = -0.5 * (e.square() + v).sum(1)  # log q(z|x), without a constant that cancels
         closed = -0.5 * (1 + v).sum(1)
-        total += float((information_each(m, v, e) - sampled + closed).sum())
-    return total / len(mu)
+        total += float((information_each(rows(posterior, part), e) - sampled + closed).sum())
+    return total / len(eps)
 
 
-def aggregate(mu: Tensor, logvar: Tensor) -> Dict[str, Any]:
-    """Moments of the aggregated posterior 1/N sum_i q(z|x_i) and their distance from those of N(0, I).
+def aggregate(posterior: Distribution, prior: Distribution, kl: Tensor) -> Dict[str, Any]:
+    """Moments of the aggregated posterior 1/N sum_i q(z|x_i) and their distance from the prior's.
+
+    Args:
+        posterior: of N sentences
+        prior: one for all of them
+        kl: of each sentence, nats, N x Z or N x 1
 
     Returns:
         `kl_dims`, `mu_variance_dims`, `variance_dims`: of each dimension, the mean KL, the (unbiased) variance of mu
-            over sentences, and the mean variance of q(z|x); lists of Z
-        `agg_mean_norm`: Euclidean norm of the aggregated posterior's mean
-        `agg_cov_distance`: Frobenius norm of its covariance less the identity; Cov(mu) + diag(E[var]), over N
-        `agg_gaussian_kl`: KL of the Gaussian with that mean and covariance from N(0, I): a lower bound of the marginal
-            KL, as the Gaussian has the largest entropy of all densities with these moments
+            over sentences, and the mean variance of q(z|x); lists of Z (`kl_dims` of 1 without a closed form)
+        `agg_mean_norm`: Euclidean norm of the aggregated posterior's mean less the prior's
+        `agg_cov_distance`: Frobenius norm of its covariance less the prior's; Cov(mu) + diag(E[var]), over N
+        `agg_gaussian_kl`: KL of the Gaussian with that mean and covariance from the prior: a lower bound of the
+            marginal KL, as the Gaussian has the largest entropy of all densities with these moments
+
+        The last three are None unless posterior and prior are Gaussians, and so is `variance_dims` of a posterior
+        without `variance`.
     """
-    mu, logvar = mu.double(), logvar.double()
-    variance = logvar.exp().mean(0)
-    mean = mu.mean(0)
-    covariance = (mu - mean).T @ (mu - mean) / len(mu) + torch.diag(variance)
-    identity = torch.eye(len(mean), dtype=mu.dtype, device=mu.device)
-    divergence = 0.5 * (torch.trace(covariance) + mean.square().sum() - len(mean) - torch.logdet(covariance))
-    return {
-        "kl_dims": GaussianPosterior(mu, logvar).kl().mean(0).tolist(),
-        "mu_variance_dims": mu.var(0).tolist() if len(mu) > 1 else [0.0] * len(mean),
-        "variance_dims": variance.tolist(),
-        "agg_mean_norm": float(mean.norm()),
-        "agg_cov_distance": float((covariance - identity).norm()),
-        "agg_gaussian_kl": float(divergence),
+    posterior, prior, kl = as_double(posterior), as_double(prior), kl.double()
+    mu = posterior.mean
+    result: Dict[str, Any] = {
+        "kl_dims": kl.mean(0).tolist(),
+        "mu_variance_dims": mu.var(0).tolist() if len(mu) > 1 else [0.0] * mu.size(1),
+        **dict.fromkeys(("variance_dims", "agg_mean_norm", "agg_cov_distance", "agg_gaussian_kl")),
     }
+    if isinstance(posterior, Gaussian):
+        result["variance_dims"] = posterior.variance.mean(0).tolist()
+    if isinstance(posterior, Gaussian) and isinstance(prior, Gaussian) and prior.mu.dim() == 1:
+        covariance = (mu - mu.mean(0)).T @ (mu - mu.mean(0)) / len(mu) + torch.diag(posterior.variance.mean(0))
+        away, spread = mu.mean(0) - prior.mu, prior.variance
+        trace, square = torch.trace(covariance / spread), (away.square() / spread).sum()
+        divergence = 0.5 * (trace + square - len(away) - (torch.logdet(covariance) - prior.logvar.sum()))
+        result["agg_mean_norm"] = float(away.norm())
+        result["agg_cov_distance"] = float((covariance - torch.diag(spread)).norm())
+        result["agg_gaussian_kl"] = float(divergence)
+    return result
 
 
 def active_curve(mu: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> Dict[str, int]:

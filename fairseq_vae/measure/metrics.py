@@ -5,6 +5,10 @@ import math
 import torch
 from torch import Tensor
 
+from ..latent.distributions import Distribution, Gaussian, as_double
+
+__all__ = ["ACTIVE_VARIANCE", "active_units", "information_each", "mutual_information", "perplexity"]
+
 ACTIVE_VARIANCE = 0.01
 
 
@@ -30,34 +34,47 @@ def active_units(mu_sum: Tensor, mu_square_sum: Tensor, sentences: int, threshol
     return int((variance > threshold).sum())
 
 
-def information_each(mu: Tensor, logvar: Tensor, noise: Tensor, chunk: int = 1024) -> Tensor:
-    """log q(z_i|x_i) - log (1/N) sum_j q(z_i|x_j) of each sentence's z_i = mu_i + exp(logvar_i / 2) * noise_i, N,
-    float64. Arguments as for mutual_information."""
-    mu, logvar, noise = mu.double(), logvar.double(), noise.to(mu).double()
-    n = len(mu)
-    z = mu + torch.exp(0.5 * logvar) * noise
+def information_each(posterior: Distribution, eps: Tensor, chunk: int = 1024) -> Tensor:
+    """log q(z_i|x_i) - log (1/N) sum_j q(z_i|x_j) of each sentence's z_i = rsample(eps_i), in nats.
+
+    Args:
+        posterior: of N sentences
+        eps: standard normal draws, N x Z
+        chunk: rows of the N x N table held at a time
+
+    Returns:
+        N, float64
+    """
+    posterior, eps = as_double(posterior), eps.to(posterior.mean).double()
+    z, n = posterior.rsample(eps), len(eps)
+    log_aggregate = torch.empty(n, dtype=z.dtype, device=z.device)
+    if not isinstance(posterior, Gaussian):
+        for start in range(0, n, chunk):
+            table = posterior.log_prob(z[start : start + chunk, None])  # chunk x N
+            log_aggregate[start : start + chunk] = table.logsumexp(1)
+        return posterior.log_prob(z) - log_aggregate + math.log(n)
     # log q(z_i|x_j) needs sum_d (z_i - mu_j)^2 / var_j: one matrix product instead of an N x N x Z table
+    mu, logvar = posterior
     precision = torch.exp(-logvar)
     constant = (mu.square() * precision + logvar).sum(1)  # N; the term of 2 pi cancels
     right = torch.cat((precision, -2 * mu * precision), dim=1).T  # 2Z x N
-    log_aggregate = torch.empty(n, dtype=mu.dtype, device=mu.device)
     for start in range(0, n, chunk):
         s = z[start : start + chunk]
         table = torch.addmm(constant, torch.cat((s.square(), s), dim=1), right, beta=-0.5, alpha=-0.5)  # chunk x N
         log_aggregate[start : start + chunk] = table.logsumexp(1)
-    return -0.5 * (noise.square() + logvar).sum(1) - log_aggregate + math.log(n)
+    return -0.5 * (eps.square() + logvar).sum(1) - log_aggregate + math.log(n)
 
 
-def mutual_information(mu: Tensor, logvar: Tensor, noise: Tensor, chunk: int = 1024) -> float:
+def mutual_information(posterior: Distribution, eps: Tensor, chunk: int = 1024) -> float:
     """Estimate in nats of I(x; z) under q(z|x) and the N given sentences; never above log N, so print that beside it.
 
-    (1/N) sum_i [ log q(z_i|x_i) - log (1/N) sum_j q(z_i|x_j) ] with one sample z_i = mu_i + exp(logvar_i / 2) * noise_i
-    (Hoffman & Johnson 2016; He et al. 2019). The same sample stands in both terms, so that a collapsed
-    posterior gives 0 and far apart ones log N exactly; papers take the first in closed form, of equal expectation.
+    (1/N) sum_i [ log q(z_i|x_i) - log (1/N) sum_j q(z_i|x_j) ] with one sample z_i of each posterior (Hoffman & Johnson
+    2016; He et al. 2019). The same sample stands in both terms, so that a collapsed posterior gives 0 and far apart
+    ones log N exactly; papers take the first in closed form, of equal expectation.
 
     Args:
-        mu, logvar: posteriors, N x Z
-        noise: standard normal, N x Z
+        posterior: of N sentences
+        eps: standard normal draws, N x Z
         chunk: rows of the N x N table held at a time
     """
-    return float(information_each(mu, logvar, noise, chunk).mean())
+    return float(information_each(posterior, eps, chunk).mean())

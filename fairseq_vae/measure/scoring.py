@@ -1,4 +1,4 @@
-"""A model's posteriors and likelihoods of a split's sentences, in batches that change nothing but speed.
+"""A model's distributions and likelihoods of a split's sentences, in batches that change nothing but speed.
 
 Shapes: N sentences, P pairs of a sentence and a z, Z latent dimensions, B rows and U tokens of a batch.
 """
@@ -13,20 +13,30 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..base.errors import InputError
-from ..base.stream import Draw, sentence_generator
-from ..latent.distributions import GaussianPosterior
+from ..base.stream import Purpose, stream
+from ..latent.distributions import log_ratio, mapped, rows
 from ..objective.likelihood import nll_each
-from .estimators import Importance, log_weight
+from .estimators import Importance
 
 Pairs = Sequence[Tuple[int, int]]  # of a sentence and a sample's number k
 
 
 def encoder_input(sample: Dict[str, Any]) -> Dict[str, Any]:
+    """A batch's input without the decoder's."""
     return {key: value for key, value in sample["net_input"].items() if key != "prev_output_tokens"}
 
 
-def sentence_nll(model, sample: Dict[str, Any], z: Tensor) -> Tensor:
-    """-log p(x|z) of each sentence in nats, B, float64."""
+def sentence_nll(model: Any, sample: Dict[str, Any], z: Tensor) -> Tensor:
+    """-log p(x|z) of each sentence in nats.
+
+    Args:
+        model: a bart_vae
+        sample: a batch with its source, which a conditional model reads beside z
+        z: B x Z
+
+    Returns:
+        B, float64
+    """
     hidden, _ = model(**sample["net_input"], z=z, features_only=True)
     target = sample["target"]
     real = target.ne(model.decoder.padding_idx)
@@ -35,10 +45,10 @@ def sentence_nll(model, sample: Dict[str, Any], z: Tensor) -> Tensor:
     return nll.sum(1)
 
 
-def pair_noise(seed: int, purpose: Draw, pairs: Pairs, dim: int) -> Tensor:
-    """A standard normal vector for each pair, P x dim: of (seed, sentence, k) alone, whatever K and the batches are."""
-    rows = [sentence_generator(seed, purpose, k, index).standard_normal(dim, np.float32) for index, k in pairs]
-    return torch.from_numpy(np.stack(rows))
+def pair_eps(seed: int, purpose: Purpose, pairs: Pairs, dim: int) -> Tensor:
+    """Standard normal draws of each pair, P x dim: of (seed, sentence, k) alone, whatever K and the batches are."""
+    draws = [stream(seed, purpose, k, index).standard_normal(dim, np.float32) for index, k in pairs]
+    return torch.from_numpy(np.stack(draws))
 
 
 def packed(lengths: Sequence[int], indices: Sequence[int], samples: int, max_tokens: int) -> Iterator[Pairs]:
@@ -60,12 +70,16 @@ class Scorer:
     """A split under a model, in evaluation mode and without gradients.
 
     Args:
-        dataset: task.SentenceDataset of N sentences
+        model: a bart_vae
+        dataset: SentenceDataset of N sentences
         max_tokens: tokens in a batch, padding included
-        seed: of the samples of z
+        seed: of the streams of z
+
+    Raises:
+        InputError: a sentence has more than max_tokens tokens
     """
 
-    def __init__(self, model, dataset, max_tokens: int = 4096, seed: int = 1):
+    def __init__(self, model: Any, dataset: Any, max_tokens: int = 4096, seed: int = 1):
         self.model, self.dataset, self.max_tokens, self.seed = model, dataset, max_tokens, seed
         self.lengths = np.asarray(dataset.tgt_sizes).tolist()
         self.device = next(model.parameters()).device
@@ -77,26 +91,31 @@ class Scorer:
         return len(self.lengths)
 
     @torch.no_grad()
-    def posterior(self) -> GaussianPosterior:
-        """q(z|x) of every sentence, N x Z, float32 on the CPU: each is encoded once."""
-        mu, logvar = torch.empty(2, len(self), self.model.latent_dim)
-        pad = self.model.encoder.padding_idx
+    def distributions(self) -> Tuple[Any, Any]:
+        """q(z|x) of every sentence, and p(z) of every sentence or one for all, on the CPU."""
+        encoder, pad = self.model.encoder, self.model.encoder.padding_idx
+        order: List[int] = []
+        posteriors, given = [], []
         # sources have <s> in front
         with tqdm(total=len(self), desc="posteriors", unit="sentence", leave=False) as bar:
             for pairs in packed([length + 1 for length in self.lengths], range(len(self)), 1, self.max_tokens):
                 indices = [index for index, _ in pairs]
                 tokens = data_utils.collate_tokens([self.dataset[index]["source"] for index in indices], pad)
-                found = self.model.encoder.infer(tokens.to(self.device), tokens.ne(pad).sum(1).to(self.device))
-                mu[indices], logvar[indices] = found.mu.cpu(), found.logvar.cpu()
+                source = tokens.to(self.device), tokens.ne(pad).sum(1).to(self.device)
+                posteriors.append(on_cpu(encoder.infer(*source)))
+                given.append(on_cpu(encoder.prior(encoder.context(*source))))
+                order += indices
                 bar.update(len(pairs))
-        return GaussianPosterior(mu, logvar)
+        place = torch.empty(len(self), dtype=torch.long)
+        place[order] = torch.arange(len(self))
+        return rows(joined(posteriors), place), rows(joined(given), place)
 
     @torch.no_grad()
     def score(
         self,
         z_of: Callable[[Pairs], Any],
         samples: int,
-        what: str,
+        name: str,
         indices: Optional[Sequence[int]] = None,
     ) -> Iterator[Tuple[Pairs, Any, Tensor]]:
         """-log p(x|z) of all pairs of sentences and samples, in packed batches.
@@ -104,14 +123,14 @@ class Scorer:
         Args:
             z_of: pairs to z, P x Z, or to a tuple whose first entry is z
             samples: z's of each sentence
-            what: name of the progress bar
+            name: of the progress bar
             indices: of the sentences (default: all)
 
         Yields:
-            the batch's pairs, what z_of made of them, and nll, P, float64 on the CPU
+            the batch's pairs, the result of z_of, and nll in nats, P, float64 on the CPU
         """
         indices = range(len(self)) if indices is None else indices
-        with tqdm(total=len(indices) * samples, desc=what, unit="z", leave=False) as bar:
+        with tqdm(total=len(indices) * samples, desc=name, unit="z", leave=False) as bar:
             for pairs in packed(self.lengths, indices, samples, self.max_tokens):
                 made = z_of(pairs)
                 z = made[0] if isinstance(made, tuple) else made
@@ -119,40 +138,60 @@ class Scorer:
                 bar.update(len(pairs))
 
     def importance(
-        self, posterior: GaussianPosterior, samples: int, indices: Optional[Sequence[int]] = None
+        self, posterior: Any, prior: Any, samples: int, indices: Optional[Sequence[int]] = None
     ) -> Importance:
         """Sums over K = `samples` z's of each sentence's posterior, from which rec and the importance-weighted NLL
-        follow."""
+        follow.
 
-        def draw(pairs: Pairs):
-            rows = [index for index, _ in pairs]
-            noise = pair_noise(self.seed, Draw.VALIDATION, pairs, posterior.mu.size(1))
-            own = GaussianPosterior(posterior.mu[rows], posterior.logvar[rows])
-            return own.rsample(noise), own.logvar, noise, rows
+        Args:
+            posterior: of the N sentences
+            prior: of the N sentences, or one for all
+            samples: K
+            indices: of the sentences (default: all)
+        """
+
+        def draw(pairs: Pairs) -> Tuple[Tensor, Tensor, List[int]]:
+            places = [index for index, _ in pairs]
+            eps = self.eps(pairs)
+            own = rows(posterior, places)
+            z = own.rsample(eps)
+            return z, log_ratio(own, rows(prior, places), z, eps), places
 
         sums = Importance(len(self))
-        for _, (z, logvar, noise, rows), nll in self.score(draw, samples, "importance samples", indices):
-            sums.add(rows, nll, log_weight(logvar, noise, z, nll))
+        for _, (_, ratio, places), nll in self.score(draw, samples, "importance samples", indices):
+            sums.add(places, nll, ratio - nll)
         return sums
 
-    def nll(self, z: Tensor, what: str) -> Tensor:
-        """-log p(x_i|z_i) of every sentence i, N, float64, for rows of z, N x Z."""
+    def eps(self, pairs: Pairs) -> Tensor:
+        """The draws of the posterior's samples, P x posterior.eps_dim."""
+        return pair_eps(self.seed, Purpose.VALIDATION, pairs, self.model.encoder.posterior.eps_dim)
+
+    def nll(self, z: Tensor, name: str) -> Tensor:
+        """-log p(x_i|z_i) in nats of every sentence i, N, float64, for rows of z, N x Z; name: of the progress bar."""
         result = torch.empty(len(self), dtype=torch.float64)
-        for pairs, _, nll in self.score(lambda pairs: z[[index for index, _ in pairs]], 1, what):
+        for pairs, _, nll in self.score(lambda pairs: z[[index for index, _ in pairs]], 1, name):
             result[[index for index, _ in pairs]] = nll
         return result
 
     def batch(self, pairs: Pairs) -> Dict[str, Any]:
-        """Decoder input and target of pairs; with z given, of the source only the number of rows counts."""
-        dictionary = self.dataset.tgt_dict
+        """The data set's own batch of the pairs' sentences: with the source, for a model that reads a context beside z,
+        decoder input and target."""
         distinct = list(dict.fromkeys(index for index, _ in pairs))
-        place = {index: row for row, index in enumerate(distinct)}
-        rows = torch.tensor([place[index] for index, _ in pairs])
-        tokens = [self.dataset.tgt[index] for index in distinct]
-        target, before = (
-            data_utils.collate_tokens(tokens, dictionary.pad(), dictionary.eos(), move_eos_to_beginning=moved)[rows]
-            for moved in (False, True)
-        )
-        net_input = {"src_tokens": before, "src_lengths": None, "prev_output_tokens": before}
-        sample = {"net_input": net_input, "target": target}
-        return utils.apply_to_sample(lambda tensor: tensor.to(self.device), sample)
+        collated = self.dataset.collater([self.dataset[index] for index in distinct])
+        place = {index: row for row, index in enumerate(collated["id"].tolist())}
+        order = torch.tensor([place[index] for index, _ in pairs])
+        sample = {"net_input": collated["net_input"], "target": collated["target"]}
+        return utils.apply_to_sample(lambda tensor: tensor[order].to(self.device), sample)
+
+
+def on_cpu(distribution: Any) -> Any:
+    """The distribution with its tensors on the CPU."""
+    return mapped(distribution, Tensor.cpu)
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """One distribution of the sentences of all parts, in their order; one for all sentences as it is."""
+    if parts[0].mean.dim() < 2:
+        return parts[0]
+    fields = zip(*parts)
+    return type(parts[0])(*(torch.cat(field) if torch.is_tensor(field[0]) else field[0] for field in fields))

@@ -1,0 +1,127 @@
+"""Registries: parts that a flag chooses by name, each with the flags that belong to it.
+
+A part joins its registry by a decorator, and brings its flags as the fields of a dataclass. Flags, help, hydra, the
+documentation and the laws in tests/ read the registries, so that a new part is one file and one line.
+"""
+
+import dataclasses
+from typing import Any, Callable, ClassVar, Dict, Generic, List, Optional, Sequence, Type, TypeVar
+
+from .errors import InputError
+
+__all__ = ["NoFlags", "Registry"]
+
+Part = TypeVar("Part", bound=Callable[..., Any])
+
+
+@dataclasses.dataclass
+class NoFlags:
+    """The configuration of a part without flags of its own."""
+
+
+class Registry(Generic[Part]):
+    """Parts of one kind by name, in the order of their registration.
+
+    Args:
+        kind: one word for a part, used in messages
+        needs: names that every part must define
+
+    >>> shapes = Registry("shape", needs=["area"])
+    >>> @shapes.register("square", help="as wide as high")
+    ... class Square:
+    ...     def area(self): ...
+    >>> shapes.names(), shapes["square"] is Square, shapes.help()
+    (['square'], True, 'square (as wide as high)')
+    >>> shapes.register("circle")(object)
+    Traceback (most recent call last):
+    fairseq_vae.base.errors.InputError: shape 'circle' (builtins.object) lacks area
+    """
+
+    every: ClassVar[List["Registry"]] = []
+
+    def __init__(self, kind: str, needs: Sequence[str] = ()):
+        self.kind, self.needs = kind, needs
+        self.parts: Dict[str, Part] = {}
+        self.configs: Dict[str, Type[Any]] = {}
+        self.helps: Dict[str, str] = {}
+        self.listeners: List[Callable[[], None]] = []
+        self.every.append(self)
+
+    def register(self, name: str, config: Type[Any] = NoFlags, help: str = "") -> Callable[[Part], Part]:
+        """Decorator that adds a part.
+
+        Args:
+            name: the value of the flag that chooses the part
+            config: dataclass of the part's own flags, each with a default and `metadata={"help": ...}`; a field
+                `some_name` is the flag `--some-name`
+            help: some words for the help of the flag that chooses the part
+
+        Raises:
+            InputError: the name or one of the flags is taken, or the part lacks something that its kind needs
+        """
+
+        def add(part: Part) -> Part:
+            where = f"{part.__module__}.{part.__qualname__}"
+            if name in self.parts:
+                taken = self.parts[name]
+                if f"{taken.__module__}.{taken.__qualname__}" != where:
+                    raise InputError(
+                        f"{self.kind} {name!r} ({where}): that name belongs to "
+                        f"{taken.__module__}.{taken.__qualname__}; choose another one"
+                    )
+            lacking = [need for need in self.needs if getattr(part, need, None) is None]
+            if lacking:
+                raise InputError(f"{self.kind} {name!r} ({where}) lacks {', '.join(lacking)}")
+            if not dataclasses.is_dataclass(config):
+                raise InputError(f"{self.kind} {name!r} ({where}): config is {config!r}, expected a dataclass")
+            for field in dataclasses.fields(config):
+                if field.default is dataclasses.MISSING or not field.metadata.get("help"):
+                    raise InputError(
+                        f"{self.kind} {name!r} ({where}): field {field.name} of {config.__name__} lacks "
+                        f"{'a default' if field.default is dataclasses.MISSING else 'help in its metadata'}"
+                    )
+                for registry in self.every:
+                    for owner, other in registry.configs.items():
+                        mine = registry is self and owner == name
+                        if not mine and field.name in {f.name for f in dataclasses.fields(other)}:
+                            raise InputError(
+                                f"{self.kind} {name!r} ({where}): {registry.kind} {owner!r} has a flag "
+                                f"--{field.name.replace('_', '-')}; choose another name for it"
+                            )
+            self.parts[name], self.configs[name], self.helps[name] = part, config, help
+            try:
+                for listener in self.listeners:
+                    listener()
+            except InputError:
+                del self.parts[name], self.configs[name], self.helps[name]
+                raise
+            return part
+
+        return add
+
+    def names(self) -> List[str]:
+        return list(self.parts)
+
+    def __getitem__(self, name: str) -> Part:
+        if name not in self.parts:
+            raise InputError(f"unknown {self.kind} {name!r}: choose one of {', '.join(self.parts)}")
+        return self.parts[name]
+
+    def config(self, name: str, values: Any) -> Any:
+        """The configuration of a part, filled from the attributes of `values`; defaults where it has none."""
+        config = self.configs[name]
+        fields = {f.name: getattr(values, f.name) for f in dataclasses.fields(config) if hasattr(values, f.name)}
+        return config(**fields)
+
+    def fields(self, only: Optional[Callable[[Part], bool]] = None) -> List[dataclasses.Field]:
+        """The flags of all parts, or of those for which `only` holds."""
+        chosen = [name for name, part in self.parts.items() if only is None or only(part)]
+        return [field for name in chosen for field in dataclasses.fields(self.configs[name])]
+
+    def help(self) -> str:
+        """The parts' names, each with its words in parentheses."""
+        return ", ".join(f"{name} ({words})" if words else name for name, words in self.helps.items())
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each later registration."""
+        self.listeners.append(listener)

@@ -1,0 +1,68 @@
+"""Priors of z: modules that, given a context or none, return a distribution of z."""
+
+from typing import Any, Optional
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..base.registry import Registry
+from .distributions import Distribution, Gaussian
+
+__all__ = ["Prior", "StandardNormal", "priors", "register_prior"]
+
+
+class Prior(nn.Module):
+    """p(z), or p(z | context): a module whose call returns a distribution of z.
+
+    A prior with weights learns them with the model; their names in checkpoints begin with `encoder.prior.`.
+
+    Args:
+        dim: Z, dimensions of z
+        config: the prior's own flags, see Registry.register
+
+    Attributes:
+        signature: the prior in the signature of an evaluation, in a word
+        eps_dim: the number of standard normal draws that `rsample` makes a z of
+    """
+
+    signature: str
+
+    def __init__(self, dim: int, config: Any = None):
+        super().__init__()
+        self.dim = self.eps_dim = dim
+
+    def reset_parameters(self) -> None:
+        """Initialise the weights. BART's own initialisation has run before, over every linear layer and embedding."""
+
+    def forward(self, context: Optional[Tensor] = None) -> Distribution:
+        """
+        Args:
+            context: of each sentence, B x T x C, what a conditional model knows beside z; None: nothing
+
+        Returns:
+            a distribution of B sentences, or one for all of them, in float32 on the model's device
+        """
+        raise NotImplementedError
+
+
+priors: Registry = Registry("prior", needs=("forward", "signature"))
+register_prior = priors.register
+
+
+@register_prior("standard", help="N(0, I)")
+class StandardNormal(Prior):
+    """N(0, I).
+
+    >>> StandardNormal(2)().log_prob(torch.zeros(1, 2)).exp()  # 1 / (2 pi)
+    tensor([0.1592])
+    """
+
+    signature = "N(0,I)"
+
+    def __init__(self, dim: int, config: Any = None):
+        super().__init__(dim, config)
+        self.register_buffer("zero", torch.zeros(dim), persistent=False)  # knows the device; in no checkpoint
+
+    def forward(self, context: Optional[Tensor] = None) -> Gaussian:
+        return Gaussian.standard(self.zero.float())

@@ -1,0 +1,79 @@
+"""Laws of every registered prior."""
+
+import math
+
+import pytest
+import torch
+
+from fairseq_vae.latent.prior import StandardNormal, priors
+
+Z = 2
+
+every_prior = pytest.mark.parametrize("name", priors.names())
+
+
+def made(name):
+    torch.manual_seed(1)
+    prior = priors[name](Z, priors.config(name, None))
+    prior.reset_parameters()
+    return prior
+
+
+def draws(prior, size):
+    return torch.randn(size, prior.eps_dim, generator=torch.Generator().manual_seed(2))
+
+
+@every_prior
+def test_its_density_integrates_to_one(name):
+    axis = torch.linspace(-12, 12, 601)
+    grid = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        density = made(name)().log_prob(grid).double().exp()
+    assert density.sum().item() * (24 / 600) ** 2 == pytest.approx(1, abs=1e-3)
+
+
+@every_prior
+def test_its_samples_have_its_density(name):
+    """The mean over samples of 1 / density within a box is the box's area."""
+    prior = made(name)
+    with torch.no_grad():
+        z = prior().rsample(draws(prior, 200_000))
+        inside = (z.abs() < 1).all(1)
+        weights = (-prior().log_prob(z)).exp() * inside
+    assert z.shape == (200_000, Z)
+    assert weights.mean().item() == pytest.approx(4, abs=5 * weights.std().item() / math.sqrt(200_000))
+
+
+@every_prior
+def test_its_mean_is_its_samples_mean(name):
+    prior = made(name)
+    with torch.no_grad():
+        z, mean = prior().rsample(draws(prior, 100_000)), prior().mean
+    assert (z.mean(0) - mean).abs().max() < 5 * z.std(0).max() / math.sqrt(100_000)
+
+
+@every_prior
+def test_samples_are_differentiable_and_gradients_reach_every_parameter(name):
+    prior = made(name)
+    eps = draws(prior, 8).requires_grad_()
+    prior().rsample(eps).sum().backward()
+    assert eps.grad is not None
+    prior.zero_grad()
+    (-prior().log_prob(torch.randn(8, Z)).sum()).backward() if list(prior.parameters()) else None
+    assert all(parameter.grad is not None for parameter in prior.parameters())
+
+
+@every_prior
+def test_it_is_in_float32_whatever_the_precision_and_survives_a_checkpoint(name):
+    prior = made(name)
+    z = torch.randn(5, Z)
+    before = prior().log_prob(z)
+    assert prior.half()().log_prob(z).dtype == torch.float32
+    again = priors[name](Z, priors.config(name, None))
+    again.load_state_dict(made(name).state_dict())
+    torch.testing.assert_close(again().log_prob(z), before)
+    assert prior.signature and "|" not in prior.signature, "the evaluation's signature is cut at |"
+
+
+def test_the_standard_normal_is_in_no_checkpoint():
+    assert not StandardNormal(Z).state_dict()
