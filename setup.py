@@ -13,7 +13,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    packages=["fairseq_vae"],
+    packages=["fairseq_vae", "fairseq_vae.measure"],
     package_data={"fairseq_vae": ["config/*.yaml", "config/recipe/*/*.yaml"]},
     python_requires=">=3.8",
     install_requires=[
