@@ -5,7 +5,7 @@ The documentation's pages of metrics and of JSON keys are made of these tuples. 
 prior.
 """
 
-from typing import NamedTuple, Sequence, Tuple
+from typing import Mapping, NamedTuple, Sequence, Tuple
 
 
 class Definition(NamedTuple):
@@ -83,9 +83,7 @@ TEXT, LABELS, REFERENCE, BATCHES = (
     "`--mi-batch`",
 )
 
-EVALUATED: Sequence[Definition] = (  # by evaluate(), in its JSON
-    Definition(("schema",), "version of this list: raised when a key changes its meaning or goes"),
-    # the likelihood
+LIKELIHOOD: Sequence[Definition] = (
     Definition(("rec",), "mean over K samples of q(z given x) of −log p(x given z)", "nats per sentence"),
     Definition(("kl",), "KL(q(z given x) ‖ p(z))", "nats per sentence"),
     Definition(("neg_elbo",), "rec + kl", "nats per sentence"),
@@ -118,7 +116,9 @@ EVALUATED: Sequence[Definition] = (  # by evaluate(), in its JSON
         "`nll_gap_zero`, `nll_gap_prior`, `lm_nll` and `lm_gap`",
         "each its key's",
     ),
-    # the use of z
+)
+
+USE_OF_Z: Sequence[Definition] = (
     Definition(
         ("mi",),
         "mutual information of x and z: mean of log q(z given x) − log mean over all x′ of q(z given x′)",
@@ -165,7 +165,9 @@ EVALUATED: Sequence[Definition] = (  # by evaluate(), in its JSON
     Definition(("lm_gap",), "neg_elbo − lm_nll", "nats per sentence", REFERENCE),
     Definition(("diagnosis",), "a word for the use of z, by rules of thumb: `ok` where z is used"),
     Definition(("diagnosis_message",), "the diagnosis in a line: a figure, the likely cause, and flags to try"),
-    # the text
+)
+
+SENTENCES: Sequence[Definition] = (
     Definition(("text_sentences",), "sentences that are reconstructed, the split's first ones", "", TEXT),
     Definition(("max_len",), "most tokens of a decoded sentence", "", TEXT),
     Definition(("bleu",), "corpus BLEU of reconstructions from mu, beam 5, by sacrebleu", "0–100", TEXT),
@@ -210,7 +212,9 @@ EVALUATED: Sequence[Definition] = (  # by evaluate(), in its JSON
         "0–1",
         f"{TEXT}, and a training split",
     ),
-    # labels
+)
+
+PROBES: Sequence[Definition] = (
     Definition(
         ("probe",),
         "cross-validated accuracy of a logistic regression from mu to the label",
@@ -228,7 +232,10 @@ EVALUATED: Sequence[Definition] = (  # by evaluate(), in its JSON
     Definition(("probe_classes",), "number of different labels", "", LABELS),
     Definition(("probe_folds",), "folds of the cross-validation", "", LABELS),
     Definition(("probe_signature",), "settings of the classifier, and scikit-learn's version", "", LABELS),
-    # the making
+)
+
+MAKING: Sequence[Definition] = (
+    Definition(("schema",), "version of this list: raised when a key changes its meaning or goes"),
     Definition(("samples",), "K, z's of each sentence; 1 with `--zero-latent`"),
     Definition(("seed",), "seed of all noise"),
     Definition(("split",), "the split's name"),
@@ -238,6 +245,15 @@ EVALUATED: Sequence[Definition] = (  # by evaluate(), in its JSON
         "model, Z, pooling, injection, data and their hash, split, tokenizer, prior, K, seed, thresholds and versions",
     ),
 )
+
+SECTIONS: Mapping[str, Sequence[Definition]] = {  # of evaluate()'s figures, the keys of its JSON
+    "The likelihood": LIKELIHOOD,
+    "The use of z": USE_OF_Z,
+    "The text": SENTENCES,
+    "Labels": PROBES,
+    "How the figures were made": MAKING,
+}
+EVALUATED: Sequence[Definition] = tuple(definition for section in SECTIONS.values() for definition in section)
 
 
 def names(definitions: Sequence[Definition], *when: str) -> Tuple[str, ...]:
