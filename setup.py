@@ -1,10 +1,10 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fairseq_vae/__init__.py").read_text(encoding="utf-8")).group(1)
+VERSION = re.search(r'"(\d.*)"', (HERE / "fairseq_vae/base/version.py").read_text(encoding="utf-8")).group(1)
 
 setup(
     name="fairseq-vae",
@@ -13,7 +13,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    packages=["fairseq_vae", "fairseq_vae.measure"],
+    packages=find_packages(include=["fairseq_vae", "fairseq_vae.*"]),
     package_data={"fairseq_vae": ["config/*.yaml", "config/recipe/*/*.yaml"]},
     python_requires=">=3.8",
     install_requires=[

@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from measure import SIZES, VAE, alternate, batches, emit, named, parser, ratios, show, size_flags, text, trainer
 
+from fairseq_vae.base.stream import Draw, standard_normal
 from fairseq_vae.criterion import MI_SENTENCES, latent_statistics
-from fairseq_vae.latent import GaussianPosterior
-from fairseq_vae.likelihood import nll_sum
-from fairseq_vae.metrics import mutual_information
-from fairseq_vae.noise import Draw, standard_normal
-from fairseq_vae.objective import free_bits, kl_weight
+from fairseq_vae.latent.distributions import GaussianPosterior
+from fairseq_vae.measure.metrics import mutual_information
+from fairseq_vae.objective.free_bits import free_bits
+from fairseq_vae.objective.likelihood import nll_sum
+from fairseq_vae.objective.schedule import kl_weight
 
 PAD = 1
 

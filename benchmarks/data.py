@@ -7,7 +7,7 @@ translation task on the same sentences; and the noise of z against one call of t
 import torch
 from measure import SIZES, STOCK, VAE, alternate, emit, named, parser, ratios, show, size_flags, text, trainer
 
-from fairseq_vae.noise import Draw, standard_normal
+from fairseq_vae.base.stream import Draw, standard_normal
 
 SENTENCES, LATENT = 150, 32  # a batch of 4,096 tokens, and the default --latent-dim
 

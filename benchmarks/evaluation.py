@@ -27,10 +27,10 @@ from measure import (
     trainer,
 )
 
-from fairseq_vae.estimators import Importance, information, log_weight
-from fairseq_vae.latent import GaussianPosterior
-from fairseq_vae.noise import Draw
-from fairseq_vae.scoring import Scorer, pair_noise
+from fairseq_vae.base.stream import Draw
+from fairseq_vae.latent.distributions import GaussianPosterior
+from fairseq_vae.measure.estimators import Importance, information, log_weight
+from fairseq_vae.measure.scoring import Scorer, pair_noise
 
 SIZES["quickstart"] = (2, 192, 4)
 SAMPLES, CHUNK = 100, 5

@@ -1,11 +1,42 @@
-"""fairseq-vae: BART models as text variational autoencoders, a plug-in for fairseq (`--user-dir fairseq_vae`)."""
+"""fairseq-vae: BART models as text variational autoencoders, a plug-in for fairseq (`--user-dir fairseq_vae`).
 
-__version__ = "0.1.0"
+The import loads no fairseq: parts that need none (`fairseq_vae.latent`, `fairseq_vae.objective`, `fairseq-vae path`) do
+not wait for it. Model, task and criterion are registered as soon as fairseq is loaded: at once if fairseq loads the
+plug-in, else at the end of fairseq's own import.
+"""
 
-from .host import allow_checkpoint_classes, require_fairseq
+from typing import Any
 
-require_fairseq()
-allow_checkpoint_classes()
+from .base.host import when_fairseq_loads
+from .base.version import __version__
 
-from . import criterion, model, task  # noqa: E402, F401  the import registers them
-from .model import BARTVAEModel  # noqa: E402, F401
+__all__ = ["BARTVAEModel", "GaussianPosterior", "__version__", "register"]
+
+
+def register() -> None:
+    """Register model, task and criterion with fairseq; a second call does nothing.
+
+    Raises:
+        ImportError: fairseq is missing, does not import here, or is too old; the message says what to install
+    """
+    from .base.host import allow_checkpoint_classes, require_fairseq
+
+    require_fairseq()
+    allow_checkpoint_classes()
+    from . import criterion, model, task  # noqa: F401  the import registers them
+
+
+def __getattr__(name: str) -> Any:
+    if name == "BARTVAEModel":
+        register()
+        from .model import BARTVAEModel
+
+        return BARTVAEModel
+    if name == "GaussianPosterior":
+        from .latent.distributions import GaussianPosterior
+
+        return GaussianPosterior
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+when_fairseq_loads(register)

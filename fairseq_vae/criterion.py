@@ -11,10 +11,13 @@ from fairseq.logging import metrics
 from omegaconf import II
 
 from . import validation
-from .errors import InputError, memory_remedy
-from .metrics import perplexity
-from .noise import Draw, sentence_generator, standard_normal, word_dropout
-from .objective import FREE_BITS_MODES, KERNELS, RAMPS, SCHEDULES, free_bits, kl_weight, mmd
+from .base.corruption import word_dropout
+from .base.errors import InputError, memory_remedy, reported
+from .base.stream import Draw, sentence_generator, standard_normal
+from .measure.metrics import perplexity
+from .objective.free_bits import FREE_BITS_MODES, free_bits
+from .objective.schedule import RAMPS, SCHEDULES, kl_weight
+from .objective.terms import KERNELS, mmd
 
 
 @dataclass
@@ -103,6 +106,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
     Sums of nats over the batch; fairseq divides them once by the tokens (or by the sentences, --sentence-avg).
     """
 
+    @reported()
     def __init__(self, task, cfg: VAECrossEntropyConfig):
         super().__init__(task)
         check(cfg)
@@ -123,6 +127,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             zero_updates=cfg.kl_zero_updates,
         )
 
+    @reported()
     def forward(self, model, sample, reduce=True):
         """The loss, fairseq's sample size, and sums to log; the reconstruction under one z a sentence."""
         target = model.get_targets(sample, None)

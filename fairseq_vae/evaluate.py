@@ -13,18 +13,21 @@ from fairseq import utils
 from torch import Tensor
 from tqdm import tqdm
 
-from . import __version__, generation
-from .checkpoints import folders, load_model
-from .errors import InputError
-from .estimators import RESAMPLES, active_curve, aggregate, batch_information, information, intervals, saturates
-from .files import read_lines
+from .base.errors import InputError
+from .base.files import read_lines
+from .base.stream import Draw, standard_normal
+from .base.text import Joiner, find_bpe, is_gpt2
+from .base.version import __version__
+from .checkpoints.load import load_model
+from .checkpoints.read import folders
 from .hub import BARTVAEHubInterface
-from .latent import GaussianPosterior
-from .metrics import ACTIVE_VARIANCE, Diagnosis, active_units, diagnose
-from .noise import Draw, standard_normal
-from .probes import probe
-from .scoring import Scorer, pair_noise
-from .text import Joiner, find_bpe, is_gpt2
+from .latent.distributions import GaussianPosterior
+from .measure import sentences as generation
+from .measure.diagnosis import Diagnosis, diagnose
+from .measure.estimators import RESAMPLES, active_curve, aggregate, batch_information, information, intervals, saturates
+from .measure.metrics import ACTIVE_VARIANCE, active_units
+from .measure.probes import probe
+from .measure.scoring import Scorer, pair_noise
 
 SCHEMA = 2  # version of what evaluate returns: raised when a key changes its meaning or goes
 MI_SAMPLES = 2  # of z a sentence, of which the error of the mutual information is estimated

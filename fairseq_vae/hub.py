@@ -11,13 +11,14 @@ import torch.nn as nn
 from fairseq import utils
 from torch import Tensor
 
-from .checkpoints import folders, load_model
-from .errors import InputError
-from .latent import GaussianPosterior
-from .noise import Draw, standard_normal
-from .scoring import encoder_input, sentence_nll
-from .task import SentenceDataset
-from .text import Joiner, build_bpe, find_bpe, piece_style
+from .base.errors import InputError
+from .base.stream import Draw, standard_normal
+from .base.text import Joiner, build_bpe, find_bpe, piece_style
+from .checkpoints.load import load_model
+from .checkpoints.read import folders
+from .data import SentenceDataset
+from .latent.distributions import GaussianPosterior
+from .measure.scoring import encoder_input, sentence_nll
 
 Sentences = Union[str, Sequence[str]]
 

@@ -8,9 +8,8 @@ import argparse
 import dataclasses
 import logging
 import os
-import re
 from contextlib import nullcontext
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 import torch
 import torch.nn as nn
@@ -20,31 +19,18 @@ from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from . import __version__
-from .controller import RateController
-from .decoder import BARTVAEDecoder
-from .dropout import use_cheap_dropout
-from .encoder import BARTVAEEncoder
-from .errors import InputError
-from .flags import LatentConfig, check_remedies
-from .likelihood import nll_each, nll_sum, smoothing
-from .objective import bag_of_words
-from .precision import bfloat16_works
+from .bart.decoder import BARTVAEDecoder
+from .bart.dropout import use_cheap_dropout
+from .bart.encoder import BARTVAEEncoder
+from .bart.flags import LatentConfig, check_remedies
+from .base.errors import InputError, reported
+from .base.precision import bfloat16_works
+from .checkpoints.adapt import VERSION_KEY, adapt, check_architecture, check_origin
+from .objective.controller import RateController
+from .objective.likelihood import nll_each, nll_sum, smoothing
+from .objective.terms import bag_of_words
 
 logger = logging.getLogger(__name__)
-
-OPTIONAL_KEYS = ("rate_controller.", "bow.")  # of training alone: made new if a checkpoint lacks them
-LATENT_KEYS = ("encoder.posterior.", "encoder.memory.", *OPTIONAL_KEYS)  # what a BART checkpoint does not have
-VERSION_KEY = "encoder.plugin_version"
-COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")  # fairseq 0.12.2's own
-GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE, in every published BART the first of the dictionary
-GPT2_SYMBOLS = sorted(map(str, range(GPT2_WORDS)))
-PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
-    50264: "bart.large finetuned without <mask>",
-    50265: "bart.large, Hugging Face's base and large",
-    51200: "bart.base finetuned without <mask>",
-    51201: "bart.base",
-}
 
 
 def bart_fields():
@@ -88,7 +74,7 @@ class BARTVAEModel(BARTModel):
                 nn.Linear(self.latent_dim, width), nn.Tanh(), nn.Linear(width, len(decoder.dictionary))
             )
         self.freeze_decoder = self.cfg.freeze_decoder
-        self.checkpoint_path = "the checkpoint"  # for messages; the task knows better
+        self.checkpoint = "the checkpoint"  # its name in messages; who knows the path of what is loaded next sets it
         frozen = []
         if self.cfg.zero_latent:  # what nothing uses gets no gradient, which pytorch_ddp takes for a mistake
             used = {id(parameter) for part in (self.decoder, self.encoder.memory) for parameter in part.parameters()}
@@ -114,6 +100,7 @@ class BARTVAEModel(BARTModel):
         gen_parser_from_dataclass(parser, LatentConfig(), delete_default=True)
 
     @classmethod
+    @reported()
     def build_model(cls, cfg, task):
         """Build from an argparse.Namespace or a (hydra) configuration.
 
@@ -254,107 +241,22 @@ class BARTVAEModel(BARTModel):
         wanted = self.cfg.autocast_bf16 and self.training and self.encoder.embed_tokens.weight.dtype == torch.float32
         return torch.autocast(device, torch.bfloat16) if wanted and bfloat16_works(device) else nullcontext()
 
-    def upgrade_state_dict_named(self, state_dict, name):
-        """Make a BART checkpoint fit: latent layers keep their initialisation, cross-attention that the injection does
-        not use is left out, and so are the task heads of finetuned BARTs.
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
+        """Make a checkpoint's weights fit before they are loaded; see checkpoints.adapt.
 
         Raises:
             InputError: the checkpoint is of another architecture or dictionary, or a newer fairseq-vae wrote it
         """
-        if "encoder.embed_tokens.weight" not in state_dict:
-            raise InputError(
-                f"{self.checkpoint_path} has no encoder.embed_tokens: expected the weights of bart_vae or of bart"
-            )
-        check_version(state_dict.get(VERSION_KEY), self.checkpoint_path)
-        state_dict[VERSION_KEY] = self.encoder.plugin_version
-        heads = [key for key in state_dict if key.startswith("classification_heads.")]
-        super().upgrade_state_dict_named(state_dict, name)
-        own = self.state_dict()
-        for key in {**state_dict, **own}:
-            if COPIES.fullmatch(key):  # 0.12.2 makes them from the other weights once these are loaded
-                state_dict.pop(key, None)
-                if key in own:
-                    state_dict[key] = own[key]
-        self.fit_dictionary(state_dict)
-        if not any(key.startswith(LATENT_KEYS) for key in state_dict):
-            left_out = [key for key in state_dict if ".encoder_attn" in key and self.decoder.cfg.no_cross_attention]
-            for key in left_out:
-                del state_dict[key]
-            reused = len(state_dict) - 1  # the version is none of BART's
-            new = {key: value for key, value in self.state_dict().items() if key.startswith(LATENT_KEYS)}
-            state_dict.update(new)
-            logger.info(f"BART checkpoint: {reused} tensors reused")
-            logger.info(f"BART checkpoint: {len(new)} latent tensors new: {', '.join(new)}")
-            logger.info(
-                f"BART checkpoint: {len(left_out)} tensors of cross-attention left out, which the injection does not "
-                f"use, and {len(heads)} of classification heads"
-            )
-        else:
-            for key in [key for key in state_dict if key.startswith(OPTIONAL_KEYS) and key not in own]:
-                del state_dict[key]
-            missing = {k: v for k, v in own.items() if k.startswith(OPTIONAL_KEYS) and k not in state_dict}
-            state_dict.update(missing)
-            if missing:
-                logger.info(f"VAE checkpoint: {len(missing)} tensors new: {', '.join(missing)}")
-        if not (self.cfg.encoder.layers_to_keep or self.cfg.decoder.layers_to_keep):  # else pruned only after this
-            self.check_state_dict(state_dict)
-
-    def fit_dictionary(self, state_dict) -> None:
-        """Give token embeddings of a published BART one row for each symbol of the data's dictionary.
-
-        The archives and their conversions differ in filler words, which no text has, and in whether the last row is
-        <mask>; words and their order are the same in all of them.
-
-        Raises:
-            InputError: the rows are not the dictionary's, and it is not of those
-        """
-        rows, dictionary = len(state_dict["encoder.embed_tokens.weight"]), self.encoder.dictionary
-        if rows == len(dictionary):
-            return
-        words = published_words(dictionary)
-        if not words or rows not in PUBLISHED_ROWS:
-            owner = PUBLISHED_ROWS.get(rows)
-            raise InputError(
-                f"{self.checkpoint_path} has a dictionary of {rows} symbols, the data's dict.txt gives "
-                f"{len(dictionary)}. To the checkpoint belongs a dict.txt of {rows - 5} lines ({rows}, without 4 "
-                f"specials and <mask>{'; ' + owner if owner else ''}): binarise the data with it (fairseq-preprocess "
-                "--srcdict)"
-            )
-        has_mask = rows % 8 == 1  # fairseq fills dictionaries up to a multiple of 8, then adds <mask>
-        mask = dictionary.index("<mask>")
-        for key in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight"):
-            old = state_dict[key]
-            new = old[:words].mean(0, keepdim=True).repeat(len(dictionary), 1)
-            common = min(rows - has_mask, len(dictionary) - (mask != dictionary.unk()))
-            new[:common] = old[:common]
-            if has_mask and mask != dictionary.unk():
-                new[mask] = old[-1]
-            state_dict[key] = new
-        logger.info(
-            f"BART checkpoint: token embeddings cut or filled up from {rows} rows to the dictionary's "
-            f"{len(dictionary)}; {'<mask> kept' if has_mask else '<mask> new, at the mean of the words'}, no word lost"
-        )
-
-    def check_state_dict(self, state_dict) -> None:
-        """Say in one line how a checkpoint differs from this model; the host would hide it behind a traceback."""
-        expected = {key: value.shape for key, value in self.state_dict().items()}
-        differing = [
-            f"{key} ({'x'.join(map(str, state_dict[key].shape))} there, {'x'.join(map(str, shape))} here)"
-            for key, shape in expected.items()
-            if key in state_dict and state_dict[key].shape != shape
-        ]
-        missing = [key for key in expected if key not in state_dict]
-        extra = [key for key in state_dict if key not in expected]
-        if differing or missing or extra:
-            parts = [
-                f"{len(keys)} {what}, e.g. {keys[0]}"
-                for what, keys in (("of another shape", differing), ("missing", missing), ("unknown", extra))
-                if keys
-            ]
-            raise InputError(
-                f"{self.checkpoint_path} is of another architecture: {'; '.join(parts)}. Give the --arch, sizes and "
-                "latent flags that it was trained with, or a checkpoint of bart or bart_vae"
-            )
+        with reported():
+            check_origin(state_dict, self.checkpoint)
+            state_dict[VERSION_KEY] = self.encoder.plugin_version
+            heads = sum(key.startswith("classification_heads.") for key in state_dict)
+            super().upgrade_state_dict_named(state_dict, name)
+            own = self.state_dict()
+            cross_attention = not self.decoder.cfg.no_cross_attention
+            adapt(state_dict, own, self.encoder.dictionary, self.checkpoint, cross_attention, heads)
+            if not (self.cfg.encoder.layers_to_keep or self.cfg.decoder.layers_to_keep):  # else pruned only after this
+                check_architecture(state_dict, own, self.checkpoint)
 
     def set_num_updates(self, num_updates):
         """Keep fairseq's update number, which the criterion's schedules are functions of."""
@@ -363,25 +265,6 @@ class BARTVAEModel(BARTModel):
 
     def set_beam_size(self, beam):
         """Do nothing: BART's version stops reordering what the encoder returned, and stays in force for later calls."""
-
-
-def check_version(version: Optional[Tensor], path: str) -> None:
-    """Refuse a checkpoint (its tensor major, minor, patch; None before there was one) of a newer minor version."""
-    mine = [int(part) for part in __version__.split(".")]
-    if version is not None and version.tolist()[:2] > mine[:2]:
-        raise InputError(
-            f"{path} was written by fairseq-vae {'.'.join(map(str, version.tolist()))}; this is {__version__}: upgrade "
-            "fairseq-vae"
-        )
-
-
-def published_words(dictionary) -> int:
-    """The specials' and words' number, if a dictionary is a published BART's: GPT-2's 50,257 symbols, then only filler
-    words, and perhaps <mask>; else 0."""
-    words = dictionary.nspecial + GPT2_WORDS
-    rest = dictionary.symbols[words:]
-    fillers = all(symbol.startswith("madeupword") or symbol == "<mask>" for symbol in rest)
-    return words if fillers and sorted(dictionary.symbols[dictionary.nspecial : words]) == GPT2_SYMBOLS else 0
 
 
 SIZES = {  # layers of the encoder and of the decoder each, width, heads; the feed-forward width is 4 times the width

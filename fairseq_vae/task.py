@@ -2,78 +2,26 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Callable, Optional, Sequence
+from typing import Optional
 
 import numpy as np
 import torch
 from fairseq import utils
-from fairseq.data import Dictionary, LanguagePairDataset, data_utils
+from fairseq.data import Dictionary, data_utils
 from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 from torch import Tensor
 
-from . import validation
-from .checkpoints import check_dictionary, check_file
-from .errors import InputError, memory_remedy
-from .model import BARTVAEModel
-from .noise import NOISES, Draw, noised, sentence_generator, standard_normal
-from .nucleus import use_nucleus
+from . import data, validation
+from .bart.nucleus import use_nucleus
+from .base.corruption import NOISES, noised
+from .base.errors import InputError, memory_remedy, reported
+from .base.stream import Draw, sentence_generator, standard_normal
+from .checkpoints.read import check_dictionary, check_file
 
 LATENT_MODES = ("mean", "sample", "prior")
-
-
-class SentenceDataset(LanguagePairDataset):
-    """Sentences as pairs: source <s> w1 ... wn </s>, maybe noised, and target w1 ... wn </s>, always clean.
-
-    Args:
-        sentences: token tensors that end with </s>
-        sizes: their lengths
-        noise: (tokens, epoch, index) to noised tokens, or None for a clean source
-        has_target: whether samples have a target
-        seed: of the order in which sentences of the same length form batches
-    """
-
-    def __init__(
-        self,
-        sentences: Sequence[Tensor],
-        sizes: Sequence[int],
-        dictionary: Dictionary,
-        noise: Optional[Callable[[Tensor, int, int], Tensor]] = None,
-        has_target: bool = True,
-        seed: int = 1,
-    ):
-        sizes = np.asarray(sizes)
-        target = (sentences, sizes, dictionary) if has_target else ()
-        super().__init__(sentences, sizes + 1, dictionary, *target, left_pad_source=False)
-        self.noise = noise
-        self.epoch = 1
-        self.seed = seed
-
-    def __getitem__(self, index):
-        tokens = source = self.src[index]
-        if self.noise is not None:
-            source = self.noise(tokens, self.epoch, index)
-        bos = tokens.new_tensor([self.src_dict.bos()])
-        target = tokens if self.tgt is not None else None
-        return {"id": index, "source": torch.cat((bos, source)), "target": target}
-
-    def set_epoch(self, epoch):
-        self.epoch = epoch
-
-    def ordered_indices(self):
-        """By length, random among equals; the same in every epoch. fairseq would order by the epoch in which a run
-        (re)starts, and so resume with other batches than the run that was stopped."""
-        with data_utils.numpy_seed(self.seed):
-            return super().ordered_indices()
-
-    def batch_by_size(self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1):
-        """Batches of every sentence: fairseq drops the last one if its size is no multiple of
-        --required-batch-size-multiple (8 by default), in training, validation and generation alike."""
-        batches = super().batch_by_size(indices, max_tokens, max_sentences, required_batch_size_multiple)
-        rest = indices[sum(map(len, batches)) :]
-        return [*batches, rest] if len(rest) else batches
 
 
 @dataclass
@@ -118,6 +66,7 @@ class VAEDenoisingConfig(FairseqDataclass):
 class VAEDenoisingTask(FairseqTask):
     """Reconstruct sentences; every sentence of a split once an epoch."""
 
+    @reported()
     def __init__(self, cfg: VAEDenoisingConfig, dictionary: Dictionary):
         super().__init__(cfg)
         if not 0 <= cfg.noise_ratio <= 1:
@@ -134,12 +83,14 @@ class VAEDenoisingTask(FairseqTask):
         self.sentences_without_id = 0
 
     @classmethod
+    @reported()
     def setup_task(cls, cfg: VAEDenoisingConfig, **kwargs):
         path = os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
         if not os.path.exists(path):
             raise InputError(f"{path} does not exist: give the folder that fairseq-preprocess --only-source wrote")
         return cls(cfg, Dictionary.load(path))
 
+    @reported()
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """Load a split, or with --latent-mode prior as many empty sentences as samples are wanted.
 
@@ -164,7 +115,7 @@ class VAEDenoisingTask(FairseqTask):
                 "all): remove such lines and run fairseq-preprocess again"
             )
         noisy = self.cfg.noise != "none" and split in self.cfg.noise_splits.split(",")
-        self.datasets[split] = SentenceDataset(
+        self.datasets[split] = data.SentenceDataset(
             sentences, sizes, self.dictionary, self.noised if noisy else None, seed=self.cfg.seed
         )
 
@@ -174,8 +125,9 @@ class VAEDenoisingTask(FairseqTask):
         return noised(tokens, str(self.cfg.noise), self.cfg.noise_ratio, self.mask, generator)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, **kwargs):
-        return SentenceDataset(src_tokens, src_lengths, self.dictionary, has_target=False)
+        return data.SentenceDataset(src_tokens, src_lengths, self.dictionary, has_target=False)
 
+    @reported()
     def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
         """Refuse sentences that the model has no positions for, rather than train on less than was given; skip them if
         --skip-invalid-size-inputs-valid-test says so, in training too."""
@@ -200,9 +152,10 @@ class VAEDenoisingTask(FairseqTask):
         if "_kl_dims" in agg:  # of vae_cross_entropy
             validation.warn(agg)
 
+    @reported()
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
         if self.cfg.latent_mode != "mean":
-            if not isinstance(models[0], BARTVAEModel):
+            if not hasattr(models[0], "latent_dim"):
                 raise InputError(f"--latent-mode {self.cfg.latent_mode} needs a checkpoint of bart_vae")
             net_input = sample["net_input"]
             size = len(net_input["src_tokens"])
@@ -220,18 +173,19 @@ class VAEDenoisingTask(FairseqTask):
         """Before training, refuse a checkpoint to start from that is missing, truncated, unsafe or of other words: for
         a missing --restore-file fairseq would silently train from scratch."""
         start = self.cfg.path
-        if not from_checkpoint:
-            last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
-            if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
-                start = self.cfg.restore_file
-            else:
-                start = last if os.path.exists(last) else self.cfg.finetune_from_model
-            if start:
-                check_file(start)
-                check_dictionary(start, self.dictionary, self.cfg.data)
-        model = super().build_model(cfg, from_checkpoint)
+        with reported():  # no decorator: fairseq looks at this method's own arguments
+            if not from_checkpoint:
+                last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
+                if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
+                    start = self.cfg.restore_file
+                else:
+                    start = last if os.path.exists(last) else self.cfg.finetune_from_model
+                if start:
+                    check_file(start)
+                    check_dictionary(start, self.dictionary, self.cfg.data)
+            model = super().build_model(cfg, from_checkpoint)
         if start:
-            model.checkpoint_path = start
+            model.checkpoint = f"checkpoint {start}"
         return model
 
     def build_generator(self, models, args, **kwargs):

@@ -8,8 +8,9 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from torch import Tensor
 
-from .latent import GaussianPosterior
-from .metrics import Watch, active_units, mutual_information
+from .latent.distributions import GaussianPosterior
+from .measure.diagnosis import Watch
+from .measure.metrics import active_units, mutual_information
 
 logger = logging.getLogger(__name__)
 

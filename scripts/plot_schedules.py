@@ -7,7 +7,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from fairseq_vae.objective import RAMPS, kl_weight
+from fairseq_vae.objective.schedule import RAMPS, kl_weight
 
 UPDATES = 1000
 PANELS = [  # title, flags, what kl_weight gets

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from fairseq_vae.errors import InputError
-from fairseq_vae.files import read_lines, write
-from fairseq_vae.finetune import call, fingerprint, minutes, run, step
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.files import read_lines, write
+from fairseq_vae.finetune.run import call, fingerprint, minutes, run, step
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import torch
 from fairseq.data import Dictionary
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
+from omegaconf import OmegaConf
 
 from fairseq_vae.criterion import VAECrossEntropyConfig, VAECrossEntropyCriterion
-from fairseq_vae.latent import INJECTIONS
+from fairseq_vae.latent.injection import INJECTIONS
 from fairseq_vae.model import BARTVAEModel
 
 B, T, U, Z, V = 5, 9, 8, 6, 30
@@ -153,7 +154,14 @@ def save_trained(folder, name, flags, words, std):
             if parameter.dim() > 1:
                 parameter.normal_(std=std)
     history = [{"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}]
-    state = {"args": args, "model": built.state_dict(), "optimizer_history": history, "extra_state": {}}
+    settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # as the trainer saves them
+    state = {
+        "args": None,
+        "cfg": settings,
+        "model": built.state_dict(),
+        "optimizer_history": history,
+        "extra_state": {},
+    }
     torch.save(state, folder / name)
     return built.eval()
 

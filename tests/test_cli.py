@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fairseq_vae.controller import initial, lagrangian_step
-from fairseq_vae.objective import kl_weight
+from fairseq_vae.objective.controller import initial, lagrangian_step
+from fairseq_vae.objective.schedule import kl_weight
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from helpers import SENTENCES, batch, criterion, model
 
-from fairseq_vae.controller import STEPS, RateController, initial
-from fairseq_vae.errors import InputError
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.objective.controller import STEPS, RateController, initial
 
 every_controller = pytest.mark.parametrize("controller", STEPS)
 

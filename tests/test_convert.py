@@ -7,14 +7,12 @@ from argparse import Namespace
 
 import pytest
 import torch
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models.bart import BARTModel
 from helpers import arguments, bart, model, save_vae
-from omegaconf import OmegaConf
 
-from fairseq_vae.cli import main
-from fairseq_vae.convert import from_hf, gpt2_numbers, to_hf
-from fairseq_vae.errors import InputError
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.checkpoints.convert import from_hf, gpt2_numbers, to_hf
+from fairseq_vae.cli.main import main
 from fairseq_vae.model import BARTVAEConfig
 
 transformers = pytest.importorskip("transformers")
@@ -189,13 +187,12 @@ def test_a_vae_as_fairseq_saves_it_is_converted_with_its_tokenizer(tmp_path):
     (tmp_path / "vocab.bpe").write_text("\n".join(["#version: 0.2", *MERGES]) + "\n")
     built = save_vae(tmp_path / "phase2", "--latent-injection=cross-attention", words=list(map(str, numbers.values())))
     state = torch.load(tmp_path / "phase2/checkpoint_best.pt")
-    cfg = OmegaConf.to_container(convert_namespace_to_omegaconf(state.pop("args")), enum_to_str=True)
-    cfg["model"] = {
+    state["cfg"]["model"] = {
         **{field.name: field.default for field in dataclasses.fields(BARTVAEConfig)},
         "_name": "bart_vae_tiny",
         "latent_injection": "cross-attention",
     }
-    torch.save({**state, "args": None, "cfg": cfg}, tmp_path / "phase2/checkpoint_best.pt")
+    torch.save(state, tmp_path / "phase2/checkpoint_best.pt")
     (tmp_path / "phase2/dict.txt").rename(tmp_path / "dict.txt")
     names = to_hf(str(tmp_path / "phase2/checkpoint_best.pt"), str(tmp_path / "hf"))
     assert names == ["vocab.json", "merges.txt", "model.safetensors", "latent.safetensors", "config.json"]

@@ -10,10 +10,10 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from fairseq.logging import metrics
 from helpers import EVERY_INJECTION, SENTENCES, B, Z, bart, batch, criterion, model, task
 
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.stream import Draw, standard_normal
 from fairseq_vae.criterion import VAECrossEntropyCriterion
-from fairseq_vae.errors import InputError
-from fairseq_vae.metrics import active_units, mutual_information
-from fairseq_vae.noise import Draw, standard_normal
+from fairseq_vae.measure.metrics import active_units, mutual_information
 from fairseq_vae.validation import MI_SENTENCES
 
 

@@ -3,7 +3,7 @@ import torch
 from fairseq.modules import FairseqDropout
 from helpers import SENTENCES, batch, model
 
-from fairseq_vae.dropout import Dropout, dropout
+from fairseq_vae.bart.dropout import Dropout, dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 2**-16])

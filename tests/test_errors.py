@@ -3,7 +3,7 @@ import logging
 import pytest
 import torch
 
-from fairseq_vae import errors
+from fairseq_vae.base import errors
 
 
 @pytest.fixture(autouse=True)

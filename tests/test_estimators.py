@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from fairseq_vae.estimators import (
+from fairseq_vae.latent.distributions import GaussianPosterior
+from fairseq_vae.measure.estimators import (
     Importance,
     active_curve,
     aggregate,
@@ -18,8 +19,7 @@ from fairseq_vae.estimators import (
     resampled_sums,
     saturates,
 )
-from fairseq_vae.latent import GaussianPosterior
-from fairseq_vae.metrics import active_units, information_each, mutual_information
+from fairseq_vae.measure.metrics import active_units, information_each, mutual_information
 
 N, X, Z = 4000, 3, 2  # sentences, their dimensions, latent dimensions
 

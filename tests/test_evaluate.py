@@ -10,14 +10,14 @@ import torch
 from helpers import SENTENCES, V, Z, batch, model, save_vae, write_data
 
 from fairseq_vae import evaluate as module
-from fairseq_vae.checkpoints import load_model
-from fairseq_vae.cli import main
-from fairseq_vae.errors import InputError
-from fairseq_vae.estimators import Importance
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.stream import Draw, sentence_generator
+from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.cli.main import main
 from fairseq_vae.evaluate import evaluate, likelihoods, load_split
-from fairseq_vae.noise import Draw, sentence_generator
-from fairseq_vae.report import best, comparison, table
-from fairseq_vae.scoring import Scorer, packed, sentence_nll
+from fairseq_vae.measure.estimators import Importance
+from fairseq_vae.measure.scoring import Scorer, packed, sentence_nll
+from fairseq_vae.report.text import best, comparison, table
 
 REQUIRED = (
     "rec kl neg_elbo nll_iw ppl_token ppl_word bits_per_byte mi mi_cap marginal_kl au nll_gap_shuffled nll_gap_zero "

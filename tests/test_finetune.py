@@ -13,9 +13,9 @@ import pytest
 import torch
 from helpers import save_bart, write_sentencepiece
 
-from fairseq_vae.cli import main
-from fairseq_vae.files import read_lines
-from fairseq_vae.finetune import Finetuning, mend
+from fairseq_vae.base.files import read_lines
+from fairseq_vae.cli.main import main
+from fairseq_vae.finetune.run import Finetuning, mend
 
 SENTENCES = ["the dog barks at the cat", "a cat sleeps on the dog", "the cat barks", "a dog sleeps"]
 
@@ -187,7 +187,7 @@ def test_a_phase_that_was_stopped_after_its_last_update_makes_no_other(tmp_path,
     run = Finetuning(str(data), str(tmp_path / "out"), bart=str(bart), updates={"phase1": 3})
     run.output.joinpath("phase1").mkdir(parents=True)
     trained = []
-    monkeypatch.setattr("fairseq_vae.finetune.train", lambda *arguments: trained.append(arguments))
+    monkeypatch.setattr("fairseq_vae.finetune.run.train", lambda *arguments: trained.append(arguments))
     for updates in 2, 3:
         state = torch.load(bart)
         state["optimizer_history"][-1]["num_updates"] = updates

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
-from fairseq_vae.errors import InputError
-from fairseq_vae.generation import (
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.measure.probes import probe
+from fairseq_vae.measure.sentences import (
     copied,
     distinct,
     length_distance,
@@ -12,7 +13,6 @@ from fairseq_vae.generation import (
     samples,
     self_bleu,
 )
-from fairseq_vae.probes import probe
 
 TEXTS = [
     "the dog barks .",

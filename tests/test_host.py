@@ -40,14 +40,14 @@ sys.meta_path.insert(0, Finder)
     ids=["missing", "too old", "broken"],
 )
 def test_the_import_says_what_to_install(host, message):
-    done = python(f"import sys\n{host}\nimport fairseq_vae")
+    done = python(f"import sys\n{host}\nfrom fairseq_vae import BARTVAEModel")
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode and last.startswith("ImportError") and message in last and "pip install" in last
 
 
 def test_the_safe_loader_stays_on_and_takes_fairseqs_classes_only(tmp_path):
     done = python(
-        "import argparse, torch, fairseq_vae\n"
+        "import argparse, torch, fairseq_vae, fairseq\n"
         "class Unknown: pass\n"
         f"torch.save(argparse.Namespace(a=1), {str(tmp_path / 'known.pt')!r})\n"
         f"torch.save(Unknown(), {str(tmp_path / 'unknown.pt')!r})\n"

@@ -12,10 +12,10 @@ from helpers import save_vae, write_sentencepiece
 
 import fairseq_vae
 from fairseq_vae import hub
-from fairseq_vae.convert import gpt2_numbers
-from fairseq_vae.errors import InputError
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.text import find_bpe
+from fairseq_vae.checkpoints.convert import gpt2_numbers
 from fairseq_vae.model import BARTVAEModel
-from fairseq_vae.text import find_bpe
 
 LIST = ["the dog barks .", "a cat", "the cat sleeps .", "dog", "a dog sleeps the cat barks a cat ."]
 
@@ -87,7 +87,7 @@ def test_posteriors_and_log_prob_are_the_models_own(vae):
 def hand_drawn(vae, sentence, posterior, samples):
     import zlib
 
-    from fairseq_vae.noise import Draw, standard_normal
+    from fairseq_vae.base.stream import Draw, standard_normal
 
     key = zlib.crc32(vae.tokens(sentence).numpy())
     for k in range(samples):

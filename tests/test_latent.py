@@ -2,15 +2,10 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from fairseq_vae.latent import (
-    LOGVAR_BOUND,
-    POOLINGS,
-    GaussianPosterior,
-    LatentMemory,
-    MemoryLayout,
-    PosteriorHead,
-    pool,
-)
+from fairseq_vae.latent.distributions import GaussianPosterior
+from fairseq_vae.latent.injection import LatentMemory, MemoryLayout
+from fairseq_vae.latent.pooling import POOLINGS, pool
+from fairseq_vae.latent.posterior import LOGVAR_BOUND, PosteriorHead
 
 B, T, C, Z = 4, 7, 8, 3
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 
-from fairseq_vae import likelihood
-from fairseq_vae.likelihood import ChunkedNLL, nll_each, nll_sum, smoothing
+from fairseq_vae.objective import likelihood
+from fairseq_vae.objective.likelihood import ChunkedNLL, nll_each, nll_sum, smoothing
 
 N, C, V = 37, 8, 50
 

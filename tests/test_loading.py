@@ -10,8 +10,9 @@ from fairseq.data import Dictionary
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from helpers import EVERY_INJECTION, V, arguments, bart, dictionary, model
 
-from fairseq_vae.errors import InputError
-from fairseq_vae.model import COPIES, GPT2_WORDS, BARTVAEModel
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.checkpoints.adapt import COPIES, GPT2_WORDS
+from fairseq_vae.model import BARTVAEModel
 
 every_injection = pytest.mark.parametrize("injection", EVERY_INJECTION)
 TINY = {"layers": 1, "embed_dim": 4, "ffn_embed_dim": 4, "attention_heads": 1}

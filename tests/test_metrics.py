@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from fairseq_vae.metrics import active_units, mutual_information
+from fairseq_vae.measure.metrics import active_units, mutual_information
 
 
 def sums(mu):

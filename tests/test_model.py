@@ -10,9 +10,9 @@ from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from fairseq.sequence_generator import SequenceGenerator
 from helpers import EVERY_INJECTION, SENTENCES, B, Z, batch, criterion, model, task
 
+from fairseq_vae.base.errors import InputError
 from fairseq_vae.criterion import VAECrossEntropyConfig
-from fairseq_vae.errors import InputError
-from fairseq_vae.latent import POOLINGS
+from fairseq_vae.latent.pooling import POOLINGS
 from fairseq_vae.model import BARTVAEConfig, BARTVAEModel, LatentConfig
 from fairseq_vae.task import VAEDenoisingConfig
 

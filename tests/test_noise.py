@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_vae.noise import NOISES, Draw, noised, sentence_generator, standard_normal
+from fairseq_vae.base.corruption import NOISES, noised
+from fairseq_vae.base.stream import Draw, sentence_generator, standard_normal
 
 MASK = 99
 SENTENCE = torch.arange(10, 21)  # ten words and the end

@@ -5,7 +5,7 @@ import torch
 from fairseq import search
 from helpers import SENTENCES, batch, dictionary, model, task, write_data
 
-from fairseq_vae.nucleus import NucleusSampling, sample_nucleus
+from fairseq_vae.bart.nucleus import NucleusSampling, sample_nucleus
 from fairseq_vae.task import VAEDenoisingConfig, VAEDenoisingTask
 
 DRAWS = 20000

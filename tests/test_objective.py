@@ -4,17 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from fairseq_vae.objective import (
-    FREE_BITS_MODES,
-    KERNELS,
-    RAMPS,
-    SCHEDULES,
-    bag_of_words,
-    free_bits,
-    kl_weight,
-    mmd,
-    ramp,
-)
+from fairseq_vae.objective.free_bits import FREE_BITS_MODES, free_bits
+from fairseq_vae.objective.schedule import RAMPS, SCHEDULES, kl_weight, ramp
+from fairseq_vae.objective.terms import KERNELS, bag_of_words, mmd
 
 every_ramp = pytest.mark.parametrize("shape", RAMPS)
 ENDS = [(0.0, 1.0), (0.1, 0.7), (1.0, 0.2)]

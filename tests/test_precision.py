@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import EVERY_INJECTION, SENTENCES, batch, criterion, model
 
-from fairseq_vae import precision
+from fairseq_vae.base import precision
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ import pytest
 import torch
 from helpers import SENTENCES, B, V, Z, batch, criterion, model
 
-from fairseq_vae.errors import InputError
-from fairseq_vae.latent import FixedScaleBatchNorm
-from fairseq_vae.noise import Draw, sentence_generator, standard_normal, word_dropout
-from fairseq_vae.objective import bag_of_words, free_bits, mmd
+from fairseq_vae.base.corruption import word_dropout
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.stream import Draw, sentence_generator, standard_normal
+from fairseq_vae.latent.posterior import FixedScaleBatchNorm
+from fairseq_vae.objective.free_bits import free_bits
+from fairseq_vae.objective.terms import bag_of_words, mmd
 
 UNK, PAD, EOS = 3, 1, 2
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from fairseq_vae.papers import PAPERS, with_starts
-from fairseq_vae.report import beside_paper, figure, grid, names, plain
+from fairseq_vae.measure.papers import PAPERS, with_starts
+from fairseq_vae.report.text import beside_paper, figure, grid, names, plain
 
 NUMBERS = {
     "checkpoint": "run/checkpoint_best.pt",

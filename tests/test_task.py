@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers import Z, arguments, model, write_data
 
-from fairseq_vae.errors import InputError
-from fairseq_vae.noise import Draw, standard_normal
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.stream import Draw, standard_normal
 from fairseq_vae.task import VAEDenoisingConfig, VAEDenoisingTask
 
 random.seed(1)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 
-from fairseq_vae.errors import InputError
-from fairseq_vae.text import Joiner, find_bpe, piece_style
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.text import Joiner, find_bpe, piece_style
 
 
 def dictionary(symbols):

@@ -7,11 +7,12 @@ from fairseq.logging import metrics
 from helpers import SENTENCES, B, Z, batch, criterion, model
 
 from fairseq_vae import validation
+from fairseq_vae.base.stream import Draw, standard_normal
 from fairseq_vae.criterion import VAECrossEntropyCriterion
-from fairseq_vae.latent import GaussianPosterior
-from fairseq_vae.metrics import Watch, diagnose, mutual_information
-from fairseq_vae.noise import Draw, standard_normal
-from fairseq_vae.scoring import sentence_nll
+from fairseq_vae.latent.distributions import GaussianPosterior
+from fairseq_vae.measure.diagnosis import Watch, diagnose
+from fairseq_vae.measure.metrics import mutual_information
+from fairseq_vae.measure.scoring import sentence_nll
 
 
 def reduced(*logs):

@@ -17,9 +17,9 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
+from fairseq_vae.base.files import write
 from fairseq_vae.criterion import VAECrossEntropyConfig, VAECrossEntropyCriterion
-from fairseq_vae.files import write
-from fairseq_vae.metrics import mutual_information
+from fairseq_vae.measure.metrics import mutual_information
 from fairseq_vae.model import BARTVAEModel
 
 SEQUENCES, LENGTH, WORDS = 10, 10, 10

@@ -5,9 +5,9 @@ import dataclasses
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
-from .controller import CONTROLLERS
-from .errors import InputError
-from .latent import POOLINGS
+from ..base.errors import InputError
+from ..latent.pooling import POOLINGS
+from ..objective.controller import CONTROLLERS
 
 
 @dataclasses.dataclass

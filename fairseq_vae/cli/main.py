@@ -8,9 +8,10 @@ import signal
 import sys
 from typing import List, Optional
 
-from . import __version__, recipe
-from .files import write
-from .papers import PAPERS
+from ..base.files import write
+from ..base.version import __version__
+from ..finetune import recipe
+from ..measure.papers import PAPERS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -148,8 +149,8 @@ def add_model(command: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace) -> None:
     """Evaluate one or several checkpoints; what stands before DATA are checkpoints."""
-    from .evaluate import evaluate
-    from .report import beside_paper, comparison, plain, table
+    from ..evaluate import evaluate
+    from ..report.text import beside_paper, comparison, plain, table
 
     checkpoints, data = args.paths[:-1], args.paths[-1]
     if not checkpoints:
@@ -190,15 +191,15 @@ def measure(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.command == "path":
-        print(os.path.dirname(os.path.abspath(__file__)))
+        print(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     elif args.command == "finetune":
-        from .finetune import Finetuning
+        from ..finetune.run import Finetuning
 
         lengths = {phase: getattr(args, f"{phase}_updates") for phase in recipe.PHASES}
         updates = {phase: length for phase, length in lengths.items() if length is not None}
         Finetuning(args.data, args.output, args.recipe, args.bart, args.set, updates).run()
     elif args.command == "convert":
-        from .convert import from_hf, to_hf
+        from ..checkpoints.convert import from_hf, to_hf
 
         if bool(args.from_hf) != bool(args.to):
             raise ValueError("expected --from-hf DIR with --to FILE, or --from FILE with --to-hf DIR")
@@ -215,9 +216,9 @@ def run(args: argparse.Namespace) -> None:
     elif args.command == "evaluate":
         measure(args)
     elif args.command == "interpolate":
-        from . import hub
-        from .checkpoints import folders
-        from .text import find_bpe
+        from .. import hub
+        from ..base.text import find_bpe
+        from ..checkpoints.read import folders
 
         given = args.sentencepiece_model
         settings = {"bpe": "sentencepiece", "sentencepiece_model": given}

@@ -12,9 +12,9 @@ import yaml
 from fairseq.dataclass.configs import FairseqConfig
 from omegaconf import DictConfig, OmegaConf
 
-from .errors import InputError
+from ..base.errors import InputError
 
-CONFIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "config")
+CONFIG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "config")
 FOLDER = os.path.join(CONFIG, "recipe")
 PHASES = ("phase1", "phase2")
 CHOICES = {

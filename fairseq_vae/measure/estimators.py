@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .latent import GaussianPosterior
+from ..latent.distributions import GaussianPosterior
 from .metrics import active_units, information_each
 
 THRESHOLDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the curve of active units

@@ -9,7 +9,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 from torch import Tensor
 
-from .latent import MemoryLayout
+from ..latent.injection import MemoryLayout
 
 
 class LatentDecoderLayer(TransformerDecoderLayerBase):

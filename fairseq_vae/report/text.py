@@ -4,7 +4,7 @@ import math
 import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .papers import PAPERS, Paper
+from ..measure.papers import PAPERS, Paper
 
 Numbers = Dict[str, Any]  # what evaluate returns
 

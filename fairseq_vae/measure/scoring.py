@@ -12,11 +12,11 @@ from fairseq.data import data_utils
 from torch import Tensor
 from tqdm import tqdm
 
-from .errors import InputError
+from ..base.errors import InputError
+from ..base.stream import Draw, sentence_generator
+from ..latent.distributions import GaussianPosterior
+from ..objective.likelihood import nll_each
 from .estimators import Importance, log_weight
-from .latent import GaussianPosterior
-from .likelihood import nll_each
-from .noise import Draw, sentence_generator
 
 Pairs = Sequence[Tuple[int, int]]  # of a sentence and a sample's number k
 

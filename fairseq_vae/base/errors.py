@@ -3,20 +3,31 @@
 import contextlib
 import functools
 import logging
+from typing import Iterator
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("fairseq_vae.errors")  # a public name: users and tests look for it in logs
 
 
 class InputError(ValueError):
-    """What a user gave cannot work; the message names the file, line or flag, what was expected and the remedy."""
+    """A user's input cannot work; the message names the file, line or flag, the value expected and the remedy."""
 
-    def __init__(self, message: str):
-        super().__init__(message)
-        logger.error(message)
+    logged = False
 
 
 @contextlib.contextmanager
-def memory_remedy():
+def reported() -> Iterator[None]:
+    """Log an InputError as it leaves for fairseq, whose traceback would bury it; one of nested blocks logs it."""
+    try:
+        yield
+    except InputError as error:
+        if not error.logged:
+            error.logged = True
+            logger.error(str(error))
+        raise
+
+
+@contextlib.contextmanager
+def memory_remedy() -> Iterator[None]:
     """Where memory runs out, name the flags that lower the peak, once; the host then skips the batch if it can."""
     try:
         yield

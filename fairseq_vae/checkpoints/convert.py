@@ -20,9 +20,9 @@ from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
 from fairseq.models.bart.model import bart_base_architecture
 from torch import Tensor
 
-from .checkpoints import first_line, folders, load_safely, model_settings, read_checkpoint
-from .errors import InputError
-from .model import COPIES, LATENT_KEYS
+from ..base.errors import InputError
+from .adapt import COPIES, LATENT_KEYS
+from .read import first_line, folders, load_safely, model_settings, read_checkpoint
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK = "<mask>"

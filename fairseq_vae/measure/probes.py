@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
-from .errors import InputError
+from ..base.errors import InputError
 
 FOLDS = 5
 

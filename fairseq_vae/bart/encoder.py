@@ -6,8 +6,10 @@ import torch
 from fairseq.models.transformer import TransformerEncoderBase
 from torch import Tensor
 
-from . import __version__
-from .latent import GaussianPosterior, LatentMemory, MemoryLayout, PosteriorHead
+from ..base.version import __version__
+from ..latent.distributions import GaussianPosterior
+from ..latent.injection import LatentMemory, MemoryLayout
+from ..latent.posterior import PosteriorHead
 
 
 class BARTVAEEncoder(TransformerEncoderBase):

@@ -24,12 +24,13 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models.bart.model import bart_base_architecture
 from tqdm import tqdm
 
-from .checkpoints import model_settings, read_checkpoint
-from .errors import InputError
-from .files import read_lines, write
+from ..base.errors import InputError
+from ..base.files import read_lines, write
+from ..base.text import Joiner, bpe_flags, build_bpe, find_bpe
+from ..checkpoints.read import model_settings, read_checkpoint
 from .recipe import flags, read_recipe
-from .text import Joiner, bpe_flags, build_bpe, find_bpe
 
+USER_DIR = Path(__file__).parent.parent
 SPLITS = ("train", "valid", "test")
 STRUCTURE = [  # what a BART checkpoint's settings say of its shape
     *(f"{side}_{size}" for side in ("encoder", "decoder") for size in ("layers", "embed_dim", "ffn_embed_dim")),
@@ -217,7 +218,7 @@ class Finetuning:
     def train(self, phase: str, start: Optional[str], target: Path) -> None:
         settings = self.phases[phase]
         command = ["fairseq-train", *self.flags(phase, settings, start)]
-        command.insert(2, f"--user-dir={Path(__file__).parent}")
+        command.insert(2, f"--user-dir={USER_DIR}")
         mend(self.output / phase)
         last, updates = self.output / phase / "checkpoint_last.pt", settings.optimization.max_update
         # stopped after its last update, fairseq-train would make one more
@@ -236,7 +237,12 @@ class Finetuning:
         join = Joiner(dictionary, self.bpe)
         texts = [join(dataset[i]) for i in range(min(5, len(dataset)))]
         inputs = texts if self.bpe else [dictionary.string(dataset[i]) for i in range(len(texts))]
-        common = [str(self.bin), f"--path={self.model}", f"--user-dir={Path(__file__).parent}", "--task=vae_denoising"]
+        common = [
+            str(self.bin),
+            f"--path={self.model}",
+            f"--user-dir={USER_DIR}",
+            "--task=vae_denoising",
+        ]
         common += [f"--max-len-b={max(dataset.sizes)}", "--beam=5"]
         common += bpe_flags(self.bpe) if self.bpe else [f"--post-process={join.style}"] if join.style != "none" else []
         prior = call(["fairseq-generate", *common, "--latent-mode=prior", "--num-samples=10"])

@@ -1,4 +1,4 @@
-"""Checkpoints from files: read safely, described, loaded."""
+"""Checkpoints from files, read safely and described."""
 
 import contextlib
 import os
@@ -6,16 +6,14 @@ import pickle
 import re
 import zipfile
 from argparse import Namespace
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import torch
-from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import DictConfig, OmegaConf
 
-from .errors import InputError
-from .model import BARTVAEModel
+from ..base.errors import InputError
 
 SAFE = {"weights_only": True} if hasattr(torch.serialization, "add_safe_globals") else {}
 
@@ -117,34 +115,6 @@ def check_dictionary(path: str, dictionary: Dictionary, data: str) -> None:
                 f"{os.path.join(data, 'dict.txt')}, line {index - own.nspecial + 1}: {symbol!r} where the checkpoint's "
                 f"{own_path} has {expected!r}. Binarise the data with that one (fairseq-preprocess --srcdict)"
             )
-
-
-def load_model(path: str, data: str, **overrides: Any) -> Tuple[BARTVAEModel, Any, Any]:
-    """A trained model in evaluation mode, on the GPU if there is one, with its configuration and task.
-
-    Args:
-        path: a checkpoint
-        data: the folder of binarised text, or with dict.txt alone, to use in place of the one trained on
-        overrides: configuration values to replace
-
-    Raises:
-        InputError: one of them is missing, the checkpoint cannot be read, or is not of bart_vae
-    """
-    if not os.path.isdir(data):
-        raise InputError(f"data folder {data} does not exist: give the one that fairseq-preprocess wrote")
-    overrides = {"data": data, **overrides}
-    check_end(path)
-    with reading(path):
-        state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
-    architecture = model_settings(state).arch
-    if not architecture.startswith("bart_vae"):
-        raise InputError(f"checkpoint {path} is of architecture {architecture}, expected bart_vae")
-    try:
-        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([path], overrides, state=state)
-    except InputError as error:
-        raise InputError(str(error).replace("the checkpoint", f"checkpoint {path}", 1)) from error
-    model = models[0].eval()
-    return (model.cuda() if torch.cuda.is_available() else model), cfg, task
 
 
 def model_settings(state: Dict[str, Any]) -> Namespace:

@@ -1,6 +1,12 @@
-"""The host, fairseq: is it there, is it new enough, and the one repair that a current torch needs."""
+"""The host, fairseq: its presence, its age, the moment it loads, and the one repair that a current torch needs."""
 
 import argparse
+import importlib.abc
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Callable, Optional
 
 MINIMUM = "0.12.2"
 REMEDY = (
@@ -52,3 +58,33 @@ def allow_checkpoint_classes() -> None:
     configuration = [omegaconf.DictConfig, omegaconf.ListConfig, omegaconf.AnyNode, ContainerMetadata, Metadata]
     inside = [typing.Any, collections.defaultdict, dict, list, int, _TensorPlaceholder]
     torch.serialization.add_safe_globals(checkpoint + configuration + inside)
+
+
+def when_fairseq_loads(action: Callable[[], None]) -> None:
+    """Call `action` as soon as fairseq is loaded: now, or at the end of its first import."""
+    if "fairseq" in sys.modules:
+        action()
+    else:
+        sys.meta_path.insert(0, _Waiting(action))
+
+
+class _Waiting(importlib.abc.MetaPathFinder):
+    """Finds fairseq as the other finders do, once, and calls an action after its code has run."""
+
+    def __init__(self, action: Callable[[], None]):
+        self.action = action
+
+    def find_spec(self, fullname: str, path: Any = None, target: Optional[ModuleType] = None) -> Optional[ModuleSpec]:
+        if fullname != "fairseq":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            run = spec.loader.exec_module
+
+            def run_and_act(module: ModuleType) -> None:
+                run(module)
+                self.action()
+
+            spec.loader.exec_module = run_and_act  # type: ignore[method-assign]
+        return spec

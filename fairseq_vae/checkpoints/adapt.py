@@ -1,0 +1,188 @@
+"""Checkpoints made to fit a model: keys of BART, of older plug-ins and of training alone, and dictionaries.
+
+All functions work on state dicts: a checkpoint's is changed in place, the model's own is only read.
+"""
+
+import logging
+import re
+from typing import Dict
+
+from fairseq.data import Dictionary
+from torch import Tensor
+
+from ..base.errors import InputError
+from ..base.version import __version__
+
+logger = logging.getLogger(__name__)
+
+StateDict = Dict[str, Tensor]
+
+TRAINING_KEYS = ("rate_controller.", "bow.")  # of training alone: made new if a checkpoint lacks them
+LATENT_KEYS = ("encoder.posterior.", "encoder.memory.", *TRAINING_KEYS)  # a BART checkpoint has none of them
+VERSION_KEY = "encoder.plugin_version"
+EMBEDDINGS = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
+COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")  # fairseq 0.12.2's own
+GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE, in every published BART the first of the dictionary
+GPT2_SYMBOLS = sorted(map(str, range(GPT2_WORDS)))
+PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
+    50264: "bart.large finetuned without <mask>",
+    50265: "bart.large, Hugging Face's base and large",
+    51200: "bart.base finetuned without <mask>",
+    51201: "bart.base",
+}
+
+
+def check_origin(state_dict: StateDict, checkpoint: str) -> None:
+    """Refuse weights of no BART, and of a newer plug-in.
+
+    Args:
+        checkpoint: the checkpoint's name for messages, e.g. "checkpoint model.pt"
+
+    Raises:
+        InputError: the weights have no token embeddings, or a newer minor version of fairseq-vae wrote them
+    """
+    if EMBEDDINGS[0] not in state_dict:
+        raise InputError(f"{checkpoint} has no encoder.embed_tokens: expected the weights of bart_vae or of bart")
+    version = state_dict.get(VERSION_KEY)  # major, minor, patch; checkpoints of before the first version have none
+    if version is not None and version.tolist()[:2] > [int(part) for part in __version__.split(".")][:2]:
+        raise InputError(
+            f"{checkpoint} was written by fairseq-vae {'.'.join(map(str, version.tolist()))}; this is {__version__}: "
+            "upgrade fairseq-vae"
+        )
+
+
+def adapt(
+    state_dict: StateDict,
+    own: StateDict,
+    dictionary: Dictionary,
+    checkpoint: str,
+    cross_attention: bool,
+    heads: int = 0,
+) -> None:
+    """Make a checkpoint's weights fit a model.
+
+    A BART checkpoint gets the model's latent layers, as they were initialised, and loses the cross-attention that the
+    injection does not use. A VAE checkpoint gets the layers of training alone that it lacks, and loses those that the
+    model lacks.
+
+    Args:
+        state_dict: the checkpoint's weights, changed in place
+        own: the model's weights
+        dictionary: the model's
+        checkpoint: the checkpoint's name for messages
+        cross_attention: whether the model's decoder has cross-attention
+        heads: number of tensors of classification heads that were left out before
+
+    Raises:
+        InputError: the checkpoint's dictionary is another one
+    """
+    for key in {**state_dict, **own}:
+        if COPIES.fullmatch(key):  # fairseq 0.12.2 makes them from the other weights once these are loaded
+            state_dict.pop(key, None)
+            if key in own:
+                state_dict[key] = own[key]
+    fit_dictionary(state_dict, dictionary, checkpoint)
+    if any(key.startswith(LATENT_KEYS) for key in state_dict):
+        for key in [key for key in state_dict if key.startswith(TRAINING_KEYS) and key not in own]:
+            del state_dict[key]
+        missing = {k: v for k, v in own.items() if k.startswith(TRAINING_KEYS) and k not in state_dict}
+        state_dict.update(missing)
+        if missing:
+            logger.info(f"VAE checkpoint: {len(missing)} tensors new: {', '.join(missing)}")
+        return
+    left_out = [key for key in state_dict if ".encoder_attn" in key and not cross_attention]
+    for key in left_out:
+        del state_dict[key]
+    reused = len(state_dict) - 1  # the version is none of BART's
+    new = {key: value for key, value in own.items() if key.startswith(LATENT_KEYS)}
+    state_dict.update(new)
+    logger.info(f"BART checkpoint: {reused} tensors reused")
+    logger.info(f"BART checkpoint: {len(new)} latent tensors new: {', '.join(new)}")
+    logger.info(
+        f"BART checkpoint: {len(left_out)} tensors of cross-attention left out, which the injection does not use, and "
+        f"{heads} of classification heads"
+    )
+
+
+def fit_dictionary(state_dict: StateDict, dictionary: Dictionary, checkpoint: str) -> None:
+    """Give the token embeddings of a published BART one row for each symbol of the data's dictionary.
+
+    The archives and their conversions differ in filler words, which no text has, and in whether the last row is
+    <mask>; words and their order are the same in all of them.
+
+    Args:
+        state_dict: the checkpoint's weights, changed in place
+        dictionary: the data's
+        checkpoint: the checkpoint's name for messages
+
+    Raises:
+        InputError: the rows are neither the dictionary's nor a published BART's
+    """
+    rows = len(state_dict[EMBEDDINGS[0]])
+    if rows == len(dictionary):
+        return
+    words = published_words(dictionary)
+    if not words or rows not in PUBLISHED_ROWS:
+        owner = PUBLISHED_ROWS.get(rows)
+        raise InputError(
+            f"{checkpoint} has a dictionary of {rows} symbols, the data's dict.txt gives {len(dictionary)}. To the "
+            f"checkpoint belongs a dict.txt of {rows - 5} lines ({rows}, without 4 specials and "
+            f"<mask>{'; ' + owner if owner else ''}): binarise the data with it (fairseq-preprocess --srcdict)"
+        )
+    has_mask = rows % 8 == 1  # fairseq fills dictionaries up to a multiple of 8, then adds <mask>
+    mask = dictionary.index("<mask>")
+    for key in EMBEDDINGS:
+        old = state_dict[key]
+        new = old[:words].mean(0, keepdim=True).repeat(len(dictionary), 1)
+        common = min(rows - has_mask, len(dictionary) - (mask != dictionary.unk()))
+        new[:common] = old[:common]
+        if has_mask and mask != dictionary.unk():
+            new[mask] = old[-1]
+        state_dict[key] = new
+    logger.info(
+        f"BART checkpoint: token embeddings cut or filled up from {rows} rows to the dictionary's {len(dictionary)}; "
+        f"{'<mask> kept' if has_mask else '<mask> new, at the mean of the words'}, no word lost"
+    )
+
+
+def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -> None:
+    """Say in one line how a checkpoint differs from a model; fairseq would hide the difference behind a traceback.
+
+    Args:
+        state_dict: the checkpoint's weights
+        own: the model's weights
+        checkpoint: the checkpoint's name for messages
+
+    Raises:
+        InputError: a tensor is missing, unknown, or of another shape
+    """
+    differing = [
+        f"{key} ({shape(state_dict[key])} there, {shape(value)} here)"
+        for key, value in own.items()
+        if key in state_dict and state_dict[key].shape != value.shape
+    ]
+    missing = [key for key in own if key not in state_dict]
+    extra = [key for key in state_dict if key not in own]
+    if differing or missing or extra:
+        parts = [
+            f"{len(keys)} {what}, e.g. {keys[0]}"
+            for what, keys in (("of another shape", differing), ("missing", missing), ("unknown", extra))
+            if keys
+        ]
+        raise InputError(
+            f"{checkpoint} is of another architecture: {'; '.join(parts)}. Give the --arch, sizes and latent flags "
+            "that it was trained with, or a checkpoint of bart or bart_vae"
+        )
+
+
+def shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape))
+
+
+def published_words(dictionary: Dictionary) -> int:
+    """The number of specials and words of a published BART's dictionary: GPT-2's 50,257 symbols, then only filler
+    words, and perhaps <mask>; 0 for any other dictionary."""
+    words = dictionary.nspecial + GPT2_WORDS
+    rest = dictionary.symbols[words:]
+    fillers = all(symbol.startswith("madeupword") or symbol == "<mask>" for symbol in rest)
+    return words if fillers and sorted(dictionary.symbols[dictionary.nspecial : words]) == GPT2_SYMBOLS else 0

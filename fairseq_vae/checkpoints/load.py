@@ -1,0 +1,44 @@
+"""A checkpoint as a model."""
+
+import os
+from typing import Any, Tuple
+
+import torch
+from fairseq import checkpoint_utils, tasks
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.models import BaseFairseqModel
+
+from ..base.errors import InputError
+from .read import check_end, model_settings, reading
+
+
+def load_model(path: str, data: str, **overrides: Any) -> Tuple[BaseFairseqModel, Any, Any]:
+    """A trained model in evaluation mode, on the GPU if there is one, with its configuration and task.
+
+    Args:
+        path: a checkpoint
+        data: the folder of binarised text, or with dict.txt alone, to use in place of the one trained on
+        overrides: configuration values to replace
+
+    Raises:
+        InputError: one of them is missing, the checkpoint cannot be read, or is not of bart_vae
+    """
+    if not os.path.isdir(data):
+        raise InputError(f"data folder {data} does not exist: give the one that fairseq-preprocess wrote")
+    overrides = {"data": data, **overrides}
+    check_end(path)
+    with reading(path):
+        state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
+    architecture = model_settings(state).arch
+    if not architecture.startswith("bart_vae"):
+        raise InputError(f"checkpoint {path} is of architecture {architecture}, expected bart_vae")
+    cfg = convert_namespace_to_omegaconf(state["args"]) if state.get("args") else state["cfg"]
+    task = tasks.setup_task(cfg.task, from_checkpoint=True)
+    task.load_state_dict(state.get("task_state") or {})
+    model = task.build_model(cfg.model, from_checkpoint=True)
+    if state.get("optimizer_history"):
+        model.set_num_updates(state["optimizer_history"][-1]["num_updates"])
+    model.checkpoint = f"checkpoint {path}"
+    model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
+    model.eval()
+    return (model.cuda() if torch.cuda.is_available() else model), cfg, task

@@ -1,0 +1,69 @@
+"""Imports point one way: a module imports those of its own folder and of the layers below, and none in a circle."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from graphlib import TopologicalSorter
+
+PACKAGE = Path(__file__).parent.parent / "fairseq_vae"
+LAYERS = "base, latent, objective, measure, bart checkpoints, root, report finetune, cli"  # each on those before
+HEIGHT = {folder: height for height, layer in enumerate(LAYERS.split(", ")) for folder in layer.split()}
+PURE = ("base", "latent", "objective", "measure")  # folders that are importable without fairseq
+FAIRSEQ = {"base.host", "base.text", "measure.scoring"}  # their modules that need it, the first when asked only
+MODULES = {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
+
+
+def imports(name):
+    """Modules of the package, as the names of MODULES, and top-level names of others that a module imports anywhere."""
+    own, others = set(), set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            others |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            others.add(node.module.split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            parts = name.split(".")[: -node.level] + (node.module or "").split(".") * bool(node.module)
+            found = ".".join(parts)
+            submodules = {".".join([*parts, alias.name]) for alias in node.names} & set(MODULES)
+            own |= submodules or {found if found in MODULES else ".".join([*parts, "__init__"])}
+    return own - {name}, others
+
+
+def folder(name):
+    return name.rpartition(".")[0] or "root"
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"__init__"}))
+def test_imports_point_down(name):
+    own, others = imports(name)
+    for other in own - {"__init__"}:  # the version and register stand there
+        assert folder(other) == folder(name) or HEIGHT[folder(other)] < HEIGHT[folder(name)], f"{name} imports {other}"
+    if folder(name) in PURE and name not in FAIRSEQ:
+        assert not others & {"fairseq", "fairseq_cli"}
+
+
+def test_no_circle():
+    TopologicalSorter({name: imports(name)[0] - {"__init__"} for name in MODULES if name != "__init__"}).prepare()
+
+
+def test_the_pure_parts_load_no_fairseq():
+    pure = [name for name in MODULES if folder(name) in PURE and name not in FAIRSEQ and "__init__" not in name]
+    code = f"import importlib, sys\nfor name in {pure}: importlib.import_module('fairseq_vae.' + name)\n"
+    code += "assert 'fairseq' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(MODULES)))
+def test_whatever_is_imported_first_everything_is_registered(name):
+    module = f"fairseq_vae.{name}".replace(".__init__", "")
+    code = f"import {module}\nimport fairseq\nfrom fairseq.tasks import TASK_REGISTRY\n"
+    code += "from fairseq.models import ARCH_MODEL_REGISTRY\nfrom fairseq.criterions import CRITERION_REGISTRY\n"
+    code += "assert 'vae_denoising' in TASK_REGISTRY and 'bart_vae_tiny' in ARCH_MODEL_REGISTRY\n"
+    code += "assert 'vae_cross_entropy' in CRITERION_REGISTRY"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stderr
