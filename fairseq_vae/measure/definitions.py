@@ -237,7 +237,7 @@ PROBES: Sequence[Definition] = (
 MAKING: Sequence[Definition] = (
     Definition(("schema",), "version of this list: raised when a key changes its meaning or goes"),
     Definition(("samples",), "K, z's of each sentence; 1 with `--zero-latent`"),
-    Definition(("seed",), "seed of all noise"),
+    Definition(("seed",), "seed of every stream"),
     Definition(("split",), "the split's name"),
     Definition(("checkpoint",), "the checkpoint's file"),
     Definition(
