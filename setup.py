@@ -45,7 +45,15 @@ setup(
             "torchaudio==0.12.1; python_version<'3.11'",
         ],
         "quickstart": ["chitchat-dataset==0.9.0", "better-profanity==0.7.0", "matplotlib"],
-        "test": ["pytest", "pytest-xdist", "ruff", "tensorboard", "transformers<5"],  # 5 imports torchaudio at once
+        "docs": ["mkdocs-material>=9.7"],
+        "test": [
+            "mkdocs-material>=9.7",  # the documentation is built and its links followed
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "tensorboard",
+            "transformers<5",  # 5 imports torchaudio at once
+        ],
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},
 )

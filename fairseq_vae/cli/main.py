@@ -102,7 +102,7 @@ def add_evaluate(commands) -> None:
         description="Evaluate checkpoints at the ELBO's own weights: ELBO, importance-weighted likelihood, "
         "perplexities with their denominators, mutual information, active units, what other z's cost, reconstructions "
         "and samples. "
-        'Figures are of the README\'s section "Evaluation"; several checkpoints give a table as well.',
+        "Several checkpoints give a table as well.",
     )
     command.add_argument(
         "paths",

@@ -1,0 +1,1 @@
+"""How good a text VAE is, and whether it uses z."""

@@ -1,0 +1,261 @@
+"""The definition of every figure: names, formula or meaning, unit. Data alone: no torch, no fairseq.
+
+The documentation's pages of metrics and of JSON keys are made of these tuples. Formulas have N sentences, T tokens
+(one end a sentence included), K samples of z a sentence, Z latent dimensions, q(z given x) the posterior, p(z) the
+prior.
+"""
+
+from typing import Mapping, NamedTuple, Sequence, Tuple
+
+
+class Definition(NamedTuple):
+    keys: Tuple[str, ...]
+    meaning: str
+    unit: str = ""
+    when: str = ""  # the condition under which there is a value; empty: always
+
+
+TRAINING, VALIDATION = "training", "validation"
+
+LOGGED: Sequence[Definition] = (  # by the criterion vae_cross_entropy, in fairseq's logs
+    Definition(
+        ("loss",),
+        "training: the training loss / T / ln 2; validation: neg_elbo · N / T / ln 2. With `--sentence-avg`: / N in "
+        "place of / T, per sentence",
+        "bits per token",
+    ),
+    Definition(("nll_loss",), "−Σ log p(x given z) / T / ln 2", "bits per token"),
+    Definition(("rec",), "−Σ log p(x given z) / N", "nats per sentence"),
+    Definition(("kl",), "Σ KL(q(z given x) ‖ p(z)) / N, before free bits", "nats per sentence"),
+    Definition(
+        ("neg_elbo",),
+        "rec + kl: an unbiased estimate of the negative ELBO; no bound with `--deterministic-latent`",
+        "nats per sentence",
+    ),
+    Definition(("kl_weight",), "β, the schedule's or the controller's", "", TRAINING),
+    Definition(("ppl",), "exp(neg_elbo · N / T): estimates an upper bound of the perplexity", "per token"),
+    Definition(("rec_ppl",), "exp(rec · N / T): not a perplexity of the text", "per token"),
+    Definition(("au",), "active units: dimensions d with Var(mu_d) > 0.01 over the split", "dimensions", VALIDATION),
+    Definition(
+        ("mi",),
+        "mutual information of x and z: Σ [log q(z given x) − log mean over x′ of q(z given x′)] / M over the split's "
+        "first M ≤ 1,024 sentences",
+        "nats",
+        VALIDATION,
+    ),
+    Definition(("mi_cap",), "log M: mi is never above it", "nats", VALIDATION),
+    Definition(
+        ("marginal_kl",),
+        "KL of the same M sentences − mi: how far the aggregated posterior is from the prior; too large where mi nears "
+        "its cap",
+        "nats",
+        VALIDATION,
+    ),
+    Definition(
+        ("nll_gap",),
+        "the own-z gap: by how much the z of another sentence of the batch explains one of those M worse than its own; "
+        "a batch with only one of them adds nothing",
+        "nats per sentence",
+        VALIDATION,
+    ),
+    Definition(("kl_dim_max",), "the largest KL of a single dimension", "nats per sentence", VALIDATION),
+    Definition(("kl_dim_median",), "the median over dimensions of their KL", "nats per sentence", VALIDATION),
+    Definition(("kl_dim_min",), "the smallest KL of a single dimension", "nats per sentence", VALIDATION),
+    Definition(
+        ("kl_dims",),
+        "the KL of every dimension, in order, as text, which TensorBoard leaves out",
+        "nats per sentence",
+        VALIDATION,
+    ),
+    Definition(
+        ("diagnosis",),
+        "`ok`, `collapsed`, `unused` (a KL that says nothing), `outrun` (by β), `exploding` or `no z`, by rules of "
+        "thumb",
+        "",
+        VALIDATION,
+    ),
+)
+
+TEXT, LABELS, REFERENCE, BATCHES = (
+    "`--generate` above 0 and text",
+    "`--labels`",
+    "`--language-model`",
+    "`--mi-batch`",
+)
+
+LIKELIHOOD: Sequence[Definition] = (
+    Definition(("rec",), "mean over K samples of q(z given x) of −log p(x given z)", "nats per sentence"),
+    Definition(("kl",), "KL(q(z given x) ‖ p(z))", "nats per sentence"),
+    Definition(("neg_elbo",), "rec + kl", "nats per sentence"),
+    Definition(
+        ("nll_iw",),
+        "−log 1/K Σ p(x given z) p(z) / q(z given x), the importance-weighted likelihood: in expectation above "
+        "−log p(x), and falling with K",
+        "nats per sentence",
+    ),
+    Definition(
+        ("iw_effective",),
+        "mean effective number of the K samples of nll_iw: near 1, a few samples carry it, and a larger K lowers it "
+        "further",
+        "samples",
+    ),
+    Definition(("ppl_token",), "exp(neg_elbo · sentences / tokens)", "per token"),
+    Definition(("ppl_word",), "exp(neg_elbo · sentences / words)", "per word"),
+    Definition(("bits_per_byte",), "neg_elbo · sentences / bytes / ln 2", "bits", "text"),
+    Definition(("ppl_token_iw",), "ppl_token of nll_iw in place of neg_elbo", "per token"),
+    Definition(("ppl_word_iw",), "ppl_word of nll_iw", "per word"),
+    Definition(("bits_per_byte_iw",), "bits_per_byte of nll_iw", "bits", "text"),
+    Definition(("sentences",), "number of the split's sentences"),
+    Definition(("tokens",), "number of the split's tokens, one end a sentence counted"),
+    Definition(("words",), "number of the split's words, one end a sentence counted; or as `--words` says"),
+    Definition(("bytes",), "bytes of the joined text in UTF-8, without line ends", "", "text"),
+    Definition(
+        ("intervals",),
+        "95 % bootstrap intervals over sentences, [low, high], of `rec`, `kl`, `neg_elbo`, `nll_iw`, `ppl_token`, "
+        "`ppl_word`, `bits_per_byte`, `ppl_token_iw`, `ppl_word_iw`, `bits_per_byte_iw`, `nll_gap_shuffled`, "
+        "`nll_gap_zero`, `nll_gap_prior`, `lm_nll` and `lm_gap`",
+        "each its key's",
+    ),
+)
+
+USE_OF_Z: Sequence[Definition] = (
+    Definition(
+        ("mi",),
+        "mutual information of x and z: mean of log q(z given x) − log mean over all x′ of q(z given x′)",
+        "nats",
+    ),
+    Definition(("mi_stderr",), "Monte Carlo error of mi, the sentences being given", "nats"),
+    Definition(("mi_cap",), "log sentences", "nats"),
+    Definition(("mi_saturated",), "whether mi > mi_cap − ln 2, so that the cap may hide far more"),
+    Definition(
+        ("mi_batch",),
+        "mutual information within batches of mi_batch_size consecutive sentences, as older papers have it: hardly "
+        "ever above the log of mi_batch_size",
+        "nats",
+        BATCHES,
+    ),
+    Definition(("mi_batch_size",), "sentences in a batch of mi_batch", "", BATCHES),
+    Definition(
+        ("marginal_kl",),
+        "kl − mi: KL of the aggregated posterior from the prior, too large by as much as the cap hides",
+        "nats",
+    ),
+    Definition(
+        ("agg_gaussian_kl",),
+        "KL from the prior of the Gaussian with the aggregated posterior's mean and covariance: a lower bound of the "
+        "marginal KL",
+        "nats",
+    ),
+    Definition(("agg_mean_norm",), "Euclidean norm of the aggregated posterior's mean"),
+    Definition(("agg_cov_distance",), "Frobenius norm of the aggregated posterior's covariance less I"),
+    Definition(("kl_dims",), "mean KL of each dimension, a list of Z", "nats per sentence"),
+    Definition(("mu_variance_dims",), "Var(mu) over sentences of each dimension, unbiased, a list of Z"),
+    Definition(("variance_dims",), "mean variance of q(z given x) of each dimension, a list of Z"),
+    Definition(("au",), "active units: dimensions with Var(mu) > 0.01", "dimensions"),
+    Definition(("au_curve",), "active units at other thresholds of Var(mu), from threshold to number", "dimensions"),
+    Definition(("latent_dim",), "Z", "dimensions"),
+    Definition(
+        ("nll_gap_shuffled",),
+        "the own-z gap: by how much the next sentence's z explains a sentence worse than its own z",
+        "nats per sentence",
+    ),
+    Definition(("nll_gap_zero",), "the same for z = 0", "nats per sentence"),
+    Definition(("nll_gap_prior",), "the same for z from the prior", "nats per sentence"),
+    Definition(("lm_nll",), "the language model's −log p(x)", "nats per sentence", REFERENCE),
+    Definition(("lm_gap",), "neg_elbo − lm_nll", "nats per sentence", REFERENCE),
+    Definition(("diagnosis",), "a word for the use of z, by rules of thumb: `ok` where z is used"),
+    Definition(("diagnosis_message",), "the diagnosis in a line: a figure, the likely cause, and flags to try"),
+)
+
+SENTENCES: Sequence[Definition] = (
+    Definition(("text_sentences",), "sentences that are reconstructed, the split's first ones", "", TEXT),
+    Definition(("max_len",), "most tokens of a decoded sentence", "", TEXT),
+    Definition(("bleu",), "corpus BLEU of reconstructions from mu, beam 5, by sacrebleu", "0–100", TEXT),
+    Definition(("chrf",), "corpus chrF of the same reconstructions, by sacrebleu", "0–100", TEXT),
+    Definition(("exact_match",), "share of the same reconstructions that equal their sentence", "0–1", TEXT),
+    Definition(("bleu_greedy",), "BLEU of greedy reconstructions from mu", "0–100", TEXT),
+    Definition(("chrf_greedy",), "chrF of greedy reconstructions from mu", "0–100", TEXT),
+    Definition(
+        ("exact_match_greedy",), "share of greedy reconstructions from mu that equal their sentence", "0–1", TEXT
+    ),
+    Definition(("bleu_signature",), "sacrebleu's signature of BLEU", "", TEXT),
+    Definition(("chrf_signature",), "sacrebleu's signature of chrF", "", TEXT),
+    Definition(("prior_samples",), "sentences sampled from the prior, greedy: only equal numbers compare", "", TEXT),
+    Definition(
+        ("self_bleu",),
+        "mean sentence BLEU-4 of each of the prior's samples against the rest: 0 where all differ",
+        "0–100",
+        TEXT,
+    ),
+    Definition(("self_bleu_data",), "self-BLEU of as many sentences of the data", "0–100", TEXT),
+    Definition(("self_bleu_signature",), "number of samples and settings of self-BLEU", "", TEXT),
+    *(
+        Definition((f"distinct_{n}",), f"different / all {n}-grams of the prior's samples", "0–1", TEXT)
+        for n in (1, 2, 3)
+    ),
+    *(
+        Definition((f"distinct_{n}_data",), f"distinct_{n} of as many sentences of the data", "0–1", TEXT)
+        for n in (1, 2, 3)
+    ),
+    Definition(
+        ("prior_length",),
+        "words a sample of the prior: `mean`, `sd` (standard deviation), `p5`, `p50`, `p95` (quantiles)",
+        "words",
+        TEXT,
+    ),
+    Definition(("data_length",), "the same of the data's sentences", "words", TEXT),
+    Definition(("length_distance",), "Wasserstein-1 distance of both length distributions", "words", TEXT),
+    Definition(("empty_share",), "share of the prior's samples without a word", "0–1", TEXT),
+    Definition(
+        ("training_copies",),
+        "share of the prior's samples that stand in the training text as they are",
+        "0–1",
+        f"{TEXT}, and a training split",
+    ),
+)
+
+PROBES: Sequence[Definition] = (
+    Definition(
+        ("probe",),
+        "cross-validated accuracy of a logistic regression from mu to the label",
+        "0–1",
+        LABELS,
+    ),
+    Definition(("probe_interval",), "95 % interval of probe, [low, high], by normal approximation", "0–1", LABELS),
+    Definition(("probe_majority",), "accuracy of always saying the commonest label", "0–1", LABELS),
+    Definition(
+        ("probe_bag_of_words",),
+        "accuracy of the same classifier on the words that a sentence has, not on how often",
+        "0–1",
+        f"{LABELS} and text",
+    ),
+    Definition(("probe_classes",), "number of different labels", "", LABELS),
+    Definition(("probe_folds",), "folds of the cross-validation", "", LABELS),
+    Definition(("probe_signature",), "settings of the classifier, and scikit-learn's version", "", LABELS),
+)
+
+MAKING: Sequence[Definition] = (
+    Definition(("schema",), "version of this list: raised when a key changes its meaning or goes"),
+    Definition(("samples",), "K, z's of each sentence; 1 with `--zero-latent`"),
+    Definition(("seed",), "seed of every stream"),
+    Definition(("split",), "the split's name"),
+    Definition(("checkpoint",), "the checkpoint's file"),
+    Definition(
+        ("signature",),
+        "model, Z, pooling, injection, data and their hash, split, tokenizer, prior, K, seed, thresholds and versions",
+    ),
+)
+
+SECTIONS: Mapping[str, Sequence[Definition]] = {  # of evaluate()'s figures, the keys of its JSON
+    "The likelihood": LIKELIHOOD,
+    "The use of z": USE_OF_Z,
+    "The text": SENTENCES,
+    "Labels": PROBES,
+    "How the figures were made": MAKING,
+}
+EVALUATED: Sequence[Definition] = tuple(definition for section in SECTIONS.values() for definition in section)
+
+
+def names(definitions: Sequence[Definition], *when: str) -> Tuple[str, ...]:
+    """All keys in order; with `when`, those that always have a value and those of the conditions given."""
+    return tuple(key for d in definitions if not when or d.when in ("", *when) for key in d.keys)

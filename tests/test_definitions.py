@@ -1,0 +1,33 @@
+"""The definitions are those of the figures that are logged and evaluated: no key more, no key less."""
+
+import pytest
+from helpers import SENTENCES, batch, criterion, model
+from test_criterion import reduced
+from test_evaluate import checkpoint, evaluate, made, numbers  # noqa: F401  fixtures
+
+from fairseq_vae.measure.definitions import EVALUATED, LOGGED, TRAINING, VALIDATION, names
+
+
+@pytest.mark.parametrize("definitions", [LOGGED, EVALUATED])
+def test_every_key_is_defined_once(definitions):
+    assert len(set(names(definitions))) == len(names(definitions))
+    assert all(definition.keys and definition.meaning for definition in definitions)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_logged_figures_are_defined(training):
+    log = criterion()(model().train(training), batch(SENTENCES))[2]
+    assert set(reduced([log])) == set(names(LOGGED, TRAINING if training else VALIDATION))
+
+
+def test_the_keys_of_an_evaluation_are_defined(numbers):  # noqa: F811
+    assert set(numbers) == set(names(EVALUATED))
+    meaning = next(definition.meaning for definition in EVALUATED if definition.keys == ("intervals",))
+    assert all(f"`{key}`" in meaning for key in numbers["intervals"])
+    assert meaning.count("`") == 2 * len(numbers["intervals"])
+
+
+def test_conditions_hold(made, checkpoint):  # noqa: F811
+    """Without text, labels, a language model and batches, the figures that are there are those without a condition."""
+    found = {key for key, value in evaluate(checkpoint, str(made), samples=2, generate=0).items() if value is not None}
+    assert found == set(names(EVALUATED, "text"))
