@@ -9,16 +9,16 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import yaml
 
-from fairseq_vae.bart.flags import LatentConfig
+from fairseq_vae.bart.flags import latent_config
 from fairseq_vae.cli.main import parser
-from fairseq_vae.criterion import VAECrossEntropyConfig
+from fairseq_vae.criterion import criterion_config
 from fairseq_vae.evaluate import SCHEMA
 from fairseq_vae.finetune import recipe
 from fairseq_vae.hub import BARTVAEHubInterface  # noqa: F401  for the tests
 from fairseq_vae.measure.definitions import LOGGED, SECTIONS, Definition
 from fairseq_vae.measure.papers import PAPERS
 from fairseq_vae.model import SIZES, BARTVAEModel  # noqa: F401
-from fairseq_vae.task import VAEDenoisingConfig
+from fairseq_vae.task import task_config
 
 CODE = re.compile(r"(`[^`]*`|--[a-z][a-z0-9-]*(?: [A-Z]+\b)?|\b(?:phase1\.)?GROUP\.KEY=VALUE|</?[a-z]+>)")
 WIDTH = 110  # of usage lines
@@ -193,9 +193,9 @@ def papers() -> str:
 
 TABLES: Dict[str, Callable[[], str]] = {
     "sizes": sizes,
-    "flags of the model": lambda: flags(LatentConfig),
-    "flags of the task": lambda: flags(VAEDenoisingConfig),
-    "flags of the criterion": lambda: flags(VAECrossEntropyConfig),
+    "flags of the model": lambda: flags(latent_config()),
+    "flags of the task": lambda: flags(task_config()),
+    "flags of the criterion": lambda: flags(criterion_config()),
     "commands": commands,
     "logged": logged,
     "evaluated": evaluated,
