@@ -115,6 +115,8 @@ class BARTVAEHubInterface(nn.Module):
         """
         if z.dim() != 2 or z.size(1) != self.model.latent_dim:
             raise InputError(f"z of shape {tuple(z.shape)}: expected N x {self.model.latent_dim}")
+        if sources is not None and len(listed(sources)) != len(z):
+            raise InputError(f"{len(listed(sources))} sources for {len(z)} rows of z: expected as many")
         options = Namespace(beam=1 if sampling else beam, temperature=temperature, sampling=sampling)
         options.sampling_topp = sampling_topp if sampling else -1.0
         options.max_len_b = max_len or self.model.max_decoder_positions() - 1
@@ -134,8 +136,6 @@ class BARTVAEHubInterface(nn.Module):
         dictionary = self.task.source_dictionary
         if sentences is None:
             return {"src_tokens": torch.full((size, 1), dictionary.eos(), device=self.device)}
-        if len(sentences) != size:
-            raise InputError(f"{len(sentences)} sources for {size} rows of z: expected as many")
         tokens = [self.tokens(sentence) for sentence in sentences]
         dataset = SentenceDataset(tokens, [len(sentence) for sentence in tokens], dictionary, has_target=False)
         with_start = [dataset[i]["source"] for i in range(size)]
