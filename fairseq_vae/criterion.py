@@ -1,114 +1,29 @@
 """The criterion vae_cross_entropy: the negative ELBO as fairseq wants it, and what is logged of it."""
 
-import dataclasses
 import math
-from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple, Type, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask
-from omegaconf import II
 from torch import Tensor
 
 from . import validation
 from .base.corruption import word_dropout
 from .base.errors import InputError, memory_remedy, reported
-from .base.host import declare, fairseq_fields
+from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
+from .criterion_flags import VAECrossEntropyFlags, check_criterion, criterion_config
 from .latent.distributions import rate
 from .latent.output import VAEOutput
 from .measure.metrics import perplexity
-from .objective.free_bits import FREE_BITS_MODES, free_bits
-from .objective.schedule import RAMPS, SCHEDULES, kl_weight
-from .objective.terms import TermBatch, active_terms, has_parameters, terms
+from .objective.free_bits import free_bits
+from .objective.schedule import kl_weight
+from .objective.terms import TermBatch, active_terms, terms
 
-__all__ = ["VAECrossEntropyCriterion", "VAECrossEntropyFlags", "criterion_config"]
-
-
-@dataclass
-class VAECrossEntropyFlags(FairseqDataclass):
-    """The flags that do not depend on registered terms."""
-
-    kl_weight: float = field(default=1.0, metadata={"help": "final weight of the KL, beta; 1 is the ELBO (default: 1)"})
-    kl_schedule: ChoiceEnum(SCHEDULES) = field(
-        default="constant",
-        metadata={
-            "help": "beta over updates: constant at --kl-weight, linear from --kl-start to it over "
-            "--kl-warmup-updates, or cyclical, such a ramp at the start of every cycle (default: constant)"
-        },
-    )
-    kl_start: float = field(default=0.0, metadata={"help": "beta where a ramp starts (default: 0)"})
-    kl_ramp: ChoiceEnum(RAMPS) = field(
-        default="linear",
-        metadata={"help": "a ramp's shape, from --kl-start to --kl-weight exactly in any case (default: linear)"},
-    )
-    kl_zero_updates: int = field(
-        default=0,
-        metadata={
-            "help": "updates with beta = 0 before all else, in every cycle of the cyclical schedule (Optimus) "
-            "(default: 0)"
-        },
-    )
-    kl_warmup_updates: int = field(
-        default=0, metadata={"help": "length in updates of the linear schedule's ramp (default: 0)"}
-    )
-    kl_cycle_updates: int = field(
-        default=0, metadata={"help": "length in updates of a cycle of the cyclical schedule (default: 0)"}
-    )
-    kl_cycle_ratio: float = field(
-        default=0.5, metadata={"help": "share of a cycle that its ramp takes, 0 to 1 (default: 0.5)"}
-    )
-    free_bits: float = field(
-        default=0.0,
-        metadata={
-            "help": "nats of KL that cost nothing in training, of what --free-bits-mode says; 0: none (default: 0)"
-        },
-    )
-    free_bits_mode: ChoiceEnum(FREE_BITS_MODES) = field(
-        default="dimension",
-        metadata={
-            "help": "whose KL --free-bits are for: each dimension of each sentence (Park & Lee 2021), each sentence "
-            "(Li et al. 2019), or either on average over the batch that a worker sees at a time (batch-dimension: "
-            "Kingma et al. 2016) (default: dimension)"
-        },
-    )
-    free_bits_group: int = field(
-        default=1,
-        metadata={
-            "help": "neighbouring dimensions that count as one in the modes of dimensions; divides --latent-dim "
-            "(default: 1)"
-        },
-    )
-    word_dropout: float = field(
-        default=0.0,
-        metadata={
-            "help": "probability that a word of the decoder's input is <unk> in training (Bowman et al. 2016) "
-            "(default: 0)"
-        },
-    )
-    label_smoothing: float = field(
-        default=0.0,
-        metadata={"help": "fairseq's label smoothing of the training loss; no report contains it (default: 0)"},
-    )
-    sentence_avg: bool = II("optimization.sentence_avg")
-    max_update: int = II("optimization.max_update")
-    seed: int = II("common.seed")
-
-
-def criterion_config() -> Type[FairseqDataclass]:
-    """The dataclass of all flags of the criterion, with the terms that are registered now."""
-    fields = terms.fields(lambda term: not has_parameters(term))
-    own = [field.name for field in dataclasses.fields(VAECrossEntropyFlags)]
-    return dataclasses.make_dataclass(
-        "VAECrossEntropyConfig",
-        fairseq_fields(fields, own),
-        bases=(VAECrossEntropyFlags,),
-        namespace={"__doc__": "The flags of vae_cross_entropy.", "__module__": __name__},
-    )
+__all__ = ["VAECrossEntropyCriterion"]
 
 
 @register_criterion("vae_cross_entropy", dataclass=criterion_config())
@@ -122,7 +37,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
     @reported()
     def __init__(self, task: FairseqTask, cfg: VAECrossEntropyFlags):
         super().__init__(task)
-        check(cfg)
+        check_criterion(cfg)
         self.sentence_avg = cfg.sentence_avg
         self.free_bits = dict(threshold=cfg.free_bits, mode=str(cfg.free_bits_mode), group=cfg.free_bits_group)
         self.label_smoothing = cfg.label_smoothing
@@ -306,47 +221,6 @@ class RateHook:
         if distributed_utils.get_data_parallel_world_size() > 1:
             distributed_utils.all_reduce(sums, group=distributed_utils.get_data_parallel_group())
         self.controller.observe(sums, self.update)
-
-
-def check(cfg: VAECrossEntropyFlags) -> None:
-    """Refuse flags that cannot work."""
-    if cfg.free_bits < 0:
-        raise InputError(f"--free-bits {cfg.free_bits}: expected 0 (none) or a positive number of nats")
-    if cfg.free_bits_group < 1:
-        raise InputError(f"--free-bits-group {cfg.free_bits_group}: expected 1 or more dimensions")
-    if cfg.free_bits_group > 1 and str(cfg.free_bits_mode).endswith("sentence"):
-        raise InputError(
-            f"--free-bits-group {cfg.free_bits_group}: --free-bits-mode {cfg.free_bits_mode} has no groups; expected "
-            "dimension or batch-dimension"
-        )
-    if cfg.kl_weight < 0 or cfg.kl_start < 0:
-        raise InputError(f"--kl-weight {cfg.kl_weight} --kl-start {cfg.kl_start}: expected 0 or more")
-    for flag in ("label_smoothing", "word_dropout"):
-        if not 0 <= getattr(cfg, flag) < 1:
-            raise InputError(f"--{flag.replace('_', '-')} {getattr(cfg, flag)}: expected a number from 0 to below 1")
-    if cfg.kl_zero_updates < 0:
-        raise InputError(f"--kl-zero-updates {cfg.kl_zero_updates}: expected 0 (none) or more")
-    if cfg.kl_schedule == "constant" and str(cfg.kl_ramp) != "linear":
-        raise InputError(
-            f"--kl-ramp {cfg.kl_ramp}: a constant schedule has no ramp; add --kl-schedule linear or cyclical"
-        )
-    if cfg.kl_schedule == "linear" and cfg.kl_warmup_updates < 1:
-        raise InputError(f"--kl-warmup-updates {cfg.kl_warmup_updates}: a linear schedule needs 1 or more")
-    if cfg.kl_schedule == "cyclical":
-        if cfg.kl_cycle_updates < 1:
-            raise InputError(f"--kl-cycle-updates {cfg.kl_cycle_updates}: a cyclical schedule needs 1 or more")
-        if not 0 <= cfg.kl_cycle_ratio <= 1:
-            raise InputError(f"--kl-cycle-ratio {cfg.kl_cycle_ratio}: expected a number between 0 and 1")
-        if cfg.kl_zero_updates + cfg.kl_cycle_ratio * cfg.kl_cycle_updates > cfg.kl_cycle_updates:
-            raise InputError(
-                f"--kl-zero-updates {cfg.kl_zero_updates} and the ramp, --kl-cycle-ratio {cfg.kl_cycle_ratio}, are "
-                f"longer than a cycle of {cfg.kl_cycle_updates} updates: shorten one of them"
-            )
-        if 0 < cfg.max_update < cfg.kl_cycle_updates:
-            raise InputError(
-                f"--kl-cycle-updates {cfg.kl_cycle_updates} is longer than training (--max-update "
-                f"{cfg.max_update}): the first cycle would not end; shorten the cycle or train longer"
-            )
 
 
 def declare_flags() -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from fairseq_vae.bart.flags import latent_config
 from fairseq_vae.cli.main import parser
-from fairseq_vae.criterion import criterion_config
+from fairseq_vae.criterion_flags import criterion_config
 from fairseq_vae.evaluate import SCHEMA
 from fairseq_vae.finetune import recipe
 from fairseq_vae.hub import BARTVAEHubInterface  # noqa: F401  for the tests

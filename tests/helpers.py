@@ -8,7 +8,8 @@ from fairseq.data import Dictionary
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from omegaconf import OmegaConf
 
-from fairseq_vae.criterion import VAECrossEntropyCriterion, criterion_config
+from fairseq_vae.criterion import VAECrossEntropyCriterion
+from fairseq_vae.criterion_flags import criterion_config
 from fairseq_vae.latent.injection import injections
 from fairseq_vae.model import BARTVAEModel
 

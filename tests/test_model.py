@@ -12,7 +12,7 @@ from helpers import EVERY_INJECTION, SENTENCES, B, Z, batch, criterion, model, t
 
 from fairseq_vae.bart.flags import latent_config
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.criterion import criterion_config
+from fairseq_vae.criterion_flags import criterion_config
 from fairseq_vae.latent.pooling import poolings
 from fairseq_vae.model import BARTVAEModel, model_config
 from fairseq_vae.task import task_config
