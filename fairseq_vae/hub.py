@@ -94,7 +94,7 @@ class BARTVAEHubInterface(nn.Module):
         temperature: float = 1.0,
         max_len: Optional[int] = None,
         seed: int = 1,
-        sources: Optional[Sentences] = None,
+        sources: Union[Sentences, Sequence[Tensor], None] = None,
     ) -> List[str]:
         """A sentence for each row of z, N x Z, by fairseq's own generator.
 
@@ -105,7 +105,8 @@ class BARTVAEHubInterface(nn.Module):
             temperature: of the softmax, both for sampling and for beam search
             max_len: most tokens of a sentence (default: as many as the model has positions)
             seed: of the drawn tokens
-            sources: N sentences that the decoder reads beside z, for a model with a context; others ignore them
+            sources: N sentences that the decoder reads beside z, for a model with a context, as strings or as tokens
+                with <s> and </s>; other models ignore them
 
         Returns:
             N strings
@@ -131,15 +132,22 @@ class BARTVAEHubInterface(nn.Module):
                 sentences += [self.join(best["tokens"]) for best, *_ in found]
         return sentences
 
-    def source(self, size: int, sentences: Optional[Sequence[str]]) -> Dict[str, Tensor]:
-        """The encoder's input for `size` given z's: an empty source, or the sentences that a context is made of."""
+    def source(self, size: int, sentences: Optional[Sequence[Union[str, Tensor]]]) -> Dict[str, Tensor]:
+        """The encoder's input for given z's.
+
+        Args:
+            size: number of z's, B
+            sentences: B sources for a context, as strings or as tokens with <s> and </s>; None: empty ones
+
+        Returns:
+            `src_tokens`, B x T, and with sentences `src_lengths`, B
+        """
         dictionary = self.task.source_dictionary
         if sentences is None:
             return {"src_tokens": torch.full((size, 1), dictionary.eos(), device=self.device)}
-        tokens = [self.tokens(sentence) for sentence in sentences]
-        dataset = SentenceDataset(tokens, [len(sentence) for sentence in tokens], dictionary, has_target=False)
-        with_start = [dataset[i]["source"] for i in range(size)]
-        source = data_utils.collate_tokens(with_start, dictionary.pad()).to(self.device)
+        start = torch.tensor([dictionary.bos()])
+        rows = [torch.cat((start, self.tokens(part))) if isinstance(part, str) else part for part in sentences]
+        source = data_utils.collate_tokens(rows, dictionary.pad()).to(self.device)
         return {"src_tokens": source, "src_lengths": source.ne(dictionary.pad()).sum(1)}
 
     def reconstruct(self, sentences: Sentences, **decoding: Any) -> List[str]:
