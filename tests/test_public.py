@@ -1,0 +1,78 @@
+"""The public names that scripts, checkpoints and papers' tables rely on: a change here is a change for users."""
+
+import dataclasses
+import logging
+
+import pytest
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.models import ARCH_MODEL_NAME_REGISTRY
+from fairseq.tasks import TASK_REGISTRY
+from helpers import model
+
+import fairseq_vae
+from fairseq_vae.bart.flags import latent_config
+from fairseq_vae.base import errors
+from fairseq_vae.criterion_flags import criterion_config
+from fairseq_vae.measure.definitions import EVALUATED, LOGGED, names
+from fairseq_vae.task import task_config
+
+MODEL = """autocast_bf16 bn_mu bow_weight deterministic_latent freeze_decoder freeze_embeddings latent_dim
+latent_injection latent_memory_slots latent_pooling latent_posterior latent_prior rate_controller rate_gain
+rate_max_weight rate_target zero_latent"""
+TASK = "data latent_mode noise noise_ratio noise_splits num_samples reuse_dataloader"
+CRITERION = """free_bits free_bits_group free_bits_mode kl_cycle_ratio kl_cycle_updates kl_ramp kl_schedule kl_start
+kl_warmup_updates kl_weight kl_zero_updates label_smoothing mmd_kernel mmd_weight word_dropout"""
+METRICS = """au diagnosis kl kl_dim_max kl_dim_median kl_dim_min kl_dims kl_weight loss marginal_kl mi mi_cap neg_elbo
+nll_gap nll_loss ppl rec rec_ppl"""
+JSON = """agg_cov_distance agg_gaussian_kl agg_mean_norm au au_curve bits_per_byte bits_per_byte_iw bleu bleu_greedy
+bleu_signature bytes checkpoint chrf chrf_greedy chrf_signature data_length diagnosis diagnosis_message distinct_1
+distinct_1_data distinct_2 distinct_2_data distinct_3 distinct_3_data empty_share exact_match exact_match_greedy
+intervals iw_effective kl kl_dims latent_dim length_distance lm_gap lm_nll marginal_kl max_len mi mi_batch mi_batch_size
+mi_cap mi_saturated mi_stderr mu_variance_dims neg_elbo nll_gap_prior nll_gap_shuffled nll_gap_zero nll_iw ppl_token
+ppl_token_iw ppl_word ppl_word_iw prior_length prior_samples probe probe_bag_of_words probe_classes probe_folds
+probe_interval probe_majority probe_signature rec samples schema seed self_bleu self_bleu_data self_bleu_signature
+sentences signature split text_sentences tokens training_copies variance_dims words"""
+WEIGHTS = """encoder.plugin_version encoder.posterior.mu.weight encoder.posterior.mu.bias
+encoder.posterior.logvar.weight encoder.posterior.logvar.bias encoder.memory.project.weight
+encoder.memory.project.bias"""
+OPTIONAL_WEIGHTS = """encoder.posterior.query encoder.posterior.bn_mu.shift encoder.posterior.bn_mu.mean
+encoder.posterior.bn_mu.var bow.0.weight bow.0.bias bow.2.weight bow.2.bias rate_controller.weight
+rate_controller.memory rate_controller.sums rate_controller.update"""
+
+
+@pytest.mark.parametrize(
+    "config, expected",
+    [(latent_config(), MODEL), (task_config(), TASK), (criterion_config(), CRITERION)],
+    ids=["model", "task", "criterion"],
+)
+def test_flags(config, expected):
+    found = [field.name for field in dataclasses.fields(config) if field.metadata.get("help")]
+    assert sorted(found) == sorted(expected.split())
+
+
+def test_registry_names():
+    architectures = [arch for arch, name in ARCH_MODEL_NAME_REGISTRY.items() if name == "bart_vae"]
+    assert sorted(architectures) == sorted(["bart_vae", *(f"bart_vae_{s}" for s in ("base", "large", "small", "tiny"))])
+    assert "vae_denoising" in TASK_REGISTRY and "vae_cross_entropy" in CRITERION_REGISTRY
+
+
+def test_logged_metrics_and_json_keys():
+    assert sorted(names(LOGGED)) == METRICS.split()
+    assert sorted(names(EVALUATED)) == JSON.split()
+
+
+def test_names_of_weights():
+    def own(**flags):
+        return {key for key in model(**flags).state_dict() if key.startswith(("encoder.p", "encoder.m", "bow", "rate"))}
+
+    assert own() == set(WEIGHTS.split())
+    everything = dict(latent_pooling="attention", bn_mu=0.5, bow_weight=1.0, rate_controller="pid", rate_target=1.0)
+    assert own(**everything) == {*WEIGHTS.split(), *OPTIONAL_WEIGHTS.split()}
+
+
+def test_names_in_python_and_in_logs():
+    assert set(fairseq_vae.__all__) >= {"BARTVAEModel", "GaussianPosterior", "__version__"}
+    assert fairseq_vae.model.BARTVAEModel is fairseq_vae.BARTVAEModel
+    assert fairseq_vae.GaussianPosterior._fields == ("mu", "logvar")
+    assert errors.logger is logging.getLogger("fairseq_vae.errors")
+    assert fairseq_vae.validation.logger is logging.getLogger("fairseq_vae.validation")
