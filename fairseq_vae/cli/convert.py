@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: source and target are of the same format, or the source cannot be converted
     """
-    from ..checkpoints.convert import from_hf, to_hf
+    from ..checkpoints.hf_read import from_hf
+    from ..checkpoints.hf_write import to_hf
 
     if bool(args.from_hf) != bool(args.to):
         raise ValueError("expected --from-hf DIR with --to FILE, or --from FILE with --to-hf DIR")
