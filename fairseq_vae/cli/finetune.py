@@ -48,8 +48,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Plan the run, then make its steps; steps that are complete in the output folder are not made again."""
-    from ..finetune.run import Finetuning
+    from ..finetune.plan import Plan
+    from ..finetune.steps import Finetuning
 
     lengths = {phase: getattr(args, f"{phase}_updates") for phase in recipe.PHASES}
     updates = {phase: length for phase, length in lengths.items() if length is not None}
-    Finetuning(args.data, args.output, args.recipe, args.bart, args.set, updates).run()
+    Finetuning(Plan(args.data, args.output, args.recipe, args.bart, args.set, updates)).run()
