@@ -75,16 +75,17 @@ def read_recipe(
     Raises:
         InputError: there is no recipe of that name, or an override is not of that form
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig
 
     folder = name if os.path.isdir(name) else os.path.join(FOLDER, name)
     if not os.path.isfile(os.path.join(folder, "phase2.yaml")):
         raise InputError(f"--recipe {name}: expected one of {', '.join(names())}, or a folder with a phase2.yaml")
-    phases = {}
+    phases: Dict[str, DictConfig] = {}
     for phase in PHASES:
         path = os.path.join(folder, f"{phase}.yaml")
         if os.path.isfile(path):
-            phases[phase] = OmegaConf.merge(read(os.path.join(CONFIG, "finetune.yaml")), read(path))
+            phases[phase] = read(os.path.join(CONFIG, "finetune.yaml"))
+            phases[phase].merge_with(read(path))
             phases[phase].pop("defaults")
     for phase, length in (updates or {}).items():
         if phase not in phases:
@@ -135,18 +136,21 @@ def change(phases: "Dict[str, DictConfig]", override: str) -> None:
 
 
 def read(path: str) -> "DictConfig":
-    """A YAML file's settings.
+    """Read a YAML file's settings.
 
     Raises:
-        InputError: the file cannot be read, or is no YAML
+        InputError: the file cannot be read, is no YAML, or holds something else than groups of settings
     """
     import yaml
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     try:
-        return OmegaConf.load(path)
+        found = OmegaConf.load(path)
     except (yaml.YAMLError, OSError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(found, DictConfig):
+        raise InputError(f"{path}: expected groups of settings, found a list")
+    return found
 
 
 def flags(settings: "DictConfig", **overrides: Dict[str, Any]) -> List[str]:
@@ -161,12 +165,13 @@ def flags(settings: "DictConfig", **overrides: Dict[str, Any]) -> List[str]:
     """
     from omegaconf import OmegaConf
 
-    values = OmegaConf.to_container(OmegaConf.merge(settings, overrides), resolve=True)
+    values: Dict[str, Dict[str, Any]]
+    values = OmegaConf.to_container(OmegaConf.merge(settings, overrides), resolve=True)  # type: ignore[assignment]
     result = [values["task"].pop("data")]
     for group, choice in CHOICES.items():
         result.append(f"{choice}={values[group].pop('_name')}")
-    for group in values.values():
-        for key, value in group.items():
+    for chosen in values.values():
+        for key, value in chosen.items():
             flag = f"--{key.replace('_', '-')}"
             if value is True:
                 result.append(flag)

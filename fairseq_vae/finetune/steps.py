@@ -1,6 +1,7 @@
 """The steps of `fairseq-vae finetune`, by fairseq's own commands; nothing is done twice."""
 
 import fcntl
+import functools
 import json
 import os
 import re
@@ -71,7 +72,7 @@ class Finetuning:
             step(
                 f"{phase}: {settings.optimization.max_update:,} updates at most",
                 out / f"{phase}.done",
-                lambda target, phase=phase, start=start: self.train(phase, start, target),
+                functools.partial(self.train, phase, start),
             )
             start = str(out / phase / "checkpoint_best.pt")
         step("evaluation", out / "evaluation.txt", self.evaluate)
