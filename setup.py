@@ -45,7 +45,7 @@ setup(
             "torchaudio==0.12.1; python_version<'3.11'",
         ],
         "quickstart": ["chitchat-dataset==0.9.0", "better-profanity==0.7.0", "matplotlib"],
-        "test": ["pytest", "pytest-xdist", "ruff", "tensorboard", "transformers<5"],  # 5 imports torchaudio at once
+        "test": ["pytest", "pytest-xdist", "ruff", "mypy", "tensorboard", "transformers<5"],  # 5 imports torchaudio
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},
 )
