@@ -44,6 +44,7 @@ def complete(folder: str, last: str) -> Iterator[Callable[[str], str]]:
     os.makedirs(folder, exist_ok=True)
 
     def new(name: str) -> str:
+        """The temporary path of a file."""
         if os.path.exists(os.path.join(folder, name)):
             raise InputError(f"{os.path.join(folder, name)} is there already: give another folder, or delete it")
         names.append(name)

@@ -188,7 +188,7 @@ def shape(tensor: Tensor) -> str:
 def published_words(dictionary: Dictionary) -> int:
     """The number of specials and words of a published BART's dictionary.
 
-    Such a dictionary has GPT-2's 50,257 symbols, then only filler words, and perhaps <mask>.
+    It has GPT-2's 50,257 symbols, then only filler words, and perhaps <mask>.
 
     Returns:
         50,261, or 0 for any other dictionary

@@ -38,7 +38,7 @@ def check_file(path: str) -> None:
     """Refuse a checkpoint that fairseq passes over or buries in a traceback.
 
     Raises:
-        InputError: there is no such file, it was cut off, or it holds objects of a class that torch's safe loader does
+        InputError: the file is missing, was cut off, or holds objects of a class that torch's safe loader does
             not admit (from torch 2.4; before, every class is loaded)
     """
     check_end(path)
@@ -67,7 +67,7 @@ def check_end(path: str) -> None:
 
 
 def load_safely(path: str) -> Any:
-    """Load what torch.save wrote, on the CPU, by the safe loader (from torch 2.4; before, every class is loaded).
+    """Load a file of torch.save's, on the CPU, by the safe loader (from torch 2.4; before, every class is loaded).
 
     Raises:
         InputError: the file is missing, cut off, of something else, or holds a class that the loader does not admit

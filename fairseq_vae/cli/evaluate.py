@@ -18,7 +18,7 @@ DESCRIPTION = (
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Checkpoints, data folder, what to measure on it, and the files to write."""
+    """Checkpoints, data folder, the measures and the files to write."""
     command.add_argument(
         "paths",
         metavar="CHECKPOINT ... DATA",

@@ -30,7 +30,7 @@ class Finetuning:
     """The run of a plan, in a folder where every step's result lies once it is complete.
 
     Args:
-        plan: what to do
+        plan: all that the run will do
     """
 
     def __init__(self, plan: Plan):
@@ -182,7 +182,7 @@ def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
 
     Args:
         name: to print
-        target: the path of what the step makes
+        target: the path of the result
         action: makes it, at the path that it is given: beside `target`, which then gets its name, so that nothing
             half-written is taken for done
     """
