@@ -14,7 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["fairseq_vae", "fairseq_vae.*"]),
-    package_data={"fairseq_vae": ["config/*.yaml", "config/recipe/*/*.yaml"]},
+    package_data={"fairseq_vae": ["py.typed", "config/*.yaml", "config/recipe/*/*.yaml"]},
     python_requires=">=3.8",
     install_requires=[
         "torch>=1.12",
@@ -48,6 +48,7 @@ setup(
         "docs": ["mkdocs-material>=9.7"],
         "test": [
             "mkdocs-material>=9.7",  # the documentation is built and its links followed
+            "mypy",
             "pytest",
             "pytest-xdist",
             "ruff",

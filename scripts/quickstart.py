@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Optional
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.files import read_lines, write
-from fairseq_vae.finetune.run import call, fingerprint, minutes, run, step
+from fairseq_vae.base.files import fingerprint, read_lines, write
+from fairseq_vae.finetune.process import call, run
+from fairseq_vae.finetune.steps import minutes, step
 
 ROOT = Path(__file__).resolve().parent.parent
 

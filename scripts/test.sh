@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Lint and test: bash scripts/test.sh [pytest arguments]; `-m "not slow"` leaves the command lines out (seconds).
+# Lint, check types and test: bash scripts/test.sh [pytest arguments]; `-m "not slow"` leaves command lines out (seconds).
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 cd "$root"
 ruff check .
 ruff format --check .
+mypy
 exec python -m pytest -n 2 --dist worksteal "$@"  # two processes of one thread each

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from installation import install
 
 from fairseq_vae.objective.controller import initial, lagrangian_step
 from fairseq_vae.objective.schedule import kl_weight
@@ -495,6 +496,7 @@ def test_interpolate_ends_at_the_reconstructions(data, trained):
 def test_path_is_what_user_dir_takes(tmp_path):
     done = subprocess.run([str(BIN / "fairseq-vae"), "path"], capture_output=True, text=True, cwd=tmp_path)
     path = done.stdout.strip()  # alone on standard output, for $(fairseq-vae path)
+    assert not done.stderr
     assert (Path(path) / "criterion.py").exists()
     output = run(f"fairseq-train --user-dir {path} --task vae_denoising {TINY}", expect=2, cwd=tmp_path)
     assert "the following arguments are required: data" in output  # the task's own, so it was found
@@ -508,12 +510,7 @@ def test_user_dir_by_bare_name_after_a_plain_installation(data, tmp_path):
 
     site = tmp_path / "site"
     shutil.copytree(Path(fairseq.__file__).parent, site / "fairseq")
-    source = tmp_path / "source"
-    shutil.copytree(ROOT / "fairseq_vae", source / "fairseq_vae")
-    for name in ("setup.py", "pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source)
-    run(f"python -m pip install --quiet --no-deps --target {tmp_path}/plain {source}")
-    shutil.move(tmp_path / "plain/fairseq_vae", site / "fairseq_vae")
+    shutil.move(install(tmp_path), site / "fairseq_vae")
     output = subprocess.run(
         f"{BIN}/fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} --max-update 1 "
         f"--save-dir {tmp_path}/save".split(),

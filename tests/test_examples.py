@@ -13,11 +13,12 @@ from fairseq.models.bart import BARTModel
 
 import fairseq_vae  # noqa: F401  without it, torch's safe loader refuses BART's archives
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "script, arguments, made",
     [
@@ -32,7 +33,6 @@ def test_a_figure_is_drawn(tmp_path, script, arguments, made):
     assert sorted(path.name for path in tmp_path.iterdir()) == made
 
 
-@pytest.mark.slow
 def test_a_small_bart_is_pretrained_and_exported_as_an_archive(tmp_path):
     words = product(("the dog", "a cat"), ("sleeps", "eats"), ("here", "there"))
     lines = [f"{who} {what} {where} ." for who, what, where in words]

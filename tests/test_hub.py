@@ -14,7 +14,7 @@ import fairseq_vae
 from fairseq_vae import hub
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.text import find_bpe
-from fairseq_vae.checkpoints.convert import gpt2_numbers
+from fairseq_vae.checkpoints.hf_names import gpt2_numbers
 from fairseq_vae.model import BARTVAEModel
 
 LIST = ["the dog barks .", "a cat", "the cat sleeps .", "dog", "a dog sleeps the cat barks a cat ."]

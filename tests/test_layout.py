@@ -49,9 +49,11 @@ def test_no_circle():
     TopologicalSorter({name: imports(name)[0] - {"__init__"} for name in MODULES if name != "__init__"}).prepare()
 
 
-def test_the_pure_parts_load_no_fairseq():
+def test_the_pure_parts_and_the_command_line_load_no_fairseq():
     pure = [name for name in MODULES if folder(name) in PURE and name not in FAIRSEQ and "__init__" not in name]
-    code = f"import importlib, sys\nfor name in {pure}: importlib.import_module('fairseq_vae.' + name)\n"
+    code = "import sys\nfrom fairseq_vae.cli.main import parser\nparser().format_help()\n"
+    code += "assert not {'fairseq', 'torch'} & set(sys.modules), 'the command line'\n"
+    code += f"import importlib\nfor name in {pure}: importlib.import_module('fairseq_vae.' + name)\n"
     code += "assert 'fairseq' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
     assert done.returncode == 0, done.stderr

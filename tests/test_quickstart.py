@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PREPARE = [sys.executable, str(ROOT / "scripts/prepare_data.py"), "--output"]
 
@@ -66,7 +68,6 @@ def quickstart(output, *arguments):
     )
 
 
-@pytest.mark.slow
 def test_smoke_run_survives_being_killed_and_repeats_nothing(tmp_path):
     first = quickstart(tmp_path)
     deadline = time.time() + 300

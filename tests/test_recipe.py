@@ -6,8 +6,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from fairseq_vae.base.errors import InputError
+from fairseq_vae.finetune.plan import configuration
 from fairseq_vae.finetune.recipe import CONFIG, flags, names, read_recipe
-from fairseq_vae.finetune.run import configuration
 
 PAPERS = ("park-lee-2021", "cyclical-2019", "optimus-2020", "li-2019-free-bits")
 EVERY_PHASE = [(name, phase) for name in names() for phase in read_recipe(name)]
@@ -24,11 +24,10 @@ def test_a_phase_means_the_same_as_flags_and_as_hydra_configuration(name, phase)
     cfg = configuration(flags(settings, task={"data": "somewhere"}), phase)
     settings.task.data = "somewhere"
     for group, values in OmegaConf.to_container(settings).items():
+        found = OmegaConf.to_container(cfg[group], enum_to_str=True)
         for key, value in values.items():
-            if (group, key) == ("model", "_name"):
-                continue  # an architecture's name stands elsewhere
-            found = OmegaConf.to_container(cfg[group], enum_to_str=True)[key]
-            assert found == value, f"{group}.{key}: {found!r}, expected {value!r}"
+            if (group, key) != ("model", "_name"):  # an architecture's name stands elsewhere
+                assert found[key] == value, f"{group}.{key}"
 
 
 def test_hydra_composes_the_same_phase():
@@ -101,6 +100,12 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path):
 def test_bad_recipes_are_named(arguments, message):
     with pytest.raises(InputError, match=message):
         read_recipe(*arguments)
+
+
+def test_a_file_of_something_else_is_named(tmp_path):
+    (tmp_path / "phase2.yaml").write_text("- criterion")
+    with pytest.raises(InputError, match="phase2.yaml: expected groups of settings, found a list"):
+        read_recipe(str(tmp_path))
 
 
 @pytest.mark.parametrize(

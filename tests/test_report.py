@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from fairseq_vae.measure.papers import PAPERS, with_starts
-from fairseq_vae.report.text import beside_paper, figure, grid, names, plain
+from fairseq_vae.measure.papers import PAPERS
+from fairseq_vae.report.text import beside_paper, best, figure, grid, names, plain
 
 NUMBERS = {
     "checkpoint": "run/checkpoint_best.pt",
@@ -16,19 +16,14 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_every_paper_has_its_source_and_a_value_a_column(name):
-    paper = PAPERS[name]
-    assert paper.source and paper.definition
-    for rows in paper.tables.values():
-        assert all(len(row) == 1 + len(paper.columns) for row in rows)
+def test_every_papers_rows_are_printed_with_ours_and_the_source(name):
     shown = beside_paper([NUMBERS], name)
-    assert shown.count("here: run/checkpoint_best.pt") == len(paper.tables) and paper.source in shown
+    assert shown.count("here: run/checkpoint_best.pt") == len(PAPERS[name].tables) and PAPERS[name].source in shown
     without = beside_paper([{**NUMBERS, "bleu": None, "self_bleu": None, "distinct_2": None}], name)
     assert "here: run" in without
 
 
 def test_ours_stand_under_the_papers_definition():
-    assert with_starts(NUMBERS) == pytest.approx(math.exp(480 / 160))
     lines = beside_paper([NUMBERS], "regavae").splitlines()
     ours = next(line for line in lines if line.startswith("here"))
     assert ours.split()[-4:] == ["20.25", "40.00", "18.00", "7"]
@@ -45,3 +40,19 @@ def test_numbers_become_text_and_json():
     assert names(["/a/b/one/last.pt", "/a/b/two/last.pt"]) == ["one/last.pt", "two/last.pt"]
     assert grid([["x", "yy"], ["long", "1"]]) == "x     yy\nlong   1"
     assert grid([["x", "yy"], ["long", "1"]], markdown=True).splitlines()[1] == "|---|---:|"
+
+
+@pytest.mark.parametrize(
+    "intervals, better, expected",
+    [
+        ([(1, 2), (3, 4), (5, 6)], "lower", 0),
+        ([(1, 2), (3, 4), (5, 6)], "higher", 2),
+        ([(1, 2), (1.9, 4), (5, 6)], "lower", None),
+        ([(1, 2), (3, 4)], None, None),
+        ([(1, 2)], "lower", None),
+        ([(1, 2), None], "lower", None),
+    ],
+)
+def test_a_figure_is_best_only_where_intervals_separate(intervals, better, expected):
+    results = [{"intervals": {} if ends is None else {"kl": list(ends)}} for ends in intervals]
+    assert best(results, "kl", better) == expected

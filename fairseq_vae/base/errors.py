@@ -5,18 +5,27 @@ import functools
 import logging
 from typing import Iterator
 
+__all__ = ["InputError", "memory_remedy", "name_memory_flags", "reported"]
+
 logger = logging.getLogger("fairseq_vae.errors")  # a public name: users and tests look for it in logs
 
 
 class InputError(ValueError):
-    """A user's input cannot work; the message names the file, line or flag, the value expected and the remedy."""
+    """A user's input cannot work; the message names the file, line or flag, the value expected and the remedy.
+
+    Attributes:
+        logged: whether `reported` has logged it
+    """
 
     logged = False
 
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Log an InputError as it leaves for fairseq, whose traceback would bury it; one of nested blocks logs it."""
+    """Log an InputError that leaves the block for fairseq, whose traceback would bury it.
+
+    Of nested blocks, the inmost one logs it.
+    """
     try:
         yield
     except InputError as error:
@@ -28,11 +37,11 @@ def reported() -> Iterator[None]:
 
 @contextlib.contextmanager
 def memory_remedy() -> Iterator[None]:
-    """Where memory runs out, name the flags that lower the peak, once; the host then skips the batch if it can."""
+    """Log the flags that lower the peak where memory runs out in the block; the host then skips the batch if it can."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        told = ("out of memory", "not enough memory", "allocate memory")  # CUDA's words, and those of torch's CPU side
+        told = ("out of memory", "not enough memory", "allocate memory")  # CUDA's words, then torch's on a CPU
         if isinstance(error, MemoryError) or any(words in str(error) for words in told):
             name_memory_flags()
         raise
@@ -40,6 +49,7 @@ def memory_remedy() -> Iterator[None]:
 
 @functools.lru_cache(maxsize=None)
 def name_memory_flags() -> None:
+    """Log the flags that lower the peak of memory, once a process."""
     logger.error(
         "out of memory: lower --max-tokens (and raise --update-freq by as much: the same update from smaller parts), "
         "or give --checkpoint-activations, which computes activations twice, or --autocast-bf16, which halves them"

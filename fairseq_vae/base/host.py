@@ -11,6 +11,8 @@ from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 from .errors import InputError
 
+__all__ = ["MINIMUM", "REMEDY", "allow_checkpoint_classes", "require_fairseq", "when_fairseq_loads"]
+
 MINIMUM = "0.12.2"
 REMEDY = (
     "install one into this environment: on Python 3.11 or 3.12 `pip install torch==2.13.0 ve-fairseq==0.12.3`, "
@@ -19,11 +21,13 @@ REMEDY = (
 
 
 def require_fairseq() -> None:
-    """Import fairseq, or say in one line what is wrong and what to install.
+    """Import fairseq, or say in one line why it cannot be used and which one to install.
+
+    The distributions number their versions differently, so an old one is told by the classes that it lacks.
 
     Raises:
-        ImportError: no fairseq, one that does not import here (official 0.12.2 on Python >= 3.11), or one older than
-            MINIMUM; told by what it has, since the distributions number their versions differently
+        ImportError: there is no fairseq, it does not import here (official 0.12.2 on Python >= 3.11), or it is older
+            than MINIMUM
     """
     try:
         import fairseq.checkpoint_utils  # noqa: F401
@@ -41,10 +45,10 @@ def require_fairseq() -> None:
 
 
 def allow_checkpoint_classes() -> None:
-    """Let torch's safe loader (the default from torch 2.6) read what fairseq itself saves.
+    """Let torch's safe loader (the default from torch 2.6) read the classes that fairseq itself saves.
 
-    Checkpoints hold an argparse.Namespace (stock models) and, old ones, meters; workers that resume send one another a
-    configuration. Only these classes are allowed, and the safe loader stays on.
+    Checkpoints of stock models hold an argparse.Namespace, old ones also meters, and workers that resume send one
+    another a configuration. Only these classes are allowed, and the safe loader stays on.
     """
     import collections
     import typing
@@ -112,7 +116,11 @@ def fairseq_fields(fields: Iterable[dataclasses.Field], own: Iterable[str] = ())
 
 
 def when_fairseq_loads(action: Callable[[], None]) -> None:
-    """Call `action` as soon as fairseq is loaded: now, or at the end of its first import."""
+    """Call `action` as soon as fairseq is loaded: now, or at the end of its first import.
+
+    Args:
+        action: without arguments; called once
+    """
     if "fairseq" in sys.modules:
         action()
     else:
@@ -120,12 +128,13 @@ def when_fairseq_loads(action: Callable[[], None]) -> None:
 
 
 class _Waiting(importlib.abc.MetaPathFinder):
-    """Finds fairseq as the other finders do, once, and calls an action after its code has run."""
+    """A finder for one import: it finds fairseq as the others do, and an action follows when fairseq's code has run."""
 
     def __init__(self, action: Callable[[], None]):
         self.action = action
 
     def find_spec(self, fullname: str, path: Any = None, target: Optional[ModuleType] = None) -> Optional[ModuleSpec]:
+        """The other finders' specification of fairseq, with the action behind its execution; None for other modules."""
         if fullname != "fairseq":
             return None
         sys.meta_path.remove(self)

@@ -1,15 +1,24 @@
-"""bfloat16 where the machine has it: one switch, that says so where it has no effect. No fairseq."""
+"""bfloat16 where the machine has it, with one warning where the switch has no effect. No fairseq."""
 
 import functools
 import logging
 
 import torch
 
+__all__ = ["bfloat16_lack", "bfloat16_works"]
+
 logger = logging.getLogger(__name__)
 
 
 def bfloat16_lack(device: str) -> str:
-    """Why products in bfloat16 would be no faster than in float32 on a device ("cpu", "cuda"); empty if they are."""
+    """The reason why products in bfloat16 are no faster than in float32 on a device.
+
+    Args:
+        device: torch's type of it, e.g. "cpu" or "cuda"
+
+    Returns:
+        the reason, or "" if they are faster
+    """
     if device == "cuda":  # Ampere or newer; older ones emulate it
         return "" if torch.cuda.get_device_capability() >= (8, 0) else "this GPU has no bfloat16"
     if device != "cpu":
@@ -24,7 +33,11 @@ def bfloat16_lack(device: str) -> str:
 
 @functools.lru_cache(maxsize=None)
 def bfloat16_works(device: str) -> bool:
-    """Whether bfloat16 pays on a device; where it does not, warns, once."""
+    """Whether products in bfloat16 are faster on a device; a warning gives the reason if not, once a process.
+
+    Args:
+        device: torch's type of it, e.g. "cpu" or "cuda"
+    """
     lack = bfloat16_lack(device)
     if lack:
         logger.warning(f"--autocast-bf16 has no effect: {lack}; training goes on in float32")

@@ -1,3 +1,5 @@
-"""The version: of the distribution, and of what a checkpoint is written by."""
+"""The version of the distribution, which every checkpoint keeps."""
+
+__all__ = ["__version__"]
 
 __version__ = "0.1.0"

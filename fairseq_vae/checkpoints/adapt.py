@@ -1,6 +1,6 @@
-"""Checkpoints made to fit a model: keys of BART, of older plug-ins and of training alone, and dictionaries.
+"""A checkpoint's weights made to fit a model: keys of BART, of older plug-ins and of training alone, and dictionaries.
 
-All functions work on state dicts: a checkpoint's is changed in place, the model's own is only read.
+The functions work on state dicts. A checkpoint's is changed in place; the model's own is only read.
 """
 
 import logging
@@ -13,6 +13,8 @@ from torch import Tensor
 from ..base.errors import InputError
 from ..base.version import __version__
 from ..objective.terms import has_parameters, terms
+
+__all__ = ["adapt", "check_architecture", "check_origin", "fit_dictionary", "published_words"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +44,10 @@ def latent_keys() -> Tuple[str, ...]:
 
 
 def check_origin(state_dict: StateDict, checkpoint: str) -> None:
-    """Refuse weights of no BART, and of a newer plug-in.
+    """Refuse weights of no BART, and those that a newer plug-in wrote.
 
     Args:
+        state_dict: the checkpoint's weights
         checkpoint: the checkpoint's name for messages, e.g. "checkpoint model.pt"
 
     Raises:
@@ -121,8 +124,8 @@ def adapt(
 def fit_dictionary(state_dict: StateDict, dictionary: Dictionary, checkpoint: str) -> None:
     """Give the token embeddings of a published BART one row for each symbol of the data's dictionary.
 
-    The archives and their conversions differ in filler words, which no text has, and in whether the last row is
-    <mask>; words and their order are the same in all of them.
+    The archives and their conversions have the same words in the same order. They differ in filler words, which no text
+    has, and some of them end with <mask>.
 
     Args:
         state_dict: the checkpoint's weights, changed in place
@@ -160,7 +163,9 @@ def fit_dictionary(state_dict: StateDict, dictionary: Dictionary, checkpoint: st
 
 
 def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -> None:
-    """Say in one line how a checkpoint differs from a model; fairseq would hide the difference behind a traceback.
+    """Refuse a checkpoint whose names or shapes differ from a model's, with the difference in one line.
+
+    fairseq's own check says it behind a traceback.
 
     Args:
         state_dict: the checkpoint's weights
@@ -190,12 +195,18 @@ def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -
 
 
 def shape(tensor: Tensor) -> str:
+    """A tensor's sizes as a message has them, e.g. "6x16"."""
     return "x".join(map(str, tensor.shape))
 
 
 def published_words(dictionary: Dictionary) -> int:
-    """The number of specials and words of a published BART's dictionary: GPT-2's 50,257 symbols, then only filler
-    words, and perhaps <mask>; 0 for any other dictionary."""
+    """The number of specials and words of a published BART's dictionary.
+
+    It has GPT-2's 50,257 symbols, then only filler words, and perhaps <mask>.
+
+    Returns:
+        50,261, or 0 for any other dictionary
+    """
     words = dictionary.nspecial + GPT2_WORDS
     rest = dictionary.symbols[words:]
     fillers = all(symbol.startswith("madeupword") or symbol == "<mask>" for symbol in rest)

@@ -1,4 +1,4 @@
-"""A checkpoint as a model."""
+"""A model from a checkpoint, ready to measure or to decode."""
 
 import os
 from typing import Any, Tuple
@@ -11,17 +11,22 @@ from fairseq.models import BaseFairseqModel
 from ..base.errors import InputError
 from .read import check_end, model_settings, reading
 
+__all__ = ["load_model"]
+
 
 def load_model(path: str, data: str, **overrides: Any) -> Tuple[BaseFairseqModel, Any, Any]:
-    """A trained model in evaluation mode, on the GPU if there is one, with its configuration and task.
+    """Load a trained model, in evaluation mode, on the GPU if there is one.
 
     Args:
         path: a checkpoint
         data: the folder of binarised text, or with dict.txt alone, to use in place of the one trained on
-        overrides: configuration values to replace
+        overrides: values of the configuration to replace
+
+    Returns:
+        the model, fairseq's configuration (`cfg.task`, `cfg.model`, …) and the task
 
     Raises:
-        InputError: one of them is missing, the checkpoint cannot be read, or is not of bart_vae
+        InputError: checkpoint or folder is missing, the checkpoint cannot be read, or it is not of bart_vae
     """
     if not os.path.isdir(data):
         raise InputError(f"data folder {data} does not exist: give the one that fairseq-preprocess wrote")

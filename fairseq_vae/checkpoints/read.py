@@ -1,4 +1,4 @@
-"""Checkpoints from files, read safely and described."""
+"""Checkpoints read from files, by the safe loader, and their settings; bad files are refused in one line."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import pickle
 import re
 import zipfile
 from argparse import Namespace
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import torch
 from fairseq.data import Dictionary
@@ -15,14 +15,30 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..base.errors import InputError
 
+__all__ = [
+    "check_dictionary",
+    "check_end",
+    "check_file",
+    "first_line",
+    "folders",
+    "load_safely",
+    "model_settings",
+    "read_checkpoint",
+    "reading",
+]
+
 SAFE = {"weights_only": True} if hasattr(torch.serialization, "add_safe_globals") else {}
+UNSAFE = (
+    "checkpoint {path} holds {classes}, which to load could run any code: expected tensors and fairseq's settings. If "
+    "you trust its source, load and save it again without them"
+)
 
 
 def check_file(path: str) -> None:
     """Refuse a checkpoint that fairseq passes over or buries in a traceback.
 
     Raises:
-        InputError: there is no such file, it was cut off, or it holds objects of a class that torch's safe loader does
+        InputError: the file is missing, was cut off, or holds objects of a class that torch's safe loader does
             not admit (from torch 2.4; before, every class is loaded)
     """
     check_end(path)
@@ -36,14 +52,12 @@ def check_file(path: str) -> None:
             raise InputError(UNSAFE.format(path=path, classes=", ".join(sorted(unsafe))))
 
 
-UNSAFE = (
-    "checkpoint {path} holds {classes}, which to load could run any code: expected tensors and fairseq's settings. If "
-    "you trust its source, load and save it again without them"
-)
-
-
 def check_end(path: str) -> None:
-    """Refuse a file that is missing, or one of torch's zip files (since 1.6) without its end."""
+    """Refuse a file that is missing, or one of torch's zip files (since 1.6) without its end.
+
+    Raises:
+        InputError: the file is one of these
+    """
     if not os.path.isfile(path):
         raise InputError(f"checkpoint {path} does not exist")
     with open(path, "rb") as file:
@@ -53,7 +67,7 @@ def check_end(path: str) -> None:
 
 
 def load_safely(path: str) -> Any:
-    """What a file of torch's holds, on the CPU, by the safe loader (from torch 2.4; before, every class is loaded).
+    """Load a file of torch.save's, on the CPU, by the safe loader (from torch 2.4; before, every class is loaded).
 
     Raises:
         InputError: the file is missing, cut off, of something else, or holds a class that the loader does not admit
@@ -64,10 +78,13 @@ def load_safely(path: str) -> Any:
 
 
 def read_checkpoint(path: str) -> Dict[str, Any]:
-    """A checkpoint's contents, as load_safely.
+    """Load a checkpoint of fairseq's, as load_safely does.
+
+    Returns:
+        its contents: the weights under `model`, the settings under `cfg` or `args`
 
     Raises:
-        InputError: also if the file is no checkpoint of fairseq's
+        InputError: as load_safely, and if the file is no checkpoint of fairseq's
     """
     state = load_safely(path)
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
@@ -81,8 +98,8 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
 
 
 @contextlib.contextmanager
-def reading(path: str):
-    """Turn what a loader raises over a bad file into one line."""
+def reading(path: str) -> Iterator[None]:
+    """Turn an exception that a loader raises over a bad file into an InputError of one line."""
     try:
         yield
     except InputError:
@@ -95,15 +112,27 @@ def reading(path: str):
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an exception's message, or its type if it has none.
+
+    >>> first_line(OSError("no space\\nleft")), first_line(EOFError())
+    ('no space', 'EOFError')
+    """
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def check_dictionary(path: str, dictionary: Dictionary, data: str) -> None:
-    """Hold the data's dictionary against the dict.txt beside a checkpoint, if there is one. Neither fillers nor what
-    one has beyond the other counts: how many rows the checkpoint has is its own affair.
+    """Hold the data's dictionary against the dict.txt beside a checkpoint, if there is one.
+
+    Only the symbols that both have at one place are compared: <mask> may stand elsewhere, one of the two may go on with
+    fillers, and the number of the checkpoint's rows is checked where it is loaded.
+
+    Args:
+        path: the checkpoint
+        dictionary: the data's
+        data: the folder that the dictionary is from, for messages
 
     Raises:
-        InputError: they give a number to different words: every embedding would be another word's
+        InputError: one number means two different words, so every embedding would be another word's
     """
     own_path = os.path.join(os.path.dirname(os.path.abspath(path)), "dict.txt")
     if not os.path.isfile(own_path):
@@ -118,8 +147,15 @@ def check_dictionary(path: str, dictionary: Dictionary, data: str) -> None:
 
 
 def model_settings(state: Dict[str, Any]) -> Namespace:
-    """A checkpoint's settings of its model, what is not set by its architecture, with that one's name in `arch`
-    ("unknown" if it has none)."""
+    """A checkpoint's settings of its model.
+
+    Args:
+        state: the checkpoint's contents
+
+    Returns:
+        the settings, with the architecture's own values for those that the checkpoint leaves open, and the
+        architecture's name in `arch` ("unknown" if there is none)
+    """
     settings = (state.get("cfg") or {}).get("model") or state.get("args")
     if isinstance(settings, DictConfig):
         settings = OmegaConf.to_container(settings)
@@ -132,6 +168,10 @@ def model_settings(state: Dict[str, Any]) -> Namespace:
 
 
 def folders(checkpoint: str, data: Optional[str] = None) -> List[str]:
-    """Where dictionary and BPE of a checkpoint may lie: beside it, above it, or with the data."""
+    """The folders where dictionary and BPE of a checkpoint may lie: beside it, above it, or with the data.
+
+    >>> folders("/run/phase2/checkpoint_best.pt", "/data")
+    ['/run/phase2', '/run', '/data']
+    """
     folder = os.path.dirname(os.path.abspath(checkpoint))
     return [folder, os.path.dirname(folder), *([os.path.abspath(data)] if data else [])]

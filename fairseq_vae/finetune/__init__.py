@@ -1,0 +1,1 @@
+"""From a BART and text to a trained, measured and sampled VAE: recipes, the plan of a run, its steps."""

@@ -1,32 +1,62 @@
-"""Published results, as their papers define them: only rows that were read in a source, which is named."""
+"""Published results, as their papers define them; each row was read in a source, and the source is named."""
 
 import math
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-Numbers = Dict[str, Any]  # what evaluate returns
+__all__ = ["PAPERS", "Column", "Numbers", "Paper", "of", "with_starts"]
+
+Numbers = Dict[str, Any]  # evaluate's result
 
 
 class Column(NamedTuple):
+    """A figure of a paper's table.
+
+    Attributes:
+        heading: its name and denominator
+        ours: our figure under the paper's definition; None if the evaluation has none
+        digits: behind the point
+    """
+
     heading: str
-    ours: Callable[[Numbers], Optional[float]]  # our figure under the paper's definition; None where there is none
+    ours: Callable[[Numbers], Optional[float]]
     digits: int = 1
 
 
 class Paper(NamedTuple):
+    """A paper's tables.
+
+    Attributes:
+        title: authors, year and title
+        definition: of its figures, with units
+        source: where its rows were read
+        columns: of every table
+        tables: data set to rows, each a label and a value a column; a value that is text is printed as it is
+        mi_batch: sentences in a batch of its mutual information, if it is one within batches
+    """
+
     title: str
     definition: str
     source: str
     columns: Sequence[Column]
-    tables: Dict[str, List[Sequence[Any]]]  # data set to rows of a label and a value a column; text stands as it is
-    mi_batch: Optional[int] = None  # sentences in a batch of its mutual information
+    tables: Dict[str, List[Sequence[Any]]]
+    mi_batch: Optional[int] = None
 
 
 def of(key: str, factor: float = 1.0) -> Callable[[Numbers], Optional[float]]:
+    """A function from an evaluation to one of its figures, in the paper's unit.
+
+    >>> of("bleu", 0.01)({"bleu": 29.0}), of("bleu")({"bleu": None})
+    (0.29, None)
+    """
     return lambda numbers: None if numbers.get(key) is None else numbers[key] * factor
 
 
 def with_starts(numbers: Numbers) -> float:
-    """Perplexity with a start and an end of each sentence among the tokens, of the importance-weighted NLL."""
+    """Perplexity of the importance-weighted NLL, with a start and an end of each sentence among the tokens.
+
+    >>> round(with_starts({"nll_iw": 48.0, "sentences": 10, "tokens": 150}), 1)  # exp(480 / 160)
+    20.1
+    """
     nats = numbers["nll_iw"] * numbers["sentences"] / (numbers["tokens"] + numbers["sentences"])
     return math.exp(nats) if nats < 709 else math.inf
 

@@ -1,4 +1,4 @@
-"""How much of a label a linear classifier reads off the latent: scikit-learn on mu. No fairseq."""
+"""A linear classifier of labels on the latent, by scikit-learn. No fairseq."""
 
 from typing import Any, Dict, List, Sequence
 
@@ -6,26 +6,29 @@ import numpy as np
 
 from ..base.errors import InputError
 
+__all__ = ["FOLDS", "probe"]
+
 FOLDS = 5
 
 
 def probe(mu: np.ndarray, texts: Sequence[str], labels: List[str], seed: int = 1) -> Dict[str, Any]:
-    """Accuracy of a logistic regression on standardised mu under stratified cross-validation, beside what it must beat.
+    """Accuracy of a logistic regression on standardised mu under stratified cross-validation, beside two baselines.
 
     Args:
         mu: N x Z
-        texts: of the bag of words, N
+        texts: N sentences for the bag of words, or none
         labels: N
+        seed: of the folds
 
     Returns:
-        `probe`: accuracy, 0 to 1, on sentences that the classifier has not seen; `probe_interval`, 95 %, by normal
-            approximation over sentences
-        `probe_majority`: of always saying the commonest label
-        `probe_bag_of_words`: of the same classifier on which words the sentence has (not how often); None without texts
+        `probe`: accuracy, 0 to 1, on sentences that the classifier has not seen
+        `probe_interval`: its 95 % interval, by normal approximation over sentences
+        `probe_majority`: accuracy of the commonest label
+        `probe_bag_of_words`: accuracy of the same classifier on the set of the sentence's words; None without texts
         `probe_classes`, `probe_folds`, `probe_signature`
 
     Raises:
-        InputError: another number of labels than of sentences, a single class, or one with a single sentence
+        InputError: the numbers of labels and sentences differ, there is a single class, or one has a single sentence
     """
     import sklearn  # only where there are labels: its import takes a second
     from sklearn.feature_extraction.text import CountVectorizer

@@ -1,20 +1,37 @@
-"""What tells how good generated sentences are: pure functions of lists of strings. No fairseq, no torch.
+"""Quality and variety of generated sentences, as pure functions of lists of strings. No fairseq, no torch.
 
-Words are what stands between spaces, unless sacrebleu cuts them: its signature says how.
+Words are separated by spaces, but in BLEU and chrF, where sacrebleu cuts them as its signature says.
 """
 
 from collections import Counter
-from typing import Any, Dict, Iterable, List, Sequence
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Counter as Counts
 
 import numpy as np
 import sacrebleu
 from sacrebleu.metrics import BLEU, CHRF
 
+__all__ = [
+    "ORDER",
+    "copied",
+    "distinct",
+    "length_distance",
+    "length_distribution",
+    "ngrams",
+    "reconstruction",
+    "samples",
+    "self_bleu",
+]
+
 ORDER = 4  # of the longest n-grams in BLEU
 
 
 def reconstruction(hypotheses: Sequence[str], references: Sequence[str]) -> Dict[str, Any]:
-    """How near reconstructions come to their sentences.
+    """Likeness of reconstructions to their sentences.
+
+    Args:
+        hypotheses: N
+        references: N
 
     Returns:
         `bleu`, `chrf`: of the corpus, 0 to 100 (Papineni et al. 2002; Popović 2015), by sacrebleu
@@ -31,16 +48,24 @@ def reconstruction(hypotheses: Sequence[str], references: Sequence[str]) -> Dict
     }
 
 
-def ngrams(words: Sequence[str], n: int) -> Counter:
+def ngrams(words: Sequence[str], n: int) -> "Counts[Tuple[str, ...]]":
+    """The n-grams of a sentence with their numbers.
+
+    >>> ngrams(["a", "b", "a", "b"], 2)
+    Counter({('a', 'b'): 2, ('b', 'a'): 1})
+    """
     return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
 
 
 def self_bleu(sentences: Sequence[str]) -> float:
     """Mean over M sentences of the BLEU-4 of each against the M - 1 others, 0 (all differ) to 100 (Zhu et al. 2018).
 
-    sacrebleu's sentence BLEU (13a words, exponential smoothing, effective order, closest reference length). The clip
-    of an n-gram, its largest count in any other sentence, comes from its two largest counts in all: the cost is linear
-    in M.
+    The scores are sacrebleu's sentence BLEU (13a words, exponential smoothing, effective order, closest reference
+    length). An n-gram is clipped at its largest count in any other sentence, which its two largest counts in all
+    sentences give: the cost is linear in M.
+
+    >>> self_bleu(["a b c d", "e f g h"])
+    0.0
     """
     if len(sentences) < 2:
         return 0.0
@@ -48,16 +73,16 @@ def self_bleu(sentences: Sequence[str]) -> float:
     words = [tokenize(sentence.rstrip()).split() for sentence in sentences]
     counted = [[ngrams(row, n) for n in range(1, ORDER + 1)] for row in words]
     largest: Dict[Any, List[int]] = {}  # n-gram to its two largest counts in sentences
-    for row in counted:
-        for counts in row:
+    for orders in counted:
+        for counts in orders:
             for gram, count in counts.items():
                 largest[gram] = sorted([*largest.get(gram, [0, 0]), count])[1:]
     lengths = Counter(map(len, words))
     scores = []
-    for row, counts in zip(words, counted):
+    for row, orders in zip(words, counted):
         correct = [
-            sum(min(count, largest[gram][0 if largest[gram][1] == count else 1]) for gram, count in c.items())
-            for c in counts
+            sum(min(count, largest[gram][0 if largest[gram][1] == count else 1]) for gram, count in counts.items())
+            for counts in orders
         ]
         others = [length for length, times in lengths.items() if times > (length == len(row))]
         closest = min(others, key=lambda length: (abs(length - len(row)), length))
@@ -68,16 +93,21 @@ def self_bleu(sentences: Sequence[str]) -> float:
 
 
 def distinct(sentences: Sequence[str], n: int) -> float:
-    """Different n-grams as a share of all n-grams of all sentences, 0 to 1 (Li et al. 2016). It falls as the
-    number of sentences grows: only equal numbers compare."""
-    counts: Counter = Counter()
+    """Different n-grams as a share of all n-grams of all sentences, 0 to 1 (Li et al. 2016).
+
+    The share falls as the number of sentences grows, so only figures of equally many sentences compare.
+
+    >>> distinct(["a b a", "a b"], 1)
+    0.4
+    """
+    counts: Counts[Tuple[str, ...]] = Counter()
     for sentence in sentences:
         counts.update(ngrams(sentence.split(), n))
     return len(counts) / max(1, sum(counts.values()))
 
 
 def length_distribution(sentences: Sequence[str]) -> Dict[str, float]:
-    """Words a sentence: mean, standard deviation, and the quantiles of 5, 50 and 95 %."""
+    """Words a sentence: `mean`, standard deviation `sd`, and the quantiles of 5, 50 and 95 %, `p5`, `p50` and `p95`."""
     lengths = [len(sentence.split()) for sentence in sentences]
     low, median, high = np.quantile(lengths, (0.05, 0.5, 0.95))
     values = {"mean": np.mean(lengths), "sd": np.std(lengths), "p5": low, "p50": median, "p95": high}
@@ -85,8 +115,13 @@ def length_distribution(sentences: Sequence[str]) -> Dict[str, float]:
 
 
 def length_distance(a: Sequence[str], b: Sequence[str]) -> float:
-    """By how many words lengths differ if the two lists are matched as well as possible: the Wasserstein-1 distance,
-    sum over n of |F_a(n) - F_b(n)| of the distribution functions."""
+    """Wasserstein-1 distance of two lists' lengths, in words: their mean difference under the best matching.
+
+    It is the sum over n of |F_a(n) - F_b(n)|, with F_a(n) the share of the sentences of `a` with at most n words.
+
+    >>> length_distance(["a", "a b"], ["a b", "a b c d"])
+    1.5
+    """
     counts = [np.bincount([len(sentence.split()) for sentence in rows]) for rows in (a, b)]
     size = max(map(len, counts))
     f, g = (np.cumsum(np.pad(c, (0, size - len(c)))) / c.sum() for c in counts)
@@ -94,10 +129,14 @@ def length_distance(a: Sequence[str], b: Sequence[str]) -> float:
 
 
 def samples(generated: Sequence[str], data: Sequence[str]) -> Dict[str, Any]:
-    """How varied sentences from the prior are, and how like the data's in length.
+    """Variety of sentences from the prior, and the likeness of their lengths to the data's.
+
+    Args:
+        generated: M sentences from the prior
+        data: sentences of the split
 
     Returns:
-        `prior_samples`: their number M, without which the next ones do not compare
+        `prior_samples`: M, on which the next figures depend
         `self_bleu`, `self_bleu_signature`, `distinct_1`, `distinct_2`, `distinct_3`; with `_data`: of the data's first
             M sentences
         `prior_length`, `data_length`: see length_distribution; `length_distance`: see there, words
@@ -120,7 +159,11 @@ def samples(generated: Sequence[str], data: Sequence[str]) -> Dict[str, Any]:
 
 
 def copied(generated: Sequence[str], training: Iterable[str]) -> float:
-    """Share of the sentences that stand in the training text as they are."""
+    """Share of the sentences that stand in the training text as they are, 0 to 1.
+
+    >>> copied(["a b", "c"], ["x", "a b"])
+    0.5
+    """
     wanted = Counter(generated)
     found = wanted.keys() & set(sentence for sentence in training if sentence in wanted)
     return sum(wanted[sentence] for sentence in found) / len(generated)

@@ -1,14 +1,14 @@
-"""Evaluations to read: one as lines, several as a table, and beside a paper's rows. No model, no files."""
+"""Evaluations as text: one as lines, several as a table, and beside a paper's rows. No model, no files."""
 
 import math
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
-from ..measure.papers import PAPERS, Paper
+from ..measure.papers import PAPERS, Numbers, Paper
 
-Numbers = Dict[str, Any]  # what evaluate returns
+__all__ = ["COLUMNS", "beside_paper", "best", "comparison", "figure", "grid", "interval", "names", "plain", "table"]
 
-COLUMNS: Sequence[Tuple[str, str, int, Optional[str]]] = (  # key, heading, digits, which of two values is better
+COLUMNS: Sequence[Tuple[str, str, int, Optional[str]]] = (  # key, heading, digits, the better of two values
     ("rec", "rec", 2, None),
     ("kl", "KL", 2, None),
     ("neg_elbo", "-ELBO", 2, "lower"),
@@ -27,17 +27,26 @@ COLUMNS: Sequence[Tuple[str, str, int, Optional[str]]] = (  # key, heading, digi
 
 
 def figure(value: Optional[float], digits: int) -> str:
-    """A number as text, without a negative zero; a dash where there is none."""
+    """A number as text, without a negative zero; a dash for None.
+
+    >>> figure(-0.001, 2), figure(None, 2)
+    ('0.00', '-')
+    """
     return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def interval(numbers: Numbers, key: str, digits: int = 2) -> str:
+    """A figure's 95 % interval as text.
+
+    >>> interval({"intervals": {"kl": [1.5, 2.25]}}, "kl")
+    '95 % in [1.50, 2.25]'
+    """
     low, high = numbers["intervals"][key]
     return f"95 % in [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def table(numbers: Numbers) -> str:
-    """One evaluation as lines to read."""
+    """One evaluation as lines: name, figure, and its unit, denominator and interval."""
     n = numbers
     nats = "nats per sentence"
     ends = f"{n['sentences']:,} ends counted"
@@ -90,6 +99,7 @@ def table(numbers: Numbers) -> str:
 
 
 def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
+    """The rows of `table` on generated text; none if the evaluation has generated none."""
     if n["bleu"] is None:
         return []
     copied = "no training text" if n["training_copies"] is None else f"{n['training_copies']:.1%} are training text"
@@ -121,7 +131,11 @@ def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
 
 
 def names(paths: Sequence[str]) -> List[str]:
-    """Checkpoints by as much of their paths as tells them apart."""
+    """Checkpoints' paths without the folders that they share.
+
+    >>> names(["/run/one/last.pt", "/run/two/last.pt"]), names(["/run/one/last.pt"])
+    (['one/last.pt', 'two/last.pt'], ['/run/one/last.pt'])
+    """
     if len(paths) < 2:
         return list(paths)
     common = os.path.commonpath([os.path.abspath(path) for path in paths])
@@ -129,7 +143,16 @@ def names(paths: Sequence[str]) -> List[str]:
 
 
 def best(results: Sequence[Numbers], key: str, better: Optional[str]) -> Optional[int]:
-    """The result whose interval of a figure lies beyond that of every other one; None if there is no such one."""
+    """The index of the result whose 95 % interval lies beyond those of all others.
+
+    Args:
+        results: evaluations
+        key: of a figure
+        better: "lower" or "higher"; None: neither
+
+    Returns:
+        the index; None if intervals meet, or a result has none
+    """
     if better is None or len(results) < 2 or any(key not in numbers["intervals"] for numbers in results):
         return None
     ends = [numbers["intervals"][key] for numbers in results]
@@ -139,7 +162,12 @@ def best(results: Sequence[Numbers], key: str, better: Optional[str]) -> Optiona
 
 
 def comparison(results: Sequence[Numbers], markdown: bool = False) -> str:
-    """Several evaluations as one table; a figure is marked best only if its 95 % interval meets no other's."""
+    """Several evaluations as one table; a figure is marked best only if its 95 % interval meets no other's.
+
+    Args:
+        results: evaluations
+        markdown: as Markdown, else as aligned columns
+    """
     rows = [["checkpoint", *(heading for _, heading, _, _ in COLUMNS)]]
     rows += [[name] for name in names([numbers["checkpoint"] for numbers in results])]
     mark = "**{}**" if markdown else "{}*"
@@ -159,7 +187,12 @@ def comparison(results: Sequence[Numbers], markdown: bool = False) -> str:
 
 
 def grid(rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
-    """Rows of cells, the first one the headings, as aligned columns or as Markdown."""
+    """Rows of cells as aligned columns or as Markdown; the first row holds the headings.
+
+    >>> print(grid([["run", "KL"], ["a", "10.25"]]))
+    run     KL
+    a    10.25
+    """
     if markdown:
         lines = [f"| {' | '.join(row)} |" for row in rows]
         return "\n".join([lines[0], f"|---|{'---:|' * (len(rows[0]) - 1)}", *lines[1:]])
@@ -171,7 +204,13 @@ def grid(rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
 
 
 def beside_paper(results: Sequence[Numbers], name: str, markdown: bool = False) -> str:
-    """A paper's own rows, and ours under its definitions."""
+    """A paper's own rows, and ours under its definitions.
+
+    Args:
+        results: evaluations
+        name: of PAPERS
+        markdown: as Markdown, else as aligned columns
+    """
     paper: Paper = PAPERS[name]
     parts = [f"{paper.title}\n{paper.definition}\nSource: {paper.source}"]
     ours = [
@@ -189,7 +228,11 @@ def beside_paper(results: Sequence[Numbers], name: str, markdown: bool = False) 
 
 
 def plain(value: Any) -> Any:
-    """The same for JSON, which has neither infinity nor NaN: null in their place."""
+    """A value for JSON, with None in place of infinity and NaN, which JSON lacks.
+
+    >>> plain({"ppl": [1.5, math.inf]})
+    {'ppl': [1.5, None]}
+    """
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,0 +1,104 @@
+"""`fairseq-vae evaluate`: likelihood, use of z, reconstructions and samples."""
+
+import argparse
+import json
+import os
+
+from ..base.files import write
+from ..measure.papers import PAPERS
+
+__all__ = ["add_arguments", "run"]
+
+HELP = "likelihood, use of z, reconstructions and samples of one or several checkpoints"
+DESCRIPTION = (
+    "Evaluate checkpoints at the ELBO's own weights: ELBO, importance-weighted likelihood, perplexities with their "
+    "denominators, mutual information, active units, what other z's cost, reconstructions and samples. "
+    "Several checkpoints give a table as well."
+)
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Checkpoints, data folder, the measures and the files to write."""
+    command.add_argument(
+        "paths",
+        metavar="CHECKPOINT ... DATA",
+        nargs="+",
+        help="checkpoints of bart_vae, then fairseq-preprocess' folder",
+    )
+    command.add_argument("--split", default="test", help="the split (default: test)")
+    command.add_argument("--samples", type=int, default=20, metavar="K", help="z's of each sentence (default: 20)")
+    command.add_argument("--json", metavar="FILE", help="also write the numbers there; of several, as a list")
+    command.add_argument("--markdown", metavar="FILE", help="also write the table of all checkpoints there")
+    command.add_argument(
+        "--generate",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="sentences of the split to reconstruct (the first ones) and of the prior to sample; 0 leaves text out "
+        "(default: 1000)",
+    )
+    command.add_argument(
+        "--language-model", metavar="CHECKPOINT", help="one trained with --zero-latent, to hold -ELBO to"
+    )
+    command.add_argument(
+        "--labels", metavar="FILE", help="a label a line for each sentence of the split, for a linear classifier on mu"
+    )
+    command.add_argument("--paper", choices=sorted(PAPERS), help="print its rows, and ours under its definitions")
+    command.add_argument(
+        "--mi-batch",
+        type=int,
+        metavar="B",
+        help="mutual information within batches of B sentences as well, as older papers define it",
+    )
+    command.add_argument(
+        "--words", type=int, help="the split's words, one more a sentence (default: counted by joining the pieces)"
+    )
+    command.add_argument("--seed", type=int, help="of all streams (default: the model's)")
+    command.add_argument("--max-tokens", type=int, default=4096, help="tokens in a batch (default: 4096)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a table for each checkpoint and one of all; write the files that are asked for at the end.
+
+    Raises:
+        ValueError: no checkpoint stands before DATA, a file to write has no folder, or a value cannot be used; all but
+            the last are found before anything is loaded
+    """
+    from ..evaluate import evaluate
+    from ..report.text import beside_paper, comparison, plain, table
+
+    checkpoints, data = args.paths[:-1], args.paths[-1]
+    if not checkpoints:
+        raise ValueError(f"{data}: expected one or more checkpoints, then the data folder")
+    for flag, path in (("--json", args.json), ("--markdown", args.markdown)):
+        folder = os.path.dirname(os.path.abspath(path or "."))
+        if not os.path.isdir(folder):
+            raise ValueError(f"{flag} {path}: the folder {folder} does not exist")
+    mi_batch = args.mi_batch or (PAPERS[args.paper].mi_batch if args.paper else None)
+    results = []
+    for checkpoint in checkpoints:
+        numbers = evaluate(
+            checkpoint,
+            data,
+            args.split,
+            samples=args.samples,
+            words=args.words,
+            max_tokens=args.max_tokens,
+            seed=args.seed,
+            generate=args.generate,
+            language_model=args.language_model,
+            labels=args.labels,
+            mi_batch=mi_batch,
+        )
+        print((f"{checkpoint}\n" if len(checkpoints) > 1 else "") + table(numbers), flush=True)
+        results.append(numbers)
+    if len(results) > 1:
+        print("\n" + comparison(results))
+    if args.paper:
+        print("\n" + beside_paper(results, args.paper))
+    if args.markdown:
+        parts = [comparison(results, markdown=True)]
+        parts += [beside_paper(results, args.paper, markdown=True)] if args.paper else []
+        write(args.markdown, "\n\n".join(parts) + "\n")
+    if args.json:
+        write(args.json, json.dumps(plain(results[0] if len(results) == 1 else results), indent=2) + "\n")

@@ -1,0 +1,220 @@
+"""A plan of `fairseq-vae finetune`: data, BART, recipe and settings, checked before the first update."""
+
+import contextlib
+import io
+import os
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+from fairseq import options, tasks, utils
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.models.bart.model import bart_base_architecture
+from omegaconf import DictConfig
+
+from ..base.errors import InputError
+from ..base.files import fingerprint, read_lines
+from ..base.text import Joiner, find_bpe
+from ..checkpoints.read import model_settings, read_checkpoint
+from .recipe import flags, read_recipe
+
+__all__ = ["SPLITS", "Plan", "configuration", "shape"]
+
+SPLITS = ("train", "valid", "test")
+STRUCTURE = [  # a BART checkpoint's settings of its shape
+    *(f"{side}_{size}" for side in ("encoder", "decoder") for size in ("layers", "embed_dim", "ffn_embed_dim")),
+    *(f"{side}_{what}" for side in ("encoder", "decoder") for what in ("attention_heads", "normalize_before")),
+    *("encoder_learned_pos", "decoder_learned_pos", "no_token_positional_embeddings", "layernorm_embedding"),
+    *("no_scale_embedding", "share_all_embeddings", "share_decoder_input_output_embed", "activation_fn"),
+    *("max_source_positions", "max_target_positions"),
+]
+
+
+class Plan:
+    """A run that can work, as far as its files and settings tell.
+
+    Attributes:
+        data: the folder that was given
+        bin: the folder of binarised text: `data`, or the one in `output` to make of its plain text
+        output: the folder for everything made
+        is_text: whether `data` holds plain text
+        bart: the BART's checkpoint; None: random weights
+        weights: the BART's weights, for check_parts
+        shape: the flags that make bart_vae as large as the BART
+        phases: each phase's settings
+        bpe: fairseq's settings of the BPE beside BART or data; None: the pieces' own marks join them
+        split: the split to evaluate, "test" or else "valid"
+        settings: all that must be the same for a run to go on in its output folder, as JSON
+    """
+
+    def __init__(
+        self,
+        data: str,
+        output: str,
+        recipe: str = "default",
+        bart: Optional[str] = None,
+        overrides: Sequence[str] = (),
+        updates: Optional[Dict[str, int]] = None,
+    ):
+        """
+        Args:
+            data: folder of fairseq-preprocess, or of plain text in train.txt, valid.txt and perhaps test.txt
+            output: folder for everything made
+            recipe, overrides, updates: see read_recipe
+            bart: fairseq checkpoint of a BART to start from; None: random weights
+
+        Raises:
+            InputError: something given cannot work; check_parts finds the rest
+        """
+        self.data, self.output = Path(data).absolute(), Path(output).absolute()
+        self.phases = read_recipe(recipe, overrides, updates)
+        self.is_text = (self.data / "train.txt").is_file() and not (self.data / "dict.txt").is_file()
+        self.bin = self.output / "data-bin" if self.is_text else self.data
+        self.check_folder()
+        self.bart = None if bart is None else os.path.abspath(bart)
+        self.weights: Optional[Dict[str, Any]] = None
+        self.shape: Dict[str, Any] = {}
+        if self.bart is not None:
+            state = read_checkpoint(self.bart)
+            self.weights, self.shape = state["model"], shape(self.bart, model_settings(state))
+        elif any(settings.model.get("freeze_decoder") for settings in self.phases.values()):
+            raise InputError(
+                f"--recipe {recipe} freezes the decoder, which without --bart has random weights: give --bart "
+                "CHECKPOINT, or --set model.freeze_decoder=false"
+            )
+        for phase in self.phases:
+            configuration(self.flags(phase, None), phase)
+        beside = [] if self.bart is None else [os.path.dirname(self.bart)]
+        self.bpe = find_bpe([*beside, str(self.data)])
+        if self.is_text:
+            self.check_text()
+        suffix = "txt" if self.is_text else "bin"
+        self.split = "test" if (self.data / f"test.{suffix}").is_file() else "valid"
+        inputs = [self.data / f"{split}.{suffix}" for split in SPLITS]
+        self.settings: Dict[str, Any] = {
+            "recipe": {phase: flags(settings) for phase, settings in self.phases.items()},
+            "bart": None if self.bart is None else fingerprint(self.bart),
+            "data": [fingerprint(path) for path in inputs if path.is_file()],
+        }
+
+    def check_folder(self) -> None:
+        """Refuse a data folder that is neither of fairseq-preprocess nor of plain text.
+
+        Raises:
+            InputError: a file is missing
+        """
+        for name in ("train.txt", "valid.txt") if self.is_text else ("dict.txt", "train.bin", "valid.bin"):
+            if not (self.data / name).is_file():
+                raise InputError(
+                    f"{self.data} has no {name}: expected a folder of fairseq-preprocess (dict.txt, train.bin, …), or "
+                    "of plain text, one sentence a line, in train.txt, valid.txt and perhaps test.txt"
+                )
+
+    def check_text(self) -> None:
+        """Refuse plain text that cannot be encoded.
+
+        Raises:
+            InputError: no BPE or no dictionary lies beside the BART, or a line has no words
+        """
+        dictionary = None if self.bart is None else os.path.join(os.path.dirname(self.bart), "dict.txt")
+        if self.bpe is None or dictionary is None or not os.path.isfile(dictionary):
+            raise InputError(
+                f"{self.data} is plain text: expected dict.txt and encoder.json with vocab.bpe, or "
+                f"sentencepiece.bpe.model, beside --bart {self.bart}; or give a folder of fairseq-preprocess"
+            )
+        for split in SPLITS:
+            path = self.data / f"{split}.txt"
+            if path.is_file():
+                lines = read_lines(path)
+                empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
+                if empty or not lines:
+                    raise InputError(f"{path}: {f'line {empty[0]}' if lines else 'it'} is empty: remove empty lines")
+
+    def check_parts(self) -> None:
+        """Build all that training will build, from the binarised text on.
+
+        Raises:
+            InputError: weights, dictionary, settings and sentences do not fit one another
+        """
+        start = self.bart
+        for phase in self.phases:
+            cfg = configuration(self.flags(phase, start), phase)
+            task = tasks.setup_task(cfg.task)
+            task.build_criterion(cfg.criterion)
+            model = task.build_model(cfg.model)
+            if start is not None:
+                model.load_state_dict(self.weights, strict=True)
+            start = None  # phase 2 goes on from a file of phase 1's
+        Joiner(task.source_dictionary, self.bpe)  # evaluation and samples need words
+        positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
+        for split in ("train", "valid", self.split):
+            task.load_dataset(split)
+            dataset = task.dataset(split)
+            task.filter_indices_by_size(np.arange(len(dataset)), dataset, positions)
+
+    def flags(self, phase: str, start: Optional[str]) -> List[str]:
+        """A phase's flags of fairseq-train.
+
+        Args:
+            phase: its name
+            start: the checkpoint that it starts from; None: random weights
+        """
+        settings = self.phases[phase]
+        model = {key: value for key, value in self.shape.items() if key not in settings.model}
+        checkpoint = {"save_dir": str(self.output / phase), "finetune_from_model": start}
+        return flags(
+            settings, model=model, checkpoint=checkpoint, task={"data": str(self.bin)}, common={"user_dir": None}
+        )
+
+
+def shape(path: str, settings: Namespace) -> Dict[str, Any]:
+    """The flags that make bart_vae as large as a BART.
+
+    Args:
+        path: the BART's checkpoint, for messages
+        settings: of its model
+
+    Returns:
+        the settings that differ from the defaults of the architecture, by name
+
+    Raises:
+        InputError: the checkpoint is of no BART, or of one that no flags make
+    """
+    if not hasattr(settings, "encoder_layers") or not settings.arch.startswith(("bart", "mbart")):
+        raise InputError(f"--bart {path} is of architecture {settings.arch}, expected a BART's")
+    defaults = Namespace()
+    bart_base_architecture(defaults)
+    given = Namespace(**vars(settings))
+    bart_base_architecture(given)
+    result = {}
+    for key in STRUCTURE:
+        value, default = getattr(given, key, None), getattr(defaults, key, None)
+        if default is True and value is False:
+            raise InputError(
+                f"--bart {path} has {key} off, which no flag of fairseq-train can say: use fairseq-hydra-train with "
+                f"model.{key}=false"
+            )
+        if value != default:
+            result[key] = value
+    return result
+
+
+def configuration(arguments: List[str], phase: str) -> DictConfig:
+    """The configuration that fairseq-train makes of its flags, by its own parser.
+
+    Args:
+        arguments: the data folder and the flags
+        phase: the phase's name, for messages
+
+    Raises:
+        InputError: a flag is unknown or its value has another type
+    """
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            args = options.parse_args_and_arch(options.get_training_parser(), input_args=arguments)
+            return convert_namespace_to_omegaconf(args)
+    except SystemExit as error:
+        reason = messages.getvalue().strip().splitlines()[-1].split("error: ")[-1]
+        raise InputError(f"{phase} of the recipe: {reason}") from error

@@ -1,0 +1,168 @@
+"""Commands of fairseq as processes: shown, watched, and stopped with their caller. No fairseq here."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional
+
+from tqdm import tqdm
+
+from ..base.errors import InputError
+
+__all__ = ["call", "environment", "failure", "mend", "run", "running", "train"]
+
+UPDATE = re.compile(r"\| train_inner \| (\{.*\})$")  # a line of fairseq-train's log with an update's values
+WARNING = re.compile(r"\| WARNING \| fairseq_vae\.validation \| (.*)$")  # of a collapse that lasts
+
+
+def environment() -> Dict[str, str]:
+    """The variables of a process, with settings that pay on a CPU for those that are not set.
+
+    Threads sleep while they wait, and large buffers are kept for the next update: some 12 % of an update's time goes
+    into getting them back from the kernel. Scripts beside the interpreter come first in PATH.
+    """
+    scripts = os.path.dirname(sys.executable)
+    return {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "100000000000",
+        "MALLOC_TOP_PAD_": "300000000",
+        "PYTHONWARNINGS": "ignore",
+        **os.environ,
+        "PATH": os.pathsep.join((scripts, os.environ.get("PATH", ""))),
+    }
+
+
+def show(command: List[str]) -> None:
+    """Print a command as a line that a shell takes."""
+    print(f"  $ {shlex.join(command)}", flush=True)
+
+
+def call(command: List[str], progress: bool = False) -> str:
+    """Show and run a command.
+
+    Args:
+        command: name and arguments
+        progress: let its standard error through, which shows how far it is
+
+    Returns:
+        its standard output
+
+    Raises:
+        InputError: the command failed, with the reason that it gave
+    """
+    show(command)
+    errors = None if progress else subprocess.PIPE
+    with running(command, text=True, stdout=subprocess.PIPE, stderr=errors) as process:
+        output, said = process.communicate()
+    if process.returncode:
+        raise failure(command, output + (said or "see above"))
+    return output
+
+
+def run(command: List[str]) -> None:
+    """Show and run a command that prints its own progress.
+
+    Raises:
+        InputError: the command failed
+    """
+    show(command)
+    with running(command) as process:
+        process.wait()
+    if process.returncode:
+        raise InputError(f"{command[0]} ended with status {process.returncode}, see above")
+
+
+@contextlib.contextmanager
+def running(command: List[str], **options: Any) -> "Iterator[subprocess.Popen[str]]":
+    """A process that ends with the block: an exception there stops it, but SIGKILL of the caller does not.
+
+    The process inherits the caller's open files, and with them the lock on the output folder.
+
+    Args:
+        command: name and arguments
+        options: of subprocess.Popen
+    """
+    process = subprocess.Popen(command, env=environment(), close_fds=False, **options)
+    try:
+        yield process
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        process.wait()
+
+
+def failure(command: List[str], output: str, log: Optional[Path] = None) -> InputError:
+    """The exception for a command that failed, with the last ERROR line of its output, or else the last line.
+
+    >>> print(failure(["fairseq-train"], "ERROR | no data\\n1 traceback"))
+    fairseq-train failed: ERROR | no data
+
+    Args:
+        command: name and arguments
+        output: all that the command printed
+        log: a file with the whole output, to name
+    """
+    lines = [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
+    reason = next((line for line in reversed(lines) if "ERROR" in line), lines[-1])
+    return InputError(f"{command[0]} failed: {reason}" + (f" (all of it: {log})" if log else ""))
+
+
+def train(command: List[str], log: Path, updates: int) -> None:
+    """Show and run fairseq-train under a progress bar, which warnings of the validation interrupt.
+
+    Args:
+        command: name and arguments, with --log-format json
+        log: the file that the output is appended to
+        updates: at which the training ends
+
+    Raises:
+        InputError: the training failed
+    """
+    show(command)
+    interval = 0.5 if sys.stderr.isatty() else 15
+    with open(log, "a", encoding="utf-8") as file, tqdm(total=updates, unit="update", mininterval=interval) as bar:
+        start = file.tell()
+        with running(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            assert process.stdout is not None, "it is a pipe"
+            for line in process.stdout:
+                file.write(line)
+                update, warning = UPDATE.search(line), WARNING.search(line)
+                if warning:
+                    tqdm.write(f"  {warning.group(1)}", file=sys.stderr)
+                if update:
+                    values = {key: float(value) for key, value in json.loads(update.group(1)).items()}
+                    shown = f"rec {values['rec']:.1f} kl {values['kl']:.1f} β {values['kl_weight']:.2f}"
+                    bar.set_postfix_str(shown, refresh=False)
+                    bar.update(int(values["num_updates"]) - bar.n)
+    if process.returncode:
+        with open(log, encoding="utf-8") as file:
+            file.seek(start)
+            raise failure(command, file.read(), log)
+
+
+def mend(folder: Path) -> None:
+    """Replace last and best checkpoints that a kill cut off by the newest whole one, or delete them if there is none.
+
+    fairseq writes one file, then copies it to the others byte by byte.
+
+    Args:
+        folder: of a phase's checkpoints
+    """
+    whole = [path for path in folder.glob("checkpoint*.pt") if zipfile.is_zipfile(path)]
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
+        path = folder / name
+        if path.exists() and path not in whole:
+            path.unlink()
+            if whole:
+                newest = max(whole, key=lambda found: found.stat().st_mtime)
+                shutil.copyfile(newest, folder / ".mended")
+                (folder / ".mended").replace(path)

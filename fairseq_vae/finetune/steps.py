@@ -1,0 +1,218 @@
+"""The steps of `fairseq-vae finetune`, by fairseq's own commands; nothing is done twice."""
+
+import fcntl
+import functools
+import json
+import os
+import re
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import Callable, Dict, Optional
+
+from fairseq.data import Dictionary, data_utils
+from tqdm import tqdm
+
+from ..base.errors import InputError
+from ..base.files import read_lines, write
+from ..base.text import Joiner, bpe_flags, build_bpe
+from ..checkpoints.read import read_checkpoint
+from .plan import SPLITS, Plan
+from .process import call, mend, train
+
+__all__ = ["Finetuning", "hypotheses", "minutes", "step"]
+
+USER_DIR = Path(__file__).parent.parent
+
+
+class Finetuning:
+    """The run of a plan, in a folder where every step's result lies once it is complete.
+
+    Args:
+        plan: all that the run will do
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan, self.output = plan, plan.output
+
+    def run(self) -> None:
+        """Make all steps, and print the evaluation and the samples at the end.
+
+        Raises:
+            InputError: a step failed, and the next run goes on with it; or another run is at work in the folder
+        """
+        self.output.mkdir(parents=True, exist_ok=True)
+        with open(self.output / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(f"another run is at work in {self.output}: wait for it or stop it") from error
+            os.set_inheritable(lock.fileno(), True)  # a training that outlives a killed run keeps the lock
+            self.run_steps()
+
+    def run_steps(self) -> None:
+        """Make all steps in a folder that this process has locked."""
+        started = time.time()
+        out = self.output
+        self.check_settings()
+        try:
+            if self.plan.is_text:
+                step("binarised text", self.plan.bin, self.binarise)
+            step("checks of data, recipe and BART", out / "dict.txt", self.check)
+        except InputError:  # settings that cannot work leave the folder free for others
+            (out / "settings.json").unlink()
+            if self.plan.is_text:
+                for folder in (self.plan.bin, out / ".data-bin", out / "pieces"):
+                    shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self.plan.weights = None  # training is in other processes
+        start = self.plan.bart
+        for phase, settings in self.plan.phases.items():
+            step(
+                f"{phase}: {settings.optimization.max_update:,} updates at most",
+                out / f"{phase}.done",
+                functools.partial(self.train, phase, start),
+            )
+            start = str(out / phase / "checkpoint_best.pt")
+        step("evaluation", out / "evaluation.txt", self.evaluate)
+        step("samples", out / "samples.txt", self.sample)
+        print("\n" + (out / "evaluation.txt").read_text(encoding="utf-8"))
+        print((out / "samples.txt").read_text(encoding="utf-8"))
+        print(f"Model: {self.model}. All in {minutes(started)}.")
+
+    @property
+    def model(self) -> Path:
+        """The checkpoint that the run ends with."""
+        return self.output / "phase2/checkpoint_best.pt"
+
+    def check_settings(self) -> None:
+        """Refuse to mix steps of different settings in one folder.
+
+        Raises:
+            InputError: the folder holds a run with other settings, another BART or other data
+        """
+        path = self.output / "settings.json"
+        if not path.exists():
+            write(path, json.dumps(self.plan.settings, indent=2) + "\n")
+        elif json.loads(path.read_text(encoding="utf-8")) != self.plan.settings:
+            raise InputError(f"{self.output} holds a run with other settings, BART or data: give another --output")
+
+    def binarise(self, target: Path) -> None:
+        """Encode plain text with the BPE beside the BART, and binarise it with its dictionary.
+
+        Args:
+            target: the folder to write
+        """
+        plan, pieces = self.plan, self.output / "pieces"
+        assert plan.bpe is not None and plan.bart is not None, "a plan of plain text has both"
+        pieces.mkdir(exist_ok=True)
+        encoder = build_bpe(plan.bpe)
+        command = ["fairseq-preprocess", "--only-source", f"--srcdict={Path(plan.bart).with_name('dict.txt')}"]
+        for split in SPLITS:
+            if (plan.data / f"{split}.txt").is_file():
+                lines = tqdm(read_lines(plan.data / f"{split}.txt"), desc=f"encoding {split}", leave=False)
+                write(pieces / f"{split}.txt", "".join(encoder.encode(line.strip()) + "\n" for line in lines))
+                command.append(f"--{split}pref={pieces / f'{split}.txt'}")
+        call([*command, f"--destdir={target}", f"--workers={os.cpu_count()}"])
+
+    def check(self, target: Path) -> None:
+        """Check the plan's parts against one another; keep dictionary and BPE at hand, in the output folder.
+
+        Args:
+            target: the dictionary's path
+        """
+        self.plan.check_parts()
+        for path in (self.plan.bpe or {}).values():
+            if os.path.isfile(path):
+                shutil.copyfile(path, self.output / os.path.basename(path))
+        shutil.copyfile(self.plan.bin / "dict.txt", target)
+
+    def train(self, phase: str, start: Optional[str], target: Path) -> None:
+        """Train a phase to its last update, from where it was stopped if it was.
+
+        Args:
+            phase: its name
+            start: the checkpoint that it starts from; None: random weights
+            target: the file to write the command to
+        """
+        updates = self.plan.phases[phase].optimization.max_update
+        command = ["fairseq-train", *self.plan.flags(phase, start)]
+        command.insert(2, f"--user-dir={USER_DIR}")
+        mend(self.output / phase)
+        last = self.output / phase / "checkpoint_last.pt"
+        # stopped after its last update, fairseq-train would make one more
+        if not last.exists() or read_checkpoint(str(last))["optimizer_history"][-1]["num_updates"] < updates:
+            train(command, self.output / f"{phase}.log", updates)
+        write(target, shlex.join(command) + "\n")
+
+    def evaluate(self, target: Path) -> None:
+        """Evaluate the model on the plan's split; the numbers go to evaluation.json, the table to `target`."""
+        command = ["fairseq-vae", "evaluate", str(self.model), str(self.plan.bin), f"--split={self.plan.split}"]
+        write(target, call([*command, f"--json={self.output / 'evaluation.json'}"], progress=True))
+
+    def sample(self, target: Path) -> None:
+        """Write ten sentences from the prior, five reconstructions, and a line between the latents of two sentences."""
+        plan = self.plan
+        dictionary = Dictionary.load(str(plan.bin / "dict.txt"))
+        dataset = data_utils.load_indexed_dataset(str(plan.bin / plan.split), dictionary)
+        join = Joiner(dictionary, plan.bpe)
+        texts = [join(dataset[i]) for i in range(min(5, len(dataset)))]
+        inputs = texts if plan.bpe else [dictionary.string(dataset[i]) for i in range(len(texts))]
+        common = [str(plan.bin), f"--path={self.model}", f"--user-dir={USER_DIR}", "--task=vae_denoising"]
+        common += [f"--max-len-b={max(dataset.sizes)}", "--beam=5"]
+        common += bpe_flags(plan.bpe) if plan.bpe else [f"--post-process={join.style}"] if join.style != "none" else []
+        prior = call(["fairseq-generate", *common, "--latent-mode=prior", "--num-samples=10"])
+        source = self.output / "sentences.txt"
+        write(source, "\n".join(inputs) + "\n")
+        reconstructed = call(["fairseq-interactive", *common, f"--buffer-size={len(texts)}", f"--input={source}"])
+        ends = inputs[:2] if len(inputs) > 1 else inputs * 2
+        between = call(["fairseq-vae", "interpolate", str(self.model), str(plan.bin), *ends])
+        rows = ["Ten sentences from the prior", *(f"  {text}" for _, text in sorted(hypotheses(prior).items()))]
+        rows.append(f"\nReconstructions of {len(texts)} {plan.split} sentences")
+        for line, (_, text) in zip(texts, sorted(hypotheses(reconstructed).items())):
+            rows += [f"  {line}", f"  → {text}"]
+        rows.append("\nOn the line between the latents of the first two")
+        rows += [f"  · {text}" for text in between.splitlines()]
+        write(target, "\n".join(rows) + "\n")
+
+
+def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
+    """Make a file or folder unless it is there.
+
+    Args:
+        name: to print
+        target: the path of the result
+        action: makes it, at the path that it is given: beside `target`, which then gets its name, so that nothing
+            half-written is taken for done
+    """
+    if target.exists():
+        print(f"✓ {name}: done before")
+        return
+    print(f"▶ {name}", flush=True)
+    started = time.time()
+    temporary = target.with_name(f".{target.name}")
+    if temporary.is_dir():
+        shutil.rmtree(temporary)
+    action(temporary)
+    temporary.replace(target)
+    print(f"✓ {name}: {minutes(started)}", flush=True)
+
+
+def hypotheses(output: str) -> Dict[int, str]:
+    """The detokenised hypothesis of each sentence number, from the output of fairseq-generate or -interactive.
+
+    >>> hypotheses("S-3\\ta dog\\nH-3\\t-0.5\\ta @@dog\\nD-3\\t-0.5\\ta dog")
+    {3: 'a dog'}
+    """
+    return {int(number): text for number, text in re.findall(r"^D-(\d+)\t\S+\t(.*)$", output, re.MULTILINE)}
+
+
+def minutes(started: float) -> str:
+    """The time since `started` (of time.time), as text.
+
+    >>> minutes(time.time() - 75)
+    '1 min 15 s'
+    """
+    seconds = round(time.time() - started)
+    return f"{seconds // 60} min {seconds % 60} s"

@@ -1,0 +1,226 @@
+"""fairseq-vae finetune: what a plan refuses before anything is trained, and what it says of a run."""
+
+import shutil
+from argparse import Namespace
+from pathlib import Path
+
+import finetuning
+import pytest
+import torch
+from helpers import save_bart
+
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.checkpoints.read import model_settings
+from fairseq_vae.finetune.plan import Plan, shape
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return finetuning.make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def bart(made, tmp_path):
+    return shutil.copytree(made / "bart", tmp_path / "bart") / "model.pt"
+
+
+@pytest.fixture
+def text(made, tmp_path):
+    return shutil.copytree(made / "text", tmp_path / "text")
+
+
+@pytest.fixture
+def data(made, tmp_path):
+    return shutil.copytree(made / "data", tmp_path / "data")
+
+
+@pytest.fixture
+def plan(tmp_path, bart):
+    """Makes plans of one phase; nothing is written by making one."""
+
+    def build(data, recipe="naive", bart=bart, overrides=(), **options):
+        output = tmp_path / "out"
+        built = Plan(str(data), str(output), recipe, None if bart is None else str(bart), overrides, **options)
+        assert not output.exists()
+        return built
+
+    return build
+
+
+def test_data_without_its_parts_is_refused(text, bart, plan):
+    with pytest.raises(InputError, match="has no train.bin: expected"):
+        plan(bart.parent)
+    (text / "valid.txt").unlink()
+    with pytest.raises(InputError, match="has no valid.txt: expected"):
+        plan(text)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [(b"one\n\ntwo\n", "line 2 is empty"), (b"", "it is empty"), (b"caf\xe9\n", "not UTF-8 at byte 3")],
+)
+def test_bad_text_is_refused_by_file_and_line(text, plan, content, message):
+    (text / "valid.txt").write_bytes(content)
+    with pytest.raises(InputError, match=f"valid.txt.*{message}"):
+        plan(text)
+
+
+@pytest.mark.parametrize("missing", ["sentencepiece.bpe.model", "dict.txt"])
+def test_text_needs_the_barts_bpe(text, bart, plan, missing):
+    (bart.parent / missing).unlink()
+    message = "is plain text: expected dict.txt and encoder.json with vocab.bpe, or sentencepiece.bpe.model, beside"
+    with pytest.raises(InputError, match=message):
+        plan(text)
+    with pytest.raises(InputError, match=message):
+        plan(text, bart=None)
+
+
+def resave(bart, change):
+    state = torch.load(bart)
+    change(state)
+    torch.save(state, bart)
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [  # test_read has more of them
+        (lambda bart: bart.unlink(), "model.pt does not exist"),
+        (lambda bart: bart.write_bytes(bart.read_bytes()[:5000]), r"model.pt is truncated \(5,000 bytes\)"),
+        (lambda bart: bart.write_bytes(b"weights"), "model.pt cannot be read"),
+        (lambda bart: torch.save({"shared.weight": torch.zeros(2)}, bart), "no weights under `model`"),
+        (lambda bart: torch.save({"model": {"a": torch.zeros(2)}}, bart), "has no settings"),
+        (
+            lambda bart: torch.save({"model": {}, "args": Namespace(arch="lstm", encoder_layers=1)}, bart),
+            "is of architecture lstm, expected a BART's",
+        ),
+        (
+            lambda bart: resave(bart, lambda state: state.update(path=Path("x"))),
+            "model.pt holds pathlib",
+        ),
+    ],
+)
+def test_a_checkpoint_that_is_no_bart_is_refused(data, bart, plan, spoil, message):
+    spoil(bart)
+    with pytest.raises(InputError, match=message):
+        plan(data)
+
+
+def swap_words(bart):
+    lines = (bart.parent / "dict.txt").read_text().splitlines(keepends=True)
+    (bart.parent / "dict.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (
+            lambda bart: resave(bart, lambda state: state["model"].update({"encoder.more": torch.zeros(1)})),
+            "model.pt is of another architecture: 1 unknown, e.g. encoder.more",
+        ),
+        (
+            lambda bart: resave(
+                bart, lambda state: state["model"].update({"encoder.plugin_version": torch.tensor([99, 0, 0])})
+            ),
+            "model.pt was written by fairseq-vae 99.0.0; this is ",
+        ),
+        (swap_words, "dict.txt, line 1: "),
+    ],
+)
+def test_weights_and_words_that_do_not_fit_are_refused(data, bart, plan, spoil, message):
+    spoil(bart)
+    with pytest.raises(InputError, match=message):
+        plan(data).check_parts()
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_dictionary_one_line_off_is_refused(data, bart, plan, more):
+    lines = (data / "dict.txt").read_text().splitlines(keepends=True)
+    (data / "dict.txt").write_text("".join([*lines, "extra 1\n"] if more > 0 else lines[:-1]))
+    with pytest.raises(InputError, match=f"{bart} has a dictionary of.*a dict.txt of {len(lines)} lines.*--srcdict"):
+        plan(data).check_parts()
+
+
+@pytest.mark.parametrize(
+    "recipe, overrides, message",
+    [
+        ("default", ["model.latent_dims=8"], "phase1 of the recipe: unrecognized arguments"),
+        ("nothing", [], "--recipe nothing: expected one of"),
+    ],
+)
+def test_flags_that_do_not_exist_are_refused_at_once(data, plan, recipe, overrides, message):
+    with pytest.raises(InputError, match=message):
+        plan(data, recipe, overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    "recipe, overrides, message",
+    [
+        ("naive", ["model.latent_injection=memory"], "--latent-injection memory"),
+        ("cyclical-2019", ["criterion.kl_cycle_updates=9000"], "--kl-cycle-updates 9000"),
+        ("naive", ["model.max_source_positions=5"], r"encoder.embed_positions.weight \(66x16 there, 7x16 here\)"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_before_training(data, plan, recipe, overrides, message):
+    with pytest.raises(InputError, match=message):
+        plan(data, recipe, overrides=overrides).check_parts()
+
+
+def test_a_dictionary_of_gpt2_needs_its_bpe(data, bart, plan):
+    symbols = [str(number) for number in range(40001)]
+    save_bart(bart.parent, words=symbols)
+    (bart.parent / "sentencepiece.bpe.model").unlink()
+    (data / "dict.txt").write_text("".join(f"{symbol} 1\n" for symbol in symbols))
+    message = "GPT-2 BPE: put its encoder.json and vocab.bpe beside the checkpoint or the data"
+    with pytest.raises(InputError, match=message):
+        plan(data).check_parts()
+
+
+def test_a_sentence_that_is_too_long_is_named(data, bart, plan):
+    model = bart.parent / "sentencepiece.bpe.model"
+    finetuning.binarise(data, "valid", ["a dog", "the cat " * 40], model)
+    with pytest.raises(InputError, match="valid: line 2 of the text is too long"):
+        plan(data).check_parts()
+
+
+def test_random_weights_are_not_frozen(data, plan):
+    with pytest.raises(InputError, match="freezes the decoder, which without --bart has random weights"):
+        plan(data, "park-lee-2021", bart=None)
+    plan(data, "park-lee-2021", bart=None, overrides=["model.freeze_decoder=false"])
+
+
+def test_a_plan_says_where_everything_comes_from(tmp_path, text, data, bart, plan):
+    built = plan(data, "default", updates={"phase1": 3})
+    assert (built.bin, built.is_text, built.split) == (data, False, "test")
+    assert list(built.phases) == ["phase1", "phase2"]
+    assert built.bpe == {"bpe": "sentencepiece", "sentencepiece_model": str(bart.parent / "sentencepiece.bpe.model")}
+    flags = built.flags("phase1", str(bart))
+    assert flags[0] == str(data) and f"--save-dir={tmp_path}/out/phase1" in flags
+    assert f"--finetune-from-model={bart}" in flags and "--encoder-embed-dim=16" in flags and "--max-update=3" in flags
+    assert not any(flag.startswith("--finetune-from-model") for flag in built.flags("phase2", None))
+    for suffix in "bin", "idx":
+        (data / f"test.{suffix}").unlink()
+    assert plan(data).split == "valid"
+    built = plan(text)
+    assert (built.bin, built.is_text, built.split) == (tmp_path / "out/data-bin", True, "test")
+
+
+def test_a_run_goes_on_only_with_the_same_recipe_bart_and_data(data, bart, plan):
+    first = plan(data).settings
+    assert plan(data).settings == first
+    other = plan(data, bart=None, overrides=["model.latent_dim=8"]).settings
+    assert other["bart"] is None and other["recipe"] != first["recipe"] and other["data"] == first["data"]
+    resave(bart, lambda state: state["extra_state"].update(more=1))
+    finetuning.binarise(data, "test", ["a dog"], bart.parent / "sentencepiece.bpe.model")
+    other = plan(data).settings
+    assert other["bart"] != first["bart"] and other["recipe"] == first["recipe"]
+    assert other["data"][:2] == first["data"][:2] and other["data"][2] != first["data"][2]
+
+
+def test_the_shape_is_the_barts_and_no_default_is_spelt_out(bart):
+    settings = model_settings(torch.load(bart))
+    found = shape("model.pt", settings)
+    assert {"encoder_layers": 2, "decoder_ffn_embed_dim": 24, "max_source_positions": 64}.items() <= found.items()
+    assert "activation_fn" not in found and "share_all_embeddings" not in found
+    settings.layernorm_embedding = False
+    with pytest.raises(InputError, match="--bart model.pt has layernorm_embedding off, which no flag of fairseq-train"):
+        shape("model.pt", settings)

@@ -1,0 +1,90 @@
+"""Commands as processes: what is shown, what a failure says, and what a kill leaves behind."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.finetune.process import call, environment, failure, mend, run, running, train
+
+SHELL = ["sh", "-c"]  # starts in a millisecond
+
+
+def test_settings_of_ones_own_win_and_scripts_beside_the_interpreter_come_first(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
+    found = environment()
+    assert (found["OMP_WAIT_POLICY"], found["MALLOC_MMAP_MAX_"]) == ("ACTIVE", "0")
+    assert found["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    "output, reason",
+    [
+        ("Traceback\n2026 | ERROR | the reason\nValueError: other\n\n", "2026 | ERROR | the reason"),
+        ("first\n\nlast\n", "last"),
+        ("\n", "it said nothing"),
+    ],
+)
+def test_a_failure_says_the_error_line_or_else_the_last(output, reason):
+    assert str(failure(["fairseq-train", "data"], output)) == f"fairseq-train failed: {reason}"
+    logged = failure(["fairseq-train"], output, Path("phase1.log"))
+    assert str(logged) == f"fairseq-train failed: {reason} (all of it: phase1.log)"
+
+
+def test_a_command_is_shown_and_its_output_returned(capfd):
+    assert call([*SHELL, "echo 'a dog'; echo loud >&2"]) == "a dog\n"
+    assert capfd.readouterr() == ("  $ sh -c 'echo '\"'\"'a dog'\"'\"'; echo loud >&2'\n", "")
+    assert call([*SHELL, "echo loud >&2"], progress=True) == ""
+    assert capfd.readouterr().err == "loud\n"
+    with pytest.raises(InputError, match="^sh failed: ERROR: no data$"):
+        call([*SHELL, "echo ERROR: no data >&2; echo more; exit 3"])
+    with pytest.raises(InputError, match="^sh failed: see above$"):
+        call([*SHELL, "exit 3"], progress=True)
+
+
+def test_a_command_with_its_own_progress_says_its_status(capfd):
+    run([*SHELL, "echo shown"])
+    assert capfd.readouterr().out.endswith("shown\n")
+    with pytest.raises(InputError, match="^sh ended with status 3, see above$"):
+        run([*SHELL, "exit 3"])
+
+
+def test_a_process_is_stopped_with_its_block():
+    started = time.time()
+    with pytest.raises(KeyboardInterrupt), running(["sleep", "60"]) as process:
+        raise KeyboardInterrupt
+    assert process.returncode and time.time() - started < 30
+
+
+def test_a_training_is_watched_and_logged(tmp_path, capfd):
+    log, update = tmp_path / "phase1.log", '{"rec": "40.0", "kl": "2.5", "kl_weight": "0.5", "num_updates": "3"}'
+    printed = f"2026 | INFO | train_inner | {update}\n2026 | WARNING | fairseq_vae.validation | z says nothing\n"
+    (tmp_path / "printed").write_text(printed)
+    train(["cat", str(tmp_path / "printed")], log, 6)
+    shown = capfd.readouterr().err
+    assert "  z says nothing\n" in shown and "3/6" in shown and "rec 40.0 kl 2.5 β 0.50" in shown
+    train(["cat", str(tmp_path / "printed")], log, 6)
+    assert log.read_text() == printed * 2
+    with pytest.raises(InputError, match=f"^sh failed: ERROR: new .all of it: {log}.$"):
+        train([*SHELL, "echo ERROR: new; exit 1"], log, 6)
+
+
+def test_checkpoints_that_a_kill_cut_off_are_mended(tmp_path):
+    torch.save({"model": torch.zeros(100)}, tmp_path / "checkpoint_1_60.pt")
+    whole = (tmp_path / "checkpoint_1_60.pt").read_bytes()
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
+        (tmp_path / name).write_bytes(whole[:50])
+    mend(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ["checkpoint_1_60.pt", "checkpoint_last.pt", "checkpoint_best.pt"], whole
+    )
+    (tmp_path / "checkpoint_1_60.pt").unlink()
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
+        (tmp_path / name).write_bytes(whole[:50])
+    mend(tmp_path)
+    assert not list(tmp_path.iterdir()), "without a whole one, training starts anew"

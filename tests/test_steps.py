@@ -1,0 +1,172 @@
+"""fairseq-vae finetune: steps that are made once, and what they make."""
+
+import fcntl
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import finetuning
+import pytest
+import torch
+from finetuning import SENTENCES
+
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.finetune.plan import Plan
+from fairseq_vae.finetune.steps import Finetuning, hypotheses, minutes, step
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return finetuning.make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def plan(made, tmp_path):
+    """Makes plans of one phase for the folder `out`; nothing is changed in what they are given."""
+
+    def build(data="data", recipe="naive", **options):
+        return Plan(str(made / data), str(tmp_path / "out"), recipe, str(made / "bart/model.pt"), **options)
+
+    return build
+
+
+def test_a_step_is_made_once_and_whole_or_not_at_all(tmp_path, capsys):
+    target = tmp_path / "made"
+
+    def half(path):
+        path.mkdir()
+        (path / "part").write_text("1")
+        raise InputError("no more")
+
+    def whole(path):
+        path.mkdir()
+        assert not target.exists()
+
+    with pytest.raises(InputError):
+        step("text", target, half)
+    assert not target.exists()
+    step("text", target, whole)
+    assert target.is_dir() and not list(target.iterdir())
+    step("text", target, half)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["▶ text", "▶ text", "✓ text: 0 min 0 s", "✓ text: done before"]
+
+
+def test_numbers_and_times_are_read_and_written():
+    output = "S-0\ta\nH-0\t-0.1\ta@@ b\nD-0\t-0.1\tab\nD-11\t-2.5\ta dog\n| D-2\tno\n"
+    assert hypotheses(output) == {0: "ab", 11: "a dog"}
+    assert minutes(time.time() - 125) == "2 min 5 s"
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, plan):
+    (tmp_path / "out").mkdir()
+    with open(tmp_path / "out/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another run is at work in"):
+            Finetuning(plan()).run()
+
+
+def test_settings_that_cannot_work_leave_the_folder_free_for_others(tmp_path, plan):
+    with pytest.raises(InputError, match="--latent-injection memory"):
+        Finetuning(plan(overrides=["model.latent_injection=memory"])).run()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path, plan):
+    (tmp_path / "out").mkdir()
+    Finetuning(plan()).check_settings()
+    Finetuning(plan()).check_settings()
+    with pytest.raises(InputError, match="out holds a run with other settings, BART or data: give another --output"):
+        Finetuning(plan(overrides=["model.latent_dim=8"])).check_settings()
+
+
+def test_the_check_keeps_dictionary_and_bpe_at_hand(made, tmp_path, plan):
+    (tmp_path / "out").mkdir()
+    Finetuning(plan()).check(tmp_path / "out/dict.txt")
+    for name in "dict.txt", "sentencepiece.bpe.model":
+        assert (tmp_path / "out" / name).read_bytes() == (made / "bart" / name).read_bytes()
+
+
+def test_a_phase_that_was_stopped_after_its_last_update_makes_no_other(made, tmp_path, plan, monkeypatch):
+    run = Finetuning(plan(updates={"phase2": 3}))
+    run.output.joinpath("phase2").mkdir(parents=True)
+    trained = []
+    monkeypatch.setattr("fairseq_vae.finetune.steps.train", lambda *arguments: trained.append(arguments))
+    for updates in 2, 3:
+        state = torch.load(made / "bart/model.pt")
+        state["optimizer_history"][-1]["num_updates"] = updates
+        torch.save(state, run.output / "phase2/checkpoint_last.pt")
+        run.train("phase2", str(made / "bart/model.pt"), run.output / "phase2.done")
+        assert len(trained) == 1
+    command, log, updates = trained[0]
+    assert command[0] == "fairseq-train" and command[2].startswith("--user-dir=") and updates == 3
+    assert log == run.output / "phase2.log" and shlex.split((run.output / "phase2.done").read_text()) == command
+
+
+@pytest.mark.slow
+def test_text_is_binarised_with_the_barts_dictionary(made, tmp_path, plan):
+    (tmp_path / "out").mkdir()
+    Finetuning(plan("text")).binarise(tmp_path / "bin")
+    for name in ("dict.txt", "train.bin", "train.idx", "valid.bin", "test.bin"):
+        assert (tmp_path / "bin" / name).read_bytes() == (made / "data" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_text_that_cannot_work_leaves_the_folder_free_for_other_text(made, tmp_path):
+    text = shutil.copytree(made / "text", tmp_path / "text")
+    (text / "valid.txt").write_text("a dog\n" + "the cat " * 40 + "\n")
+    plan = Plan(str(text), str(tmp_path / "out"), "naive", str(made / "bart/model.pt"))
+    with pytest.raises(InputError, match="valid: line 2 of the text is too long"):
+        Finetuning(plan).run()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", ["text", "data"])
+def test_a_bart_becomes_a_measured_and_sampled_vae(made, tmp_path, given):
+    bart, out = made / "bart/model.pt", tmp_path / "out"
+    command = [str(Path(sys.executable).with_name("fairseq-vae")), "finetune", str(made / given), "--bart", str(bart)]
+    command += ["--output", str(out), "--phase1-updates=3", "--phase2-updates=3", "--set=dataset.max_tokens=64"]
+    command += ["--set=phase1.model.freeze_decoder=true", "--set=dataset.num_workers=0"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    log = (out / "phase1.log").read_text()
+    assert "BART checkpoint: " in log and "latent tensors new" in log and "of cross-attention left out" in log
+    assert "BART checkpoint" not in (out / "phase2.log").read_text(), "phase 2 starts from phase 1"
+    weights = [
+        torch.load(path)["model"]
+        for path in (bart, out / "phase1/checkpoint_best.pt", out / "phase2/checkpoint_best.pt")
+    ]
+    key = "decoder.layers.0.fc1.weight"
+    assert weights[1][key].equal(weights[0][key]) and not weights[2][key].equal(weights[0][key])
+    numbers = json.loads((out / "evaluation.json").read_text())
+    assert numbers["sentences"] == 4 and numbers["words"] == sum(len(line.split()) + 1 for line in SENTENCES)
+    samples = (out / "samples.txt").read_text()
+    assert all(line in samples for line in SENTENCES) and "\u2581" not in samples
+
+    from fairseq_vae import BARTVAEModel
+
+    vae = BARTVAEModel.from_pretrained(str(out), "phase2/checkpoint_best.pt")
+    assert len(vae.reconstruct(["the dog sleeps"])) == 1 and vae.bpe is not None
+
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stdout.count("done before") == 5 + (given == "text")
+    other = subprocess.run([*command, "--set=model.latent_dim=8"], capture_output=True, text=True)
+    assert other.returncode == 1 and "holds a run with other settings" in other.stderr
+    printed = [line[4:] for line in done.stdout.splitlines() if line.startswith("  $ fairseq-train")]
+    assert len(printed) == 2
+    by_hand = shlex.split(printed[0].replace(str(out / "phase1"), str(tmp_path / "by-hand")))
+    by_hand[0] = str(Path(sys.executable).with_name(by_hand[0]))
+    assert subprocess.run(by_hand, capture_output=True).returncode == 0
+    assert torch.load(tmp_path / "by-hand/checkpoint_best.pt")["model"][key].equal(weights[1][key])
+
+    refused = subprocess.run(
+        [command[0], "convert", "--from", str(out / "phase2/checkpoint_best.pt"), "--to-hf", str(tmp_path / "hf")],
+        capture_output=True,
+        text=True,
+    )
+    assert "has --latent-injection self-attention,embedding" in refused.stderr
