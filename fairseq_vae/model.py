@@ -119,7 +119,8 @@ class BARTVAEModel(BARTModel):
         unknown = [key for key in given if typed and key not in known]
         if unknown:
             raise InputError(
-                f"model configuration: unknown {', '.join(unknown)}; expected flags of BART or latent ones"
+                f"model configuration: unknown {', '.join(unknown)}; expected flags of BART or latent ones. If a part "
+                "of your own has them, give its --user-dir, or in Python import its module first"
             )
         # fairseq's architecture functions fill in what is absent, and take a None for a value
         args = argparse.Namespace(**{k: v for k, v in {**known, **given}.items() if v is not None})

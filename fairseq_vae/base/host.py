@@ -115,6 +115,30 @@ def fairseq_fields(fields: Iterable[dataclasses.Field], own: Iterable[str] = ())
     return result
 
 
+def load_user_dir(path: Optional[str]) -> None:
+    """Import a user's own plug-in, whose parts join the registries, as fairseq does with `--user-dir`.
+
+    Args:
+        path: its folder; None: none
+
+    Raises:
+        InputError: there is no such folder, or it cannot be imported
+    """
+    if path is None:
+        return
+    from fairseq.utils import import_user_module
+
+    try:
+        import_user_module(argparse.Namespace(user_dir=path))
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"--user-dir {path}: there is no such folder") from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"--user-dir {path} cannot be imported ({reason})") from error
+
+
 def when_fairseq_loads(action: Callable[[], None]) -> None:
     """Call `action` as soon as fairseq is loaded: now, or at the end of its first import.
 

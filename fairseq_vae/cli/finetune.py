@@ -44,6 +44,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="another setting of fairseq's configuration than the recipe's, e.g. dataset.max_tokens=2048; "
         "phase1.GROUP.KEY=VALUE for one phase; may be repeated",
     )
+    command.add_argument(
+        "--user-dir", metavar="DIR", help="a plug-in of your own whose parts the model has, as in fairseq-train"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -53,4 +56,4 @@ def run(args: argparse.Namespace) -> None:
 
     lengths = {phase: getattr(args, f"{phase}_updates") for phase in recipe.PHASES}
     updates = {phase: length for phase, length in lengths.items() if length is not None}
-    Finetuning(Plan(args.data, args.output, args.recipe, args.bart, args.set, updates)).run()
+    Finetuning(Plan(args.data, args.output, args.recipe, args.bart, args.set, updates, args.user_dir)).run()

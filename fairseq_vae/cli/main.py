@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import List, Optional
 
-from ..base.host import require_fairseq
+from ..base.host import load_user_dir, require_fairseq
 from ..base.version import __version__
 from . import convert, evaluate, finetune, interpolate, path
 
@@ -49,6 +49,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         if args.command != "path":
             require_fairseq()
+            load_user_dir(getattr(args, "user_dir", None))
         COMMANDS[args.command].run(args)
     except (ValueError, OSError, ImportError) as error:
         print(f"fairseq-vae {args.command}: {error}", file=sys.stderr)

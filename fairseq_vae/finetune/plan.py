@@ -43,6 +43,7 @@ class Plan:
         weights: the BART's weights, for check_parts
         shape: the flags that make bart_vae as large as the BART
         phases: each phase's settings
+        user_dir: the plug-in of one's own that the model needs; None: none
         bpe: fairseq's settings of the BPE beside BART or data; None: the pieces' own marks join them
         split: the split to evaluate, "test" or else "valid"
         settings: all that must be the same for a run to go on in its output folder, as JSON
@@ -56,6 +57,7 @@ class Plan:
         bart: Optional[str] = None,
         overrides: Sequence[str] = (),
         updates: Optional[Dict[str, int]] = None,
+        user_dir: Optional[str] = None,
     ):
         """
         Args:
@@ -63,6 +65,7 @@ class Plan:
             output: folder for everything made
             recipe, overrides, updates: see read_recipe
             bart: fairseq checkpoint of a BART to start from; None: random weights
+            user_dir: folder of a plug-in of one's own that is imported already; None: fairseq_vae alone
 
         Raises:
             InputError: something given cannot work; check_parts finds the rest
@@ -72,6 +75,7 @@ class Plan:
         self.is_text = (self.data / "train.txt").is_file() and not (self.data / "dict.txt").is_file()
         self.bin = self.output / "data-bin" if self.is_text else self.data
         self.check_folder()
+        self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
         self.bart = None if bart is None else os.path.abspath(bart)
         self.weights: Optional[Dict[str, Any]] = None
         self.shape: Dict[str, Any] = {}

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, List, Optional
 
 from fairseq.data import Dictionary, data_utils
 from tqdm import tqdm
@@ -138,7 +138,7 @@ class Finetuning:
         """
         updates = self.plan.phases[phase].optimization.max_update
         command = ["fairseq-train", *self.plan.flags(phase, start)]
-        command.insert(2, f"--user-dir={USER_DIR}")
+        command.insert(2, f"--user-dir={self.plan.user_dir or USER_DIR}")
         mend(self.output / phase)
         last = self.output / phase / "checkpoint_last.pt"
         # stopped after its last update, fairseq-train would make one more
@@ -146,9 +146,14 @@ class Finetuning:
             train(command, self.output / f"{phase}.log", updates)
         write(target, shlex.join(command) + "\n")
 
+    def own_parts(self) -> List[str]:
+        """The flag of fairseq-vae's commands for a plug-in of one's own, if there is one."""
+        return [f"--user-dir={self.plan.user_dir}"] if self.plan.user_dir else []
+
     def evaluate(self, target: Path) -> None:
         """Evaluate the model on the plan's split; the numbers go to evaluation.json, the table to `target`."""
         command = ["fairseq-vae", "evaluate", str(self.model), str(self.plan.bin), f"--split={self.plan.split}"]
+        command += self.own_parts()
         write(target, call([*command, f"--json={self.output / 'evaluation.json'}"], progress=True))
 
     def sample(self, target: Path) -> None:
@@ -159,7 +164,8 @@ class Finetuning:
         join = Joiner(dictionary, plan.bpe)
         texts = [join(dataset[i]) for i in range(min(5, len(dataset)))]
         inputs = texts if plan.bpe else [dictionary.string(dataset[i]) for i in range(len(texts))]
-        common = [str(plan.bin), f"--path={self.model}", f"--user-dir={USER_DIR}", "--task=vae_denoising"]
+        common = [str(plan.bin), f"--path={self.model}", f"--user-dir={plan.user_dir or USER_DIR}"]
+        common.append("--task=vae_denoising")
         common += [f"--max-len-b={max(dataset.sizes)}", "--beam=5"]
         common += bpe_flags(plan.bpe) if plan.bpe else [f"--post-process={join.style}"] if join.style != "none" else []
         prior = call(["fairseq-generate", *common, "--latent-mode=prior", "--num-samples=10"])
@@ -167,7 +173,7 @@ class Finetuning:
         write(source, "\n".join(inputs) + "\n")
         reconstructed = call(["fairseq-interactive", *common, f"--buffer-size={len(texts)}", f"--input={source}"])
         ends = inputs[:2] if len(inputs) > 1 else inputs * 2
-        between = call(["fairseq-vae", "interpolate", str(self.model), str(plan.bin), *ends])
+        between = call(["fairseq-vae", "interpolate", str(self.model), str(plan.bin), *ends, *self.own_parts()])
         rows = ["Ten sentences from the prior", *(f"  {text}" for _, text in sorted(hypotheses(prior).items()))]
         rows.append(f"\nReconstructions of {len(texts)} {plan.split} sentences")
         for line, (_, text) in zip(texts, sorted(hypotheses(reconstructed).items())):
