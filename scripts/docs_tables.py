@@ -5,6 +5,7 @@ import dataclasses
 import enum
 import os
 import re
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import yaml
@@ -20,6 +21,7 @@ from fairseq_vae.measure.papers import PAPERS
 from fairseq_vae.model import SIZES, BARTVAEModel  # noqa: F401
 from fairseq_vae.task import task_config
 
+ROOT = Path(__file__).resolve().parent.parent
 CODE = re.compile(r"(`[^`]*`|--[a-z][a-z0-9-]*(?: [A-Z]+\b)?|\b(?:phase1\.)?GROUP\.KEY=VALUE|</?[a-z]+>)")
 WIDTH = 110  # of usage lines
 
@@ -191,8 +193,14 @@ def papers() -> str:
     return "\n\n".join(parts)
 
 
+def python(path: str) -> str:
+    """A file of the repository as a block of code."""
+    return f"```python\n{(ROOT / path).read_text(encoding='utf-8').rstrip()}\n```"
+
+
 TABLES: Dict[str, Callable[[], str]] = {
     "sizes": sizes,
+    "example prior": lambda: python("examples/own_prior/laplace_prior/__init__.py"),
     "flags of the model": lambda: flags(latent_config()),
     "flags of the task": lambda: flags(task_config()),
     "flags of the criterion": lambda: flags(criterion_config()),

@@ -123,6 +123,10 @@ def existing_flags():
                 gen_parser_from_dataclass(parsers[2], config())
     known = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     scripts = (path for folder in ("scripts", "examples", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py"))
+    for source in ROOT.glob("examples/own_prior/*/*.py"):
+        known.update(
+            f"--{name.replace('_', '-')}" for name in re.findall(r"^    (\w+): .* = field\(", source.read_text(), re.M)
+        )
     for script in scripts:
         known.update(re.findall(r'"(--[a-z0-9-]+)"', script.read_text(encoding="utf-8")))
     return known

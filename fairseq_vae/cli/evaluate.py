@@ -55,9 +55,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--seed", type=int, help="of all streams (default: the model's)")
     command.add_argument("--max-tokens", type=int, default=4096, help="tokens in a batch (default: 4096)")
-    command.add_argument(
-        "--user-dir", metavar="DIR", help="a plug-in of your own whose parts the model has, as in fairseq-train"
-    )
+    command.add_argument("--user-dir", metavar="DIR", help="your own plug-in")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -44,9 +44,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="another setting of fairseq's configuration than the recipe's, e.g. dataset.max_tokens=2048; "
         "phase1.GROUP.KEY=VALUE for one phase; may be repeated",
     )
-    command.add_argument(
-        "--user-dir", metavar="DIR", help="a plug-in of your own whose parts the model has, as in fairseq-train"
-    )
+    command.add_argument("--user-dir", metavar="DIR", help="your own plug-in")
 
 
 def run(args: argparse.Namespace) -> None:

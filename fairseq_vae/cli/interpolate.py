@@ -21,9 +21,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="encode the sentences with it (default: what lies beside checkpoint or data; else they are tokens)",
     )
-    command.add_argument(
-        "--user-dir", metavar="DIR", help="a plug-in of your own whose parts the model has, as in fairseq-train"
-    )
+    command.add_argument("--user-dir", metavar="DIR", help="your own plug-in")
 
 
 def run(args: argparse.Namespace) -> None:
