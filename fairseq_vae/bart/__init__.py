@@ -1,3 +1,3 @@
 """The stock BART's encoder and decoder with a latent between them."""
 
-import fairseq  # noqa: F401  before the modules here, which its loading registers
+import fairseq  # noqa: F401  its loading imports the modules here, so it must come first

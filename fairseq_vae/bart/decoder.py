@@ -1,6 +1,6 @@
-"""The decoder: stock layers, each of which reads its own share of the memory that z became.
+"""The decoder: stock layers, each of which reads its own share of the slots that z became.
 
-Shapes: B batch, U target length, C model width, M memory slots, S slots of one layer's self-attention, H heads, D width
+Shapes: B batch, U target length, C model width, M slots in all, S slots of one layer's self-attention, H heads, D width
 of a head.
 """
 
@@ -14,15 +14,22 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 from torch import Tensor
 
-from ..latent.injection import MemoryLayout
+from ..latent.injection import SlotLayout
 
 __all__ = ["BARTVAEDecoder", "LatentDecoderLayer"]
 
 
 class LatentDecoderLayer(TransformerDecoderLayerBase):
-    """A stock decoder layer that takes its own share of the memory."""
+    """A stock decoder layer that reads its own share of the slots.
 
-    def __init__(self, cfg: Any, no_encoder_attn: bool, layout: MemoryLayout, index: int):
+    Args:
+        cfg: fairseq's TransformerConfig with the latent flags
+        no_encoder_attn: whether the layer has no cross-attention
+        layout: of the slots
+        index: the layer's number, from 0
+    """
+
+    def __init__(self, cfg: Any, no_encoder_attn: bool, layout: SlotLayout, index: int):
         super().__init__(cfg, no_encoder_attn)
         self.layout, self.index = layout, index
 
@@ -39,22 +46,22 @@ class LatentDecoderLayer(TransformerDecoderLayerBase):
         need_attn: bool = False,
         need_head_weights: bool = False,
     ) -> Tuple[Tensor, Optional[Tensor], Any]:
-        """fairseq's layer on its share of the memory.
+        """fairseq's layer on its share of the slots.
 
         Args:
             x: U x B x C
-            encoder_out: memory, M x B x C, whose slots are never padding
+            encoder_out: slots, M x B x C; no slot is padding
             others: as in fairseq
 
         Returns:
             as in fairseq
         """
-        memory = encoder_out
-        x = self.layout.before_layer(x, memory, self.index)
-        slots = self.layout.keys_values(memory, self.index)  # S x B x C
+        assert encoder_out is not None
+        x = self.layout.before_layer(x, encoder_out, self.index)
+        slots = self.layout.keys_values(encoder_out, self.index)  # S x B x C
         if slots is not None:
             if incremental_state is None:
-                # a cache for this call alone is how stock attention takes keys and values from outside
+                # stock attention takes keys and values from outside through a cache; this one is for this call alone
                 incremental_state = {}
                 if self_attn_mask is not None:
                     visible = self_attn_mask.new_zeros(self_attn_mask.size(0), len(slots))
@@ -65,7 +72,7 @@ class LatentDecoderLayer(TransformerDecoderLayerBase):
                 prev_self_attn_state = [heads, heads]
         return super().forward(
             x,
-            self.layout.states(memory),
+            self.layout.states(encoder_out),
             None,
             incremental_state,
             prev_self_attn_state,
@@ -78,24 +85,47 @@ class LatentDecoderLayer(TransformerDecoderLayerBase):
 
 
 class BARTVAEDecoder(TransformerDecoderBase):
-    """The stock decoder, made of layers that know their place in the memory."""
+    """The stock decoder, made of layers that know their share of the slots.
+
+    Args:
+        cfg: fairseq's TransformerConfig with the latent flags
+        dictionary: the target's
+        embed_tokens: token embeddings
+
+    Raises:
+        InputError: the architecture lacks something that an injection needs
+    """
 
     def __init__(self, cfg: Any, dictionary: Dictionary, embed_tokens: torch.nn.Embedding):
         self.layers_built = 0
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
-        self.layout = MemoryLayout.of(cfg)
+        self.layout = SlotLayout.of(cfg)
 
     def extract_features(
         self, prev_output_tokens: Tensor, encoder_out: Optional[Dict[str, Any]] = None, *args: Any, **kwargs: Any
     ) -> Tuple[Tensor, Dict[str, Any]]:
-        """fairseq's features, B x U x C, after the injections at the decoder's output."""
+        """fairseq's features, after the injections at the decoder's output.
+
+        Args:
+            prev_output_tokens: B x U
+            encoder_out: the encoder's dictionary, with slots, M x B x C
+            others: as in fairseq
+
+        Returns:
+            features, B x U x C, and fairseq's dictionary
+        """
         assert encoder_out is not None
         x, extra = super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)  # B x U x C
         return self.layout.after_layers(x, encoder_out["encoder_out"][0]), extra
 
     def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> torch.nn.Module:
-        """A layer that knows its number."""
-        layer = LatentDecoderLayer(cfg, no_encoder_attn, MemoryLayout.of(cfg), self.layers_built)
+        """Build the next layer, which knows its number; wrapped as fairseq wraps it.
+
+        Args:
+            cfg: fairseq's TransformerConfig with the latent flags
+            no_encoder_attn: whether the layer has no cross-attention
+        """
+        layer = LatentDecoderLayer(cfg, no_encoder_attn, SlotLayout.of(cfg), self.layers_built)
         self.layers_built += 1
         if cfg.checkpoint_activations:
             layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)

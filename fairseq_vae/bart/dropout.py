@@ -5,13 +5,26 @@ import torch.nn as nn
 from fairseq.modules import FairseqDropout
 from torch import Tensor
 
-LEVELS = 1 << 16  # a decision takes 16 random bits, so that a probability is met to 1 / 131,072
+__all__ = ["Dropout", "dropout", "use_cheap_dropout"]
+
+LEVELS = 1 << 16  # a decision takes 16 random bits, so a probability is met to 1 / 131,072
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """Each element 0 with probability p (rounded to a multiple of 1 / 65,536), else times 1 / (1 - p), on a CPU.
+    """Set each element to 0 with probability p, and multiply the others by 1 / (1 - p), on a CPU.
 
-    Four decisions come of one 64-bit number of torch's global generator, which seeds and restores them as usual.
+    p is rounded to a multiple of 1 / 65,536. Four decisions come of one 64-bit number of torch's global random state,
+    so seeding and restoring it work as usual.
+
+    Args:
+        x: any shape; not changed
+        p: 0 to 1
+
+    Returns:
+        the shape of x
+
+    >>> dropout(torch.ones(4), 0.0), dropout(torch.ones(4), 1.0)
+    (tensor([1., 1., 1., 1.]), tensor([0., 0., 0., 0.]))
     """
     dropped = round(p * LEVELS)
     if dropped in (0, LEVELS):
@@ -22,9 +35,21 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
 
 class Dropout(FairseqDropout):
-    """fairseq's dropout; on a CPU by `dropout` above."""
+    """fairseq's dropout, on a CPU by `dropout` above.
+
+    >>> Dropout(0.5, "example").eval()(torch.ones(2))
+    tensor([1., 1.])
+    """
 
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        """
+        Args:
+            x: any shape
+            inplace: as in fairseq; has no effect on a CPU
+
+        Returns:
+            the shape of x
+        """
         if x.device.type != "cpu":
             return super().forward(x, inplace)
         active = self.p > 0 and (self.training or self.apply_during_inference)
@@ -32,7 +57,16 @@ class Dropout(FairseqDropout):
 
 
 def use_cheap_dropout(model: nn.Module) -> None:
-    """Put Dropout in the place of every FairseqDropout."""
+    """Replace every FairseqDropout in a model by Dropout.
+
+    Args:
+        model: changed in place
+
+    >>> model = nn.Sequential(FairseqDropout(0.5))
+    >>> use_cheap_dropout(model)
+    >>> type(model[0]).__name__
+    'Dropout'
+    """
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is FairseqDropout:

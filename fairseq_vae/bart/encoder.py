@@ -1,6 +1,6 @@
-"""The encoder: sentences to a posterior, a sample z of it, and the memory that the decoder reads.
+"""The encoder: from sentences to a posterior, a sample z of it, and the slots that the decoder reads.
 
-Shapes: B batch, T source length, C model width, Z latent dimensions, M memory slots.
+Shapes: B batch, T source length, C model width, Z latent dimensions, M slots.
 """
 
 from typing import Any, Dict, Optional
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..base.version import __version__
 from ..latent.distributions import Distribution, expanded
-from ..latent.injection import LatentMemory, MemoryLayout
+from ..latent.injection import LatentSlots, SlotLayout
 from ..latent.output import VAEOutput
 from ..latent.pooling import poolings
 from ..latent.posterior import posteriors
@@ -22,30 +22,41 @@ __all__ = ["BARTVAEEncoder"]
 
 
 class BARTVAEEncoder(TransformerEncoderBase):
-    """Tokens to memory: the stock encoder, pooling, the posterior, z, and the slots that the decoder reads.
+    """From tokens to slots: the stock encoder, pooling, the posterior, z, and the slots that the decoder reads.
 
     Args:
         cfg: fairseq's TransformerConfig with the latent flags
         dictionary: the source's
         embed_tokens: token embeddings
+
+    Raises:
+        InputError: the architecture lacks something that an injection needs, or a flag of a part has a bad value
     """
 
     def __init__(self, cfg: Any, dictionary: Dictionary, embed_tokens: torch.nn.Embedding):
         super().__init__(cfg, dictionary, embed_tokens)
         width = embed_tokens.embedding_dim
-        layout = MemoryLayout.of(cfg)
+        layout = SlotLayout.of(cfg)
         self.deterministic_latent = cfg.deterministic_latent
         self.zero_latent = cfg.zero_latent
         prior, posterior, pooling = (str(getattr(cfg, f"latent_{part}")) for part in ("prior", "posterior", "pooling"))
         pool = poolings[pooling](width, poolings.config(pooling, cfg))
         self.posterior = posteriors[posterior](width, cfg.latent_dim, pool, posteriors.config(posterior, cfg))
-        self.memory = LatentMemory(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
+        self.memory = LatentSlots(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
         self.prior = priors[prior](cfg.latent_dim, priors.config(prior, cfg))
-        # who wrote a checkpoint: an older plug-in refuses it rather than misread it
+        # the version that wrote a checkpoint: an older plug-in refuses the checkpoint, rather than misread it
         self.register_buffer("plugin_version", torch.tensor([int(part) for part in __version__.split(".")]))
 
     def context(self, src_tokens: Tensor, src_lengths: Optional[Tensor] = None) -> Optional[Tensor]:
-        """The source as prior and decoder know it beside z: None, nothing. Conditional models override this method."""
+        """The states of the source that prior and decoder know beside z. A conditional model overrides this method.
+
+        Args:
+            src_tokens: B x T
+            src_lengths: B
+
+        Returns:
+            B x T x C; None: there are none
+        """
         return None
 
     def infer(
@@ -55,7 +66,15 @@ class BARTVAEEncoder(TransformerEncoderBase):
         return_all_hiddens: bool = False,
         token_embeddings: Optional[Tensor] = None,
     ) -> Distribution:
-        """The posterior q(z|x) of sentences, src_tokens B x T; with --zero-latent the prior."""
+        """The posterior q(z|x) of sentences; with --zero-latent, the prior.
+
+        Args:
+            src_tokens: B x T
+            others: as in fairseq's TransformerEncoder.forward
+
+        Returns:
+            a distribution of B sentences
+        """
         if self.zero_latent:
             return expanded(self.prior(self.context(src_tokens, src_lengths)), len(src_tokens))
         states = super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
@@ -72,18 +91,21 @@ class BARTVAEEncoder(TransformerEncoderBase):
     ) -> Dict[str, Any]:
         """Encode sentences, or take z as given.
 
-        z is the argument if given; else posterior.rsample(eps), if eps is given; else a sample drawn from torch's
-        global generator in training mode, unless --deterministic-latent; else the posterior's mean. With --zero-latent
-        z is 0 in any case.
+        z is the argument, if given; otherwise posterior.rsample(eps), if eps is given; otherwise, in training mode, a
+        sample by torch's global random state, unless --deterministic-latent; otherwise the posterior's mean. With
+        --zero-latent z is 0 in any case.
 
         Args:
-            src_tokens: B x T; with z given, only its number of rows counts, unless the model has a context
+            src_tokens: B x T; with z given, only the number of rows counts, unless the model has a context
+            src_lengths: B
+            return_all_hiddens: as in fairseq
+            token_embeddings: as in fairseq
             eps: standard normal draws, B x posterior.eps_dim
             z: latents to decode, B x Z
 
         Returns:
-            fairseq's dictionary of an encoder, in which `encoder_out` is [memory], M x B x C, without padding; further
-            `vae`, a VAEOutput, whose posterior is None if z was given
+            fairseq's dictionary of an encoder, in which `encoder_out` is [slots], M x B x C, without padding; `vae` in
+            it is a VAEOutput, whose posterior is None if z was given
         """
         prior = self.prior(self.context(src_tokens, src_lengths))
         posterior = None
@@ -93,11 +115,11 @@ class BARTVAEEncoder(TransformerEncoderBase):
             z = posterior.rsample(eps) if sampled else posterior.mean
         if self.zero_latent:
             z = torch.zeros_like(z)
-        memory = self.memory(z)  # M x B x C
-        slots, size, _ = memory.shape
+        slots = self.memory(z)  # M x B x C
+        count, size, _ = slots.shape
         return {
-            "encoder_out": [memory],
-            "encoder_padding_mask": [torch.zeros(size, slots, dtype=torch.bool, device=memory.device)],
+            "encoder_out": [slots],
+            "encoder_padding_mask": [torch.zeros(size, count, dtype=torch.bool, device=slots.device)],
             "encoder_embedding": [],
             "encoder_states": [],
             "fc_results": [],

@@ -1,4 +1,4 @@
-"""The flags that bart_vae adds to BART's: its own, and those of the registered parts."""
+"""The flags that bart_vae adds to BART's: its own, and the flags of registered parts."""
 
 import argparse
 import dataclasses
@@ -51,7 +51,7 @@ class LatentFlags(FairseqDataclass):
     freeze_embeddings: bool = dataclasses.field(
         default=False, metadata={"help": "do not train the token embeddings (default: off)"}
     )
-    rate_controller: ChoiceEnum(CONTROLLERS) = dataclasses.field(
+    rate_controller: ChoiceEnum(CONTROLLERS) = dataclasses.field(  # type: ignore[valid-type]  # made at run time
         default="none",
         metadata={
             "help": "beta, in place of the schedule's, that holds the rate, the mean KL of a sentence, at "
@@ -86,7 +86,16 @@ class LatentFlags(FairseqDataclass):
 
 
 def choice(registry: Registry, default: str, text: str) -> Tuple[Any, Any]:
-    """Type and field of a flag that chooses a part by its name."""
+    """Make a flag that chooses a part by its name.
+
+    Args:
+        registry: of the parts
+        default: the name of a part
+        text: the flag's help, without the names
+
+    Returns:
+        the flag's type and dataclass field
+    """
     help = f"{text}: {registry.help()} (default: {default})"
     return ChoiceEnum(registry.names()), dataclasses.field(default=default, metadata={"help": help})
 
@@ -95,7 +104,7 @@ def latent_config() -> Type[FairseqDataclass]:
     """The dataclass of all flags that bart_vae adds to BART's, with the parts that are registered now.
 
     Raises:
-        InputError: a part's flag has the name of another one
+        InputError: a part's flag has the name of another flag
     """
     default = "self-attention,embedding"
     injection = dataclasses.field(
@@ -130,13 +139,13 @@ def part_fields() -> Iterable[dataclasses.Field]:
 
 
 def check_rate(args: argparse.Namespace) -> None:
-    """Refuse values that the flags of a rate controller cannot have, and controllers of a rate that nothing moves.
+    """Refuse bad values of a rate controller's flags, and a controller in a model without a rate.
 
     Args:
         args: the model's flags
 
     Raises:
-        InputError: names the flag, its value and the remedy
+        InputError: the message names the flag, its value and the remedy
     """
     if str(args.rate_controller) == "none":
         if args.rate_target:

@@ -1,0 +1,1 @@
+"""The latent z: pooling, posteriors, priors, distributions, and the slots through which the decoder reads z."""

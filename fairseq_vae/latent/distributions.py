@@ -1,4 +1,4 @@
-"""Distributions of z: the one thing that posteriors and priors return.
+"""Distributions of z, which posteriors and priors return.
 
 Shapes: B sentences, Z latent dimensions.
 """
@@ -13,12 +13,16 @@ __all__ = ["Distribution", "Gaussian", "GaussianPosterior", "as_double", "expand
 
 
 class Distribution(Protocol):
-    """A distribution of z for each sentence, or one for all of them.
+    """A distribution of z for each sentence, or one for all sentences.
 
-    It is a NamedTuple whose tensors have a row for each sentence, or none of them (one distribution for all), so that
-    the functions below this class can take rows and change the precision. `rsample` and `log_prob` broadcast as those
-    of torch.distributions do. A posterior may have `to_rows() -> B x R` and `from_rows` besides: then validation logs
-    its mutual information, and an evaluation can be kept on disk.
+    A distribution is a NamedTuple. Its tensors have a row for each sentence, or no batch dimension where one
+    distribution is for all sentences; `rows`, `expanded` and `as_double` rely on this form. `rsample` and `log_prob`
+    broadcast as those of torch.distributions do. A posterior may also have `to_rows() -> B x R` and its inverse
+    `from_rows`: validation then logs its mutual information, and an evaluation can be kept on disk.
+
+    >>> prior: Distribution = Gaussian(torch.zeros(3), torch.zeros(3))  # one for all sentences
+    >>> prior.log_prob(torch.zeros(2, 3)).shape
+    torch.Size([2])
     """
 
     @property
@@ -26,10 +30,24 @@ class Distribution(Protocol):
         """The mean of z, B x Z or Z."""
 
     def rsample(self, eps: Optional[Tensor] = None) -> Tensor:
-        """z as a differentiable function of standard normal draws `eps`; B x Z."""
+        """z as a differentiable function of `eps`.
+
+        Args:
+            eps: standard normal draws, B x eps_dim of the posterior or prior
+
+        Returns:
+            B x Z
+        """
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log density of each row of z, B x Z, in nats, B."""
+        """Log density of each row of z.
+
+        Args:
+            z: B x Z
+
+        Returns:
+            nats, B
+        """
 
 
 class Gaussian(NamedTuple):
@@ -51,24 +69,28 @@ class Gaussian(NamedTuple):
 
     @classmethod
     def standard(cls, like: Tensor) -> "Gaussian":
-        """N(0, I) of the shape, precision and device of a tensor; the one place where it stands."""
+        """N(0, I).
+
+        Args:
+            like: a tensor whose shape, precision and device mu and logvar get
+        """
         return cls(torch.zeros_like(like), torch.zeros_like(like))
 
     @property
     def mean(self) -> Tensor:
-        """B x Z"""
+        """The mean of z, B x Z."""
         return self.mu
 
     @property
     def variance(self) -> Tensor:
-        """B x Z"""
+        """The variance of z, B x Z."""
         return self.logvar.exp()
 
     def rsample(self, eps: Optional[Tensor] = None) -> Tensor:
         """z = mu + exp(logvar / 2) * eps, the reparameterisation (Kingma & Welling 2014, https://arxiv.org/abs/1312.6114).
 
         Args:
-            eps: standard normal draws, B x Z; None draws them from torch's global generator
+            eps: standard normal draws, B x Z; None takes them from torch's global random state
 
         Returns:
             B x Z
@@ -78,18 +100,28 @@ class Gaussian(NamedTuple):
         return self.mu + torch.exp(0.5 * self.logvar) * eps.to(self.mu)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log N(z; mu, diag(exp(logvar))) of each row of z, in nats, B."""
+        """log N(z; mu, diag(exp(logvar))) of each row of z.
+
+        Args:
+            z: B x Z
+
+        Returns:
+            nats, B
+        """
         square = (z - self.mu).square() * torch.exp(-self.logvar)
         return -0.5 * (square + self.logvar + math.log(2 * math.pi)).sum(-1)
 
     def kl(self, other: Optional["Gaussian"] = None) -> Tensor:
-        """KL(self || other) of each dimension in nats, B x Z (Kingma & Welling 2014, appendix B).
+        """KL(self || other) of each dimension (Kingma & Welling 2014, https://arxiv.org/abs/1312.6114, appendix B).
 
-        1/2 [(mu - m)^2 / s^2 + exp(r) - 1 - r] with the other's mean m and variance s^2 and r = logvar - log s^2,
-        written so that it is exactly 0 where the two are equal.
+        KL = 1/2 [(mu - m)^2 / s^2 + exp(r) - 1 - r], with the other's mean m and variance s^2 and r = logvar - log s^2.
+        This form is exactly 0 where the two are equal.
 
         Args:
             other: a Gaussian of the same Z; None stands for N(0, I)
+
+        Returns:
+            nats, B x Z
         """
         if other is None:
             other = self.standard(self.mu)
@@ -98,12 +130,16 @@ class Gaussian(NamedTuple):
         return 0.5 * (square + torch.expm1(ratio) - ratio)
 
     def to_rows(self) -> Tensor:
-        """One row of numbers a sentence, B x 2Z: mu, then logvar."""
+        """A row of numbers for each sentence, mu and then logvar: B x 2Z."""
         return torch.cat((self.mu, self.logvar), dim=1)
 
     @classmethod
     def from_rows(cls, table: Tensor) -> "Gaussian":
-        """The inverse of to_rows."""
+        """The inverse of `to_rows`.
+
+        Args:
+            table: B x 2Z
+        """
         return cls(*table.chunk(2, dim=1))
 
 
@@ -111,15 +147,22 @@ GaussianPosterior = Gaussian  # the public name of what `encode` returns
 
 
 def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
-    """KL(posterior || prior) of each sentence in nats, B x G; its sum over G is the sentence's.
+    """The rate of each sentence, KL(posterior || prior).
 
-    In closed form for two Gaussians, G = Z. Else its unbiased estimate by one sample, log q(z|x) - log p(z), G = 1,
-    which may be negative.
+    Two Gaussians have it in closed form, for each dimension: G = Z. Other pairs have the unbiased estimate by one
+    sample, log q(z|x) - log p(z), for the whole of z: G = 1. The estimate may be negative.
 
     Args:
         posterior: of B sentences
-        prior: of B sentences, or one for all
+        prior: of B sentences, or one for all sentences
         z: a sample of the posterior, B x Z
+
+    Returns:
+        nats, B x G; the sum over G is the sentence's KL
+
+    >>> posterior, prior = Gaussian(torch.ones(2, 3), torch.zeros(2, 3)), Gaussian.standard(torch.zeros(3))
+    >>> rate(posterior, prior, posterior.mean).sum(1)  # 3 dimensions of (1 - 0)^2 / 2
+    tensor([1.5000, 1.5000])
     """
     if isinstance(posterior, Gaussian) and isinstance(prior, Gaussian):
         return posterior.kl(prior)
@@ -127,16 +170,23 @@ def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
 
 
 def log_ratio(posterior: Distribution, prior: Distribution, z: Tensor, eps: Tensor) -> Tensor:
-    """log p(z) - log q(z|x) of each pair, P, float64, in nats.
+    """log p(z) - log q(z|x) of each pair of a sentence and a sample.
 
-    For two Gaussians 1/2 sum_d [eps^2 + (logvar - prior's logvar) - (z - m)^2 / s^2], as the constants cancel, with the
-    prior's mean m and variance s^2.
+    For two Gaussians it is 1/2 sum_d [eps^2 + (logvar - log s^2) - (z - m)^2 / s^2], with the prior's mean m and
+    variance s^2; the constants cancel.
 
     Args:
         posterior: of P pairs
-        prior: of P pairs, or one for all
+        prior: of P pairs, or one for all pairs
         z: posterior.rsample(eps), P x Z
         eps: standard normal draws, P x Z
+
+    Returns:
+        nats, P, float64
+
+    >>> p, eps = Gaussian.standard(torch.zeros(2, 3)), torch.ones(2, 3)
+    >>> log_ratio(p, p, p.rsample(eps), eps).tolist()
+    [0.0, 0.0]
     """
     posterior, prior, z = as_double(posterior), as_double(prior), z.double()
     if isinstance(posterior, Gaussian) and isinstance(prior, Gaussian):
@@ -146,22 +196,48 @@ def log_ratio(posterior: Distribution, prior: Distribution, z: Tensor, eps: Tens
 
 
 def mapped(distribution: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """The distribution with a function applied to each of its tensors; other fields stay."""
+    """Apply a function to each tensor of a distribution; other fields stay."""
     return type(distribution)(*(function(part) if torch.is_tensor(part) else part for part in distribution))
 
 
 def rows(distribution: Any, index: Any) -> Any:
-    """The distribution of some sentences: rows `index` of one with a batch shape, and itself of one for all."""
+    """Take the distributions of some sentences.
+
+    Args:
+        distribution: of B sentences, or one for all sentences
+        index: the rows to take, as torch indexes them
+
+    Returns:
+        the distributions of these rows; one for all sentences is returned as it is
+
+    >>> rows(Gaussian(torch.eye(3), torch.zeros(3, 3)), [2, 0]).mu.tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
     return mapped(distribution, lambda part: part[index]) if distribution.mean.dim() > 1 else distribution
 
 
 def expanded(distribution: Any, size: int) -> Any:
-    """A distribution for all sentences, repeated for each of `size` sentences; one with a batch shape as it is."""
+    """Repeat one distribution for all sentences, for each of B sentences.
+
+    Args:
+        distribution: one for all sentences, or of B sentences
+        size: B
+
+    Returns:
+        B distributions; those of B sentences are returned as they are
+
+    >>> expanded(Gaussian.standard(torch.zeros(3)), 2).mu.shape
+    torch.Size([2, 3])
+    """
     if distribution.mean.dim() > 1:
         return distribution
     return mapped(distribution, lambda part: part.expand(size, *part.shape))
 
 
 def as_double(distribution: Any) -> Any:
-    """The distribution in float64."""
+    """Convert a distribution to float64.
+
+    >>> as_double(Gaussian.standard(torch.zeros(3))).mu.dtype
+    torch.float64
+    """
     return mapped(distribution, lambda part: part.double() if part.is_floating_point() else part)

@@ -1,6 +1,7 @@
-"""Injection: how the decoder learns z. z becomes the slots of one memory tensor, and each injection reads its own.
+"""Injection: how the decoder learns z. z becomes slots, one tensor for all injections; each injection reads its share.
 
-fairseq's beam search reorders what an encoder returns; all slots travel in the one M x B x C tensor that it knows.
+fairseq's beam search reorders the encoder's output, and M x B x C is the only layout of it that it knows. So the slots
+of all injections travel in one tensor of that layout.
 
 Shapes: B batch, U target length, C model width, Z latent dimensions, M slots in all, S slots of an injection, L decoder
 layers.
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..base.errors import InputError
 from ..base.registry import Registry
 
-__all__ = ["Injection", "LatentMemory", "MemoryLayout", "injections", "register_injection"]
+__all__ = ["Injection", "LatentSlots", "SlotLayout", "injections", "register_injection"]
 
 
 class Injection:
@@ -23,11 +24,16 @@ class Injection:
 
     Args:
         layers: L
-        slots: the number of slots that --latent-memory-slots gives
+        slots: --latent-memory-slots
         config: the injection's own flags, see Registry.register
 
     Attributes:
         cross_attention: whether the injection needs the decoder's cross-attention
+
+    >>> injection = injections["embedding"](layers=2, slots=1)
+    >>> x, slots = torch.zeros(5, 2, 4), torch.ones(1, 2, 4)
+    >>> injection.before_layer(x, slots, layer=0).equal(x + 1), injection.keys_values(slots, layer=0)
+    (True, None)
     """
 
     cross_attention = False
@@ -36,7 +42,7 @@ class Injection:
         self.layers, self.slots = layers, slots
 
     def size(self) -> int:
-        """S, the slots that the injection reads."""
+        """S, the number of slots that the injection reads."""
         raise NotImplementedError
 
     def check(self, cfg: Any) -> None:
@@ -46,23 +52,55 @@ class Injection:
             cfg: the model's configuration, a fairseq TransformerConfig
 
         Raises:
-            InputError: names the flag and the remedy
+            InputError: the architecture does not fit; the message names the flag and the remedy
         """
 
     def before_layer(self, x: Tensor, slots: Tensor, layer: int) -> Tensor:
-        """The input of a decoder layer, from x, U x B x C, and the slots, S x B x C; U x B x C."""
+        """Change the input of a decoder layer.
+
+        Args:
+            x: the layer's input, U x B x C
+            slots: the injection's own, S x B x C
+            layer: the layer's number, from 0
+
+        Returns:
+            U x B x C
+        """
         return x
 
     def keys_values(self, slots: Tensor, layer: int) -> Optional[Tensor]:
-        """The raw keys and values that stand before a layer's own, any number x B x C; None for none."""
+        """The raw keys and values that stand before a layer's own.
+
+        Args:
+            slots: the injection's own, S x B x C
+            layer: the layer's number, from 0
+
+        Returns:
+            any number x B x C; None for none
+        """
         return None
 
     def states(self, slots: Tensor) -> Optional[Tensor]:
-        """The states that cross-attention reads, any number x B x C; None for none."""
+        """The states that cross-attention reads.
+
+        Args:
+            slots: the injection's own, S x B x C
+
+        Returns:
+            any number x B x C; None for none
+        """
         return None
 
     def after_layers(self, x: Tensor, slots: Tensor) -> Tensor:
-        """The decoder's output before its projection onto words, from x, B x U x C, and the slots; B x U x C."""
+        """Change the decoder's output before its projection onto words.
+
+        Args:
+            x: the output of the last layer, B x U x C
+            slots: the injection's own, S x B x C
+
+        Returns:
+            B x U x C
+        """
         return x
 
 
@@ -72,7 +110,11 @@ register_injection = injections.register
 
 @register_injection("self-attention", help="raw keys and values before each decoder layer's own")
 class SelfAttentionInjection(Injection):
-    """Keys and values in each layer's self-attention (Park & Lee 2021; Li et al. 2020, Optimus' "memory")."""
+    """Keys and values in each layer's self-attention.
+
+    Park & Lee 2021, https://arxiv.org/abs/2108.02446; Li et al. 2020, https://arxiv.org/abs/2004.04092, Optimus'
+    "memory".
+    """
 
     def size(self) -> int:
         return self.layers * self.slots
@@ -102,7 +144,10 @@ class CrossAttentionInjection(Injection):
 
 @register_injection("embedding", help="added to every decoder input")
 class EmbeddingInjection(Injection):
-    """A vector added to every decoder input (Li et al. 2020, Optimus' "embedding")."""
+    """A vector added to every decoder input.
+
+    Li et al. 2020, https://arxiv.org/abs/2004.04092, Optimus' "embedding".
+    """
 
     def size(self) -> int:
         return 1
@@ -117,7 +162,10 @@ class EmbeddingInjection(Injection):
 
 @register_injection("logits", help="a skip connection: added to every decoder output before its projection onto words")
 class LogitsInjection(Injection):
-    """A vector added to every decoder output: a term of the logits that is linear in z (Dieng et al. 2019)."""
+    """A vector added to every decoder output, a term of the logits that is linear in z.
+
+    Dieng et al. 2019, https://arxiv.org/abs/1807.04863.
+    """
 
     def size(self) -> int:
         return 1
@@ -133,8 +181,8 @@ class LogitsInjection(Injection):
         return x + slots.transpose(0, 1)  # B x 1 x C
 
 
-class MemoryLayout:
-    """The slots of each injection in the one memory tensor, in the order in which injections are registered.
+class SlotLayout:
+    """The place of each injection's slots among all slots, in the order in which injections are registered.
 
     Args:
         names: the injections, in any order
@@ -144,12 +192,12 @@ class MemoryLayout:
 
     Attributes:
         size: M
-        places: the injections with their slots
+        places: each injection with the place of its slots
 
     Raises:
-        InputError: an unknown injection, one given twice or none, or fewer than one slot
+        InputError: an injection is unknown or given twice, there is none, or there is less than one slot
 
-    >>> layout = MemoryLayout(["embedding", "self-attention"], layers=2, slots=3)
+    >>> layout = SlotLayout(["embedding", "self-attention"], layers=2, slots=3)
     >>> layout.size, [place for _, place in layout.places]
     (7, [slice(0, 6, None), slice(6, 7, None)])
     """
@@ -172,8 +220,11 @@ class MemoryLayout:
                 self.size += injection.size()
 
     @classmethod
-    def of(cls, cfg: Any) -> "MemoryLayout":
+    def of(cls, cfg: Any) -> "SlotLayout":
         """The layout of a configured model.
+
+        Args:
+            cfg: the model's configuration, a fairseq TransformerConfig with the latent flags
 
         Raises:
             InputError: the architecture lacks something that an injection needs
@@ -185,35 +236,76 @@ class MemoryLayout:
             raise InputError("--cross-self-attention would show every layer every slot: use --latent-injection instead")
         return layout
 
-    def before_layer(self, x: Tensor, memory: Tensor, layer: int) -> Tensor:
-        """The input of a decoder layer, U x B x C, after all injections; memory: M x B x C."""
+    def before_layer(self, x: Tensor, slots: Tensor, layer: int) -> Tensor:
+        """Change the input of a decoder layer by all injections.
+
+        Args:
+            x: the layer's input, U x B x C
+            slots: M x B x C
+            layer: the layer's number, from 0
+
+        Returns:
+            U x B x C
+        """
         for injection, place in self.places:
-            x = injection.before_layer(x, memory[place], layer)
+            x = injection.before_layer(x, slots[place], layer)
         return x
 
-    def after_layers(self, x: Tensor, memory: Tensor) -> Tensor:
-        """The decoder's output, B x U x C, after all injections; memory: M x B x C."""
+    def after_layers(self, x: Tensor, slots: Tensor) -> Tensor:
+        """Change the decoder's output by all injections.
+
+        Args:
+            x: the output of the last layer, B x U x C
+            slots: M x B x C
+
+        Returns:
+            B x U x C
+        """
         for injection, place in self.places:
-            x = injection.after_layers(x, memory[place])
+            x = injection.after_layers(x, slots[place])
         return x
 
-    def keys_values(self, memory: Tensor, layer: int) -> Optional[Tensor]:
-        """Raw keys and values before a layer's own, of all injections, any number x B x C; None for none."""
-        return joined([injection.keys_values(memory[place], layer) for injection, place in self.places])
+    def keys_values(self, slots: Tensor, layer: int) -> Optional[Tensor]:
+        """The raw keys and values of all injections that stand before a layer's own.
 
-    def states(self, memory: Tensor) -> Optional[Tensor]:
-        """States that cross-attention reads, of all injections, any number x B x C; None for none."""
-        return joined([injection.states(memory[place]) for injection, place in self.places])
+        Args:
+            slots: M x B x C
+            layer: the layer's number, from 0
+
+        Returns:
+            any number x B x C; None for none
+        """
+        return joined([injection.keys_values(slots[place], layer) for injection, place in self.places])
+
+    def states(self, slots: Tensor) -> Optional[Tensor]:
+        """The states of all injections that cross-attention reads.
+
+        Args:
+            slots: M x B x C
+
+        Returns:
+            any number x B x C; None for none
+        """
+        return joined([injection.states(slots[place]) for injection, place in self.places])
 
 
 def joined(parts: Sequence[Optional[Tensor]]) -> Optional[Tensor]:
-    """The tensors that are there, in a row along their first axis; None for none."""
+    """Join the tensors among the parts along their first axis; None for no tensor."""
     found = [part for part in parts if part is not None]
     return torch.cat(found) if len(found) > 1 else found[0] if found else None
 
 
-class LatentMemory(nn.Module):
-    """z, B x Z, to all that the decoder learns of the source: memory, M x B x C; one affine map."""
+class LatentSlots(nn.Module):
+    """An affine map from z to all slots. Without a context, the decoder learns of the source through it alone.
+
+    Args:
+        latent_dim: Z
+        slots: M
+        embed_dim: C
+
+    >>> LatentSlots(latent_dim=3, slots=7, embed_dim=4)(torch.zeros(2, 3)).shape
+    torch.Size([7, 2, 4])
+    """
 
     def __init__(self, latent_dim: int, slots: int, embed_dim: int):
         super().__init__()
@@ -221,9 +313,16 @@ class LatentMemory(nn.Module):
         self.project = nn.Linear(latent_dim, slots * embed_dim)
 
     def reset_parameters(self) -> None:
-        """Slots as large as the states they stand among; BART's 0.02 would start them some 10 times smaller."""
+        """Make slots as large as the states beside them; BART's 0.02 would make them some 10 times smaller."""
         nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)
 
     def forward(self, z: Tensor) -> Tensor:
-        memory = self.project(z.to(self.project.weight.dtype))  # B x M*C
-        return memory.view(len(z), self.slots, -1).transpose(0, 1)  # M x B x C
+        """
+        Args:
+            z: B x Z
+
+        Returns:
+            slots, M x B x C
+        """
+        slots = self.project(z.to(self.project.weight.dtype))  # B x M*C
+        return slots.view(len(z), self.slots, -1).transpose(0, 1)  # M x B x C

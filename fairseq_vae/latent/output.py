@@ -1,4 +1,4 @@
-"""What a model returns of a batch, beside fairseq's own."""
+"""The result of a model's forward pass, beside fairseq's own."""
 
 from typing import Dict, NamedTuple, Optional
 
@@ -13,13 +13,19 @@ class VAEOutput(NamedTuple):
     """The latent of a batch and, where a target was given, its losses. Shapes: B sentences, Z latent dimensions.
 
     Attributes:
-        prior: p(z), of each sentence or one for all
+        prior: p(z), of each sentence or one for all sentences
         z: the latents that the decoder read, B x Z
         posterior: q(z|x) of each sentence; None where z was given
         nll: -log p(x|z) of the batch in nats, a float32 scalar
-        nll_rows: -log p(x|z) of each sentence in nats, B, whose sum `nll` is; in evaluation only
-        rec_loss: the training loss of the reconstruction: `nll` and label smoothing, a scalar
+        nll_rows: -log p(x|z) of each sentence in nats, B; their sum is `nll`; in evaluation only
+        rec_loss: the training loss of the reconstruction, a scalar: `nll` and label smoothing
         terms: in training, the weighted terms of the objective that have parameters, by name, scalars
+
+    >>> import torch
+    >>> from fairseq_vae.latent.distributions import Gaussian
+    >>> output = VAEOutput(prior=Gaussian.standard(torch.zeros(3)), z=torch.zeros(2, 3))
+    >>> output.posterior is None and output.nll is None
+    True
     """
 
     prior: Distribution

@@ -1,4 +1,4 @@
-"""Pooling: one vector a sentence from the encoder's states; padding never counts, on either side.
+"""Pooling: from the encoder's states to one vector for each sentence. Padding on either side never counts.
 
 Shapes: B batch, T source length, C model width.
 """
@@ -16,7 +16,7 @@ __all__ = ["Pooling", "poolings", "register_pooling"]
 
 
 class Pooling(nn.Module):
-    """States of a sentence's tokens to one vector.
+    """From the states of a sentence's tokens to one vector.
 
     Args:
         width: C
@@ -47,7 +47,16 @@ register_pooling = poolings.register
 
 
 def weighted(hidden: Tensor, scores: Tensor, padding_mask: Tensor) -> Tensor:
-    """Mean of states B x T x C, weighted by the softmax over time of scores B x T; B x C."""
+    """Mean of states, weighted by the softmax of scores over time.
+
+    Args:
+        hidden: states, B x T x C
+        scores: B x T
+        padding_mask: true where a token is padding, B x T
+
+    Returns:
+        B x C
+    """
     weights = scores.masked_fill(padding_mask, -math.inf).softmax(dim=1)
     return torch.einsum("bt,btc->bc", weights, hidden)
 
@@ -63,7 +72,7 @@ class MeanPooling(Pooling):
 
 @register_pooling("max", help="over the sentence, each channel by itself")
 class MaxPooling(Pooling):
-    """Maximum over time, each channel by itself (Park & Lee 2021)."""
+    """Maximum over time, each channel by itself (Park & Lee 2021, https://arxiv.org/abs/2108.02446)."""
 
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> Tensor:
         hidden = hidden.float().transpose(0, 1)  # B x T x C
@@ -72,7 +81,7 @@ class MaxPooling(Pooling):
 
 @register_pooling("first", help="the first token")
 class FirstPooling(Pooling):
-    """State of the first token that is not padding (Li et al. 2020, Optimus)."""
+    """State of the first token that is not padding (Li et al. 2020, Optimus, https://arxiv.org/abs/2004.04092)."""
 
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> Tensor:
         hidden = hidden.float().transpose(0, 1)  # B x T x C
@@ -82,7 +91,12 @@ class FirstPooling(Pooling):
 
 @register_pooling("attention", help="with one learned query")
 class AttentionPooling(Pooling):
-    """Mean over time, weighted by softmax(hidden . query / sqrt(C)) of a learned query, C."""
+    """Mean over time, weighted by softmax(hidden . query / sqrt(C)) with a learned query of C numbers.
+
+    Args:
+        width: C
+        config: not used
+    """
 
     def __init__(self, width: int, config: Any = None):
         super().__init__(width, config)

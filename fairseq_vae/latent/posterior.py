@@ -1,4 +1,4 @@
-"""Posteriors: modules that turn the encoder's states into a distribution of z for each sentence.
+"""Posteriors: modules whose call turns the encoder's states into a distribution of z for each sentence.
 
 Shapes: B batch, T source length, C model width, Z latent dimensions.
 """
@@ -18,21 +18,35 @@ from .pooling import Pooling
 
 __all__ = ["DiagonalPosterior", "FixedScaleBatchNorm", "Posterior", "posteriors", "register_posterior"]
 
-# Soft bound of the log-variance: the standard deviation stays in (0.018, 55), so no exp() overflows in half precision
-# and a long phase without KL cannot drive it to minus infinity.
+# The soft bound of the log-variance keeps the standard deviation in (0.018, 55): no exp() overflows in half precision,
+# and a long phase without KL cannot drive the log-variance to minus infinity.
 LOGVAR_BOUND = 8.0
 
 
 class FixedScaleBatchNorm(nn.Module):
-    """gamma * (mu - mean) / sqrt(var + EPSILON) + shift: gamma is fixed, the shift learned (Zhu et al. 2020, BN-VAE).
-    The mean KL of a sentence is then at least Z * gamma^2 / 2 nats, less what EPSILON takes.
+    """Batch normalisation of mu with a fixed scale (Zhu et al. 2020, BN-VAE, https://arxiv.org/abs/2004.12585).
 
-    In training, mean and (biased) variance over the batch that this worker sees at a time: its rows depend on one
-    another. Otherwise their moving averages, of the rows of all workers; so, too, in training for a batch of one row.
+    The result is gamma * (mu - mean) / sqrt(var + EPSILON) + shift: gamma is fixed, the shift is learned. The mean KL
+    of a sentence is then at least Z * gamma^2 / 2 nats; EPSILON lowers this bound a little.
+
+    In training, mean and (biased) variance are those of the batch that this worker sees at a time, so its rows depend
+    on one another. In evaluation, and in training for a batch of one row, they are moving averages over the rows of all
+    workers.
+
+    Args:
+        dim: Z
+        gamma: standard deviation of mu
+
+    >>> norm = FixedScaleBatchNorm(dim=1, gamma=0.6)
+    >>> norm(torch.tensor([[1.0], [3.0]])).detach()
+    tensor([[-0.6000],
+            [ 0.6000]])
     """
 
     EPSILON = 1e-5
     MOMENTUM = 0.1
+    mean: Tensor
+    var: Tensor
 
     def __init__(self, dim: int, gamma: float):
         super().__init__()
@@ -42,15 +56,29 @@ class FixedScaleBatchNorm(nn.Module):
         self.register_buffer("var", torch.ones(dim))
 
     def forward(self, mu: Tensor) -> Tensor:
+        """
+        Args:
+            mu: B x Z
+
+        Returns:
+            B x Z
+        """
         if self.training:
             mean, var = mu.mean(0), mu.var(0, unbiased=False)  # Z
             self.remember(mean.detach(), var.detach(), len(mu))
         if not self.training or len(mu) == 1:
-            mean, var = self.mean.to(mu, copy=True), self.var.to(mu, copy=True)  # the next batch changes them in place
+            # copies, since the next batch changes the averages in place
+            mean, var = self.mean.to(mu, copy=True), self.var.to(mu, copy=True)
         return self.gamma * (mu - mean) * torch.rsqrt(var + self.EPSILON) + self.shift.to(mu)
 
     def remember(self, mean: Tensor, var: Tensor, rows: int) -> None:
-        """Move the averages towards the moments of all workers' rows; one row alone has no variance."""
+        """Move the averages towards the moments of all workers' rows; one row alone has no variance and moves nothing.
+
+        Args:
+            mean: of this worker's rows, Z
+            var: their biased variance, Z
+            rows: their number
+        """
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             sums = rows * torch.stack((mean, var + mean.square(), torch.ones_like(mean)))  # 3 x Z
             torch.distributed.all_reduce(sums)
@@ -63,18 +91,24 @@ class FixedScaleBatchNorm(nn.Module):
 
 
 class Posterior(nn.Module):
-    """q(z | x): a module that returns a distribution of z for each sentence.
+    """q(z | x): a module whose call returns a distribution of z for each sentence.
 
-    The parameters of the pooling stand in checkpoints beside the posterior's own, without a prefix.
+    In checkpoints the parameters of the pooling stand beside the posterior's own, without a prefix.
 
     Args:
         width: C
         dim: Z
-        pooling: the encoder's states to one vector
+        pooling: from the encoder's states to one vector
         config: the posterior's own flags, see Registry.register
 
     Attributes:
-        eps_dim: the number of standard normal draws that `rsample` makes a z of
+        eps_dim: the number of standard normal draws from which `rsample` makes one z
+
+    >>> from fairseq_vae.latent.pooling import poolings
+    >>> posterior = posteriors["diagonal"](width=4, dim=3, pooling=poolings["mean"](4))
+    >>> states, padding = torch.zeros(5, 2, 4), torch.zeros(2, 5, dtype=torch.bool)
+    >>> posterior(states, padding).rsample(torch.zeros(2, posterior.eps_dim)).shape
+    torch.Size([2, 3])
     """
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Any = None):
@@ -84,7 +118,7 @@ class Posterior(nn.Module):
         self._register_load_state_dict_pre_hook(self._with_prefix)
 
     def reset_parameters(self) -> None:
-        """Initialise the weights. BART's own initialisation has run before, over every linear layer and embedding."""
+        """Initialise the weights, after BART's own initialisation of every linear layer and embedding."""
 
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> Distribution:
         """
@@ -98,7 +132,7 @@ class Posterior(nn.Module):
         raise NotImplementedError
 
     def _with_prefix(self, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
-        for name, _ in self.pooling.named_parameters():
+        for name, _parameter in self.pooling.named_parameters():
             if prefix + name in state_dict:
                 state_dict[f"{prefix}pooling.{name}"] = state_dict.pop(prefix + name)
 
@@ -129,11 +163,23 @@ class DiagonalConfig:
 class DiagonalPosterior(Posterior):
     """N(mu(x), diag(exp(logvar(x)))), in float32 whatever the model's precision.
 
-    mu is affine in the pooled states, or the batch normalisation of that (--bn-mu). logvar is
-    LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND) of an affine map.
+    mu is an affine map of the pooled states, batch-normalised if --bn-mu says so. logvar is
+    LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND), with another affine map `raw` of the pooled states.
+
+    Args:
+        width: C
+        dim: Z
+        pooling: from the encoder's states to one vector
+        config: the flags; None: their defaults
 
     Raises:
         InputError: --bn-mu is negative
+
+    >>> from fairseq_vae.latent.pooling import poolings
+    >>> posterior = DiagonalPosterior(4, 3, poolings["mean"](4), DiagonalConfig(bn_mu=0.6))
+    >>> mu = posterior(torch.randn(5, 100, 4), torch.zeros(100, 5, dtype=torch.bool)).mu
+    >>> mu.std(0, unbiased=False).detach().round(decimals=2)
+    tensor([0.6000, 0.6000, 0.6000])
     """
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Optional[DiagonalConfig] = None):
@@ -146,7 +192,7 @@ class DiagonalPosterior(Posterior):
         self.logvar = nn.Linear(width, dim)
 
     def reset_parameters(self) -> None:
-        """Means as far apart as the posterior's noise is wide; BART's 0.02 would start them some 10 times closer."""
+        """Spread the means by about one standard deviation of z; BART's 0.02 would spread them some 10 times less."""
         nn.init.normal_(self.mu.weight, std=self.mu.in_features**-0.5)
 
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> Gaussian:

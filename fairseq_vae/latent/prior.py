@@ -1,4 +1,4 @@
-"""Priors of z: modules that, given a context or none, return a distribution of z."""
+"""Priors of z: modules whose call, with a context or without one, returns a distribution of z."""
 
 from typing import Any, Optional
 
@@ -15,15 +15,22 @@ __all__ = ["Prior", "StandardNormal", "priors", "register_prior"]
 class Prior(nn.Module):
     """p(z), or p(z | context): a module whose call returns a distribution of z.
 
-    A prior with weights learns them with the model; their names in checkpoints begin with `encoder.prior.`.
+    A prior with weights learns them with the model. Their names in checkpoints begin with `encoder.prior.`.
 
     Args:
         dim: Z, dimensions of z
         config: the prior's own flags, see Registry.register
 
     Attributes:
-        signature: the prior in the signature of an evaluation, in a word
-        eps_dim: the number of standard normal draws that `rsample` makes a z of
+        signature: the prior's name in the signature of an evaluation, one word
+        eps_dim: the number of standard normal draws from which `rsample` makes one z
+
+    >>> class Shifted(Prior):
+    ...     signature = "N(1,I)"
+    ...     def forward(self, context=None):
+    ...         return Gaussian(mu=torch.ones(self.dim), logvar=torch.zeros(self.dim))
+    >>> Shifted(2)().mean
+    tensor([1., 1.])
     """
 
     signature: str
@@ -33,15 +40,15 @@ class Prior(nn.Module):
         self.dim = self.eps_dim = dim
 
     def reset_parameters(self) -> None:
-        """Initialise the weights. BART's own initialisation has run before, over every linear layer and embedding."""
+        """Initialise the weights, after BART's own initialisation of every linear layer and embedding."""
 
     def forward(self, context: Optional[Tensor] = None) -> Distribution:
         """
         Args:
-            context: of each sentence, B x T x C, what a conditional model knows beside z; None: nothing
+            context: states that a conditional model knows beside z, B x T x C; None: there are none
 
         Returns:
-            a distribution of B sentences, or one for all of them, in float32 on the model's device
+            a distribution of B sentences, or one for all sentences, in float32 on the model's device
         """
         raise NotImplementedError
 
@@ -52,17 +59,22 @@ register_prior = priors.register
 
 @register_prior("standard", help="N(0, I)")
 class StandardNormal(Prior):
-    """N(0, I).
+    """N(0, I), without weights.
+
+    Args:
+        dim: Z
+        config: not used
 
     >>> StandardNormal(2)().log_prob(torch.zeros(1, 2)).exp()  # 1 / (2 pi)
     tensor([0.1592])
     """
 
     signature = "N(0,I)"
+    zero: Tensor
 
     def __init__(self, dim: int, config: Any = None):
         super().__init__(dim, config)
-        self.register_buffer("zero", torch.zeros(dim), persistent=False)  # knows the device; in no checkpoint
+        self.register_buffer("zero", torch.zeros(dim), persistent=False)  # moves to the device; in no checkpoint
 
     def forward(self, context: Optional[Tensor] = None) -> Gaussian:
         return Gaussian.standard(self.zero.float())
