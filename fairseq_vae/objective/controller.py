@@ -1,27 +1,46 @@
 """Controllers that hold the rate, the mean KL of a sentence in nats, at a target. Torch only, no fairseq.
 
-Pure steps from one update to the next, and a module whose buffers are their state, so that a checkpoint has it.
+Pure functions step from one update to the next. The state between steps is in a module's buffers, so checkpoints have
+it.
 """
 
-from typing import NamedTuple
+from typing import Any, Callable, Dict, NamedTuple
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
+__all__ = ["CONTROLLERS", "STEPS", "ControllerState", "RateController", "initial", "lagrangian_step", "pid_step"]
+
 CONTROLLERS = ("none", "lagrangian", "pid")
-SMOOTHING = 0.9  # of the Lagrangian's error from update to update: batches of short sentences have a lower rate
+SMOOTHING = 0.9  # of the Lagrangian's error over updates, since batches of short sentences have a lower rate
 
 
 class ControllerState(NamedTuple):
-    """Scalars in float64: beta, its weight of the KL, and what the controller remembers of earlier errors."""
+    """The state of a controller between updates: scalars in float64.
+
+    Attributes:
+        weight: beta, the weight of the KL
+        memory: of earlier errors: their moving average (lagrangian) or their integral (pid)
+
+    >>> initial("pid", max_weight=1.0).weight.item()
+    0.0
+    """
 
     weight: Tensor
     memory: Tensor
 
 
 def initial(controller: str, max_weight: float) -> ControllerState:
-    """Before any update: beta = 1 (max_weight if that is less) for lagrangian, 0 for pid, as in the papers."""
+    """The state before any update, with the papers' beta: 1 for lagrangian, 0 for pid.
+
+    Args:
+        controller: "lagrangian" or "pid"
+        max_weight: upper bound of beta, also at the start
+
+    >>> initial("lagrangian", max_weight=0.5)
+    ControllerState(weight=tensor(0.5000, dtype=torch.float64), memory=tensor(0., dtype=torch.float64))
+    """
     weight = min(1.0, max_weight) if controller == "lagrangian" else 0.0
     return ControllerState(*torch.tensor([weight, 0.0], dtype=torch.float64))
 
@@ -29,14 +48,28 @@ def initial(controller: str, max_weight: float) -> ControllerState:
 def lagrangian_step(
     state: ControllerState, rate: Tensor, target: float, gain: float, max_weight: float
 ) -> ControllerState:
-    """beta as the multiplier of the constraint rate = target: beta * exp(gain * error), at most max_weight.
+    """One step of beta as the multiplier of the constraint rate = target: beta * exp(gain * error), at most max_weight.
 
-    error is the moving average of (rate - target) / target, so beta grows while the rate is above its target and
-    shrinks below it; it is always positive (Rezende & Viola 2018, GECO, algorithm 1). With max_weight = 1 the
-    constraint is rate >= target: the minimum desired rate of Pelsmaeker & Aziz 2020 and NewsVAE, 1 - beta being their
-    multiplier.
+    error is the moving average of (rate - target) / target, so beta grows while the rate is above the target and
+    shrinks while it is below; beta is always positive (Rezende & Viola 2018, GECO, https://arxiv.org/abs/1810.00597,
+    algorithm 1). With max_weight = 1 the constraint is rate >= target, the minimum desired rate of Pelsmaeker & Aziz
+    2020 (https://arxiv.org/abs/1904.08194) and NewsVAE; their multiplier is 1 - beta.
+
+    Args:
+        state: after the last update
+        rate: of the update, nats per sentence, a scalar
+        target: nats per sentence
+        gain: of log beta, an update
+        max_weight: upper bound of beta
+
+    Returns:
+        the next state
+
+    >>> state = initial("lagrangian", max_weight=2.0)
+    >>> lagrangian_step(state, torch.tensor(16.0), target=8.0, gain=0.1, max_weight=2.0).weight  # exp(0.1 * 0.1)
+    tensor(1.0101, dtype=torch.float64)
     """
-    # the rate of what was an autoencoder may be 100 times the target, and the average would not forget that soon
+    # the first rates after training as an autoencoder may be 100 times the target; the average forgets them slowly
     error = ((rate - target) / target).clamp(max=5)
     memory = SMOOTHING * state.memory + (1 - SMOOTHING) * error
     weight = (state.weight * torch.exp(gain * memory)).clamp(1e-4 * min(1.0, max_weight), max_weight)
@@ -44,11 +77,24 @@ def lagrangian_step(
 
 
 def pid_step(state: ControllerState, rate: Tensor, target: float, gain: float, max_weight: float) -> ControllerState:
-    """ControlVAE's controller (Shao et al. 2020, eq. 8): beta = Kp / (1 + exp(error)) + I, between 0 and max_weight.
+    """One step of ControlVAE's controller: beta = Kp / (1 + exp(error)) + I, between 0 and max_weight.
 
-    error = target - rate in nats; I, the integral, falls by Ki * error, unless beta stood at the bound that this would
-    push it beyond (anti-windup). Kp = gain and Ki = gain / 100: the paper's 0.01 and 0.0001 at gain 0.01. There is no
-    derivative, as in the paper.
+    Shao et al. 2020, https://arxiv.org/abs/2004.05988, eq. 8. error = target - rate in nats. I, the integral, falls by
+    Ki * error, unless beta stands at the bound beyond which this step would push it (anti-windup). Kp = gain and
+    Ki = gain / 100: with gain 0.01 they are the paper's 0.01 and 0.0001. There is no derivative, as in the paper.
+
+    Args:
+        state: after the last update
+        rate: of the update, nats per sentence, a scalar
+        target: nats per sentence
+        gain: Kp
+        max_weight: upper bound of beta
+
+    Returns:
+        the next state
+
+    >>> pid_step(initial("pid", 1.0), torch.tensor(8.0), target=8.0, gain=0.01, max_weight=1.0).weight  # Kp / 2
+    tensor(0.0050, dtype=torch.float64)
     """
     error = target - rate
     pushed = ((state.weight >= max_weight) & (error < 0)) | ((state.weight <= 0) & (error > 0))
@@ -56,34 +102,70 @@ def pid_step(state: ControllerState, rate: Tensor, target: float, gain: float, m
     return ControllerState((gain * torch.sigmoid(-error) + memory).clamp(0, max_weight), memory)
 
 
-STEPS = {"lagrangian": lagrangian_step, "pid": pid_step}
+STEPS: Dict[str, Callable[[ControllerState, Tensor, float, float, float], ControllerState]] = {
+    "lagrangian": lagrangian_step,
+    "pid": pid_step,
+}
 
 
 class RateController(nn.Module):
-    """beta from the rates seen: one step an update, on the mean over all sentences of that update.
+    """beta from the observed rates: one step an update, on the mean over all sentences of that update.
 
-    `observe` adds up the KL of the sentences seen under an update's number; `set_num_updates` with another number steps
-    and starts afresh. A number lower than the last, of a new training that starts from a checkpoint, resets it. What
-    is observed must be the sums over all workers: then the buffers are the same on each, and what one of them saves is
-    right for all. Sentences of a gradient that overflowed, whose update is tried again under the same number, count
-    too: weights and beta were the same.
+    `observe` adds up the KL of the sentences of an update; `set_num_updates` with a higher number steps and empties
+    the sums, and with a lower number, which a new training from a checkpoint has, resets the controller. Sums must be
+    over all workers: the buffers are then equal on all of them, and those that one worker saves are right for all. An
+    update whose gradient overflows is tried again under the same number, with the same weights and beta; its sentences
+    count each time.
+
+    Args:
+        controller: "lagrangian" or "pid"
+        target: nats per sentence
+        gain: see lagrangian_step and pid_step
+        max_weight: upper bound of beta
+
+    Attributes:
+        weight: beta, a float64 scalar
+        memory: see ControllerState
+        sums: KL in nats and number of sentences observed since the last step, 2
+        update: the number of the update to which the sums belong
+
+    >>> controller = RateController("lagrangian", target=8.0, gain=0.1, max_weight=2.0)
+    >>> controller.observe(torch.tensor([160.0, 10.0]), update=0)
+    >>> controller.set_num_updates(1)
+    >>> controller.weight
+    tensor(1.0101, dtype=torch.float64)
     """
+
+    weight: Tensor
+    memory: Tensor
+    sums: Tensor
+    update: Tensor
 
     def __init__(self, controller: str, target: float, gain: float, max_weight: float):
         super().__init__()
         self.controller, self.target, self.gain, self.max_weight = controller, target, gain, max_weight
         for name, value in initial(controller, max_weight)._asdict().items():
             self.register_buffer(name, value)
-        self.register_buffer("sums", torch.zeros(2, dtype=torch.float64))  # KL in nats, sentences
-        self.register_buffer("update", torch.zeros((), dtype=torch.long))  # to which the sums belong
+        self.register_buffer("sums", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("update", torch.zeros((), dtype=torch.long))
 
     def observe(self, sums: Tensor, update: int) -> None:
-        """Add sums of KL in nats and of sentences, 2, over all workers; a KL that is not finite does not count."""
+        """Add a batch's sums; sums that are not finite do not count.
+
+        Args:
+            sums: KL in nats and number of sentences, over all workers, 2
+            update: the number of the update to which the batch belongs
+        """
         sums = sums.to(self.sums)
         self.sums += torch.where(sums.isfinite().all(), sums, torch.zeros_like(sums))
         self.update.fill_(update)
 
     def set_num_updates(self, update: int) -> None:
+        """Step if the number is new, on the sums observed under the last number.
+
+        Args:
+            update: the number of the update that comes next
+        """
         last, (kl, sentences) = int(self.update), self.sums
         if update == last:
             return
@@ -97,10 +179,12 @@ class RateController(nn.Module):
         self.sums.zero_()
         self.update.fill_(update)
 
-    def _apply(self, fn, *args, **kwargs):
-        """Go to a device, but never to another precision: model.half() means the weights."""
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "RateController":
+        """Move the buffers to another device, but keep their precision: model.half() means the weights."""
         kept = dict(self._buffers)
         super()._apply(fn, *args, **kwargs)
         for name, value in kept.items():
-            self._buffers[name] = value.to(self._buffers[name].device)
+            moved = self._buffers[name]
+            assert value is not None and moved is not None
+            self._buffers[name] = value.to(moved.device)
         return self

@@ -2,16 +2,33 @@
 
 import math
 
+__all__ = ["RAMPS", "SCHEDULES", "kl_weight", "ramp"]
+
 SCHEDULES = ("constant", "linear", "cyclical")
 
 RAMPS = ("linear", "sigmoid", "cosine")
 
 
 def ramp(t: float, shape: str = "linear") -> float:
-    """A monotone path from exactly 0 at t <= 0 to exactly 1 at t >= 1, and 1/2 at 1/2.
+    """A monotone path from exactly 0 at t <= 0 to exactly 1 at t >= 1, with 1/2 at t = 1/2.
 
-    linear: t. sigmoid: s(12 t - 6) of the logistic function s, rescaled to meet 0 and 1, which Fu et al.'s notebook
-    leaves out. cosine: (1 - cos(pi t)) / 2.
+    linear: t.
+    sigmoid: s(12 t - 6) with the logistic function s, rescaled to meet 0 and 1; the notebook of Fu et al. 2019,
+        https://arxiv.org/abs/1903.10145, does not rescale it.
+    cosine: (1 - cos(pi t)) / 2.
+
+    Args:
+        t: share of the ramp's length
+        shape: one of RAMPS
+
+    Returns:
+        0 to 1
+
+    Raises:
+        ValueError: the shape is unknown
+
+    >>> ramp(-1.0), ramp(0.25), ramp(0.5, "sigmoid"), ramp(1.5, "cosine")
+    (0.0, 0.25, 0.5, 1.0)
     """
     if shape not in RAMPS:
         raise ValueError(f"unknown ramp {shape!r}: choose one of {', '.join(RAMPS)}")
@@ -33,15 +50,38 @@ def kl_weight(
     shape: str = "linear",
     zero_updates: int = 0,
 ) -> float:
-    """beta, the weight of the KL, at an update (the first has number 0); a function of that number alone.
+    """beta, the weight of the KL, at an update.
 
     constant: `final` throughout.
-    linear: start + (final - start) * ramp(update / warmup_updates), then `final` (Bowman et al. 2016's monotonic
-        annealing); `start` may be above `final`.
+    linear: start + (final - start) * ramp(update / warmup_updates), then `final`; the monotonic annealing of Bowman et
+        al. 2016, https://arxiv.org/abs/1511.06349. `start` may be above `final`.
     cyclical: with tau = (update mod cycle_updates) / cycle_updates, start + (final - start) * ramp(tau / cycle_ratio)
-        while tau < cycle_ratio, then `final` till the cycle ends; cycles repeat for ever (Fu et al. 2019, eq. 6-7).
-    zero_updates: beta is 0 for so many updates first, and all of the above comes so much later; of the cyclical
-        schedule in every cycle, which keeps its length: zero, ramp, hold (Li et al. 2020, Optimus).
+        while tau < cycle_ratio, then `final` until the cycle ends; cycles repeat for ever (Fu et al. 2019,
+        https://arxiv.org/abs/1903.10145, eq. 6-7).
+
+    Args:
+        update: the update's number; the first update has number 0
+        schedule: one of SCHEDULES
+        final: beta at the end of a ramp
+        start: beta at the start of a ramp
+        warmup_updates: length of the linear schedule's ramp
+        cycle_updates: length of the cyclical schedule's cycle, 1 or more
+        cycle_ratio: share of a cycle that its ramp takes, 0 to 1
+        shape: of the ramp, one of RAMPS
+        zero_updates: number of updates with beta = 0 before everything else, which then comes so much later; in the
+            cyclical schedule they begin every cycle, whose length stays: zero, ramp, hold (Li et al. 2020, Optimus,
+            https://arxiv.org/abs/2004.04092)
+
+    Returns:
+        beta, without unit
+
+    Raises:
+        ValueError: the schedule or the shape is unknown
+
+    >>> [kl_weight(update, "linear", warmup_updates=4) for update in range(6)]
+    [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    >>> [kl_weight(update, "cyclical", cycle_updates=4) for update in range(6)]
+    [0.0, 0.5, 1.0, 1.0, 0.0, 0.5]
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
@@ -51,7 +91,7 @@ def kl_weight(
     if update < 0:
         return 0.0
     length = {"constant": 0, "linear": warmup_updates, "cyclical": cycle_updates * cycle_ratio}[schedule]
-    if update >= length:  # also the end point itself, so that `final` is met exactly
+    if update >= length:  # the end point too, so that beta meets `final` exactly
         return final
     beta = start + (final - start) * ramp(update / length, shape)
     return min(max(beta, min(start, final)), max(start, final))  # against rounding
