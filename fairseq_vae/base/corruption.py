@@ -1,6 +1,7 @@
-"""Corruption of sentences on their way into the encoder, by name, and of the decoder's input.
+"""Corruption of the encoder's input, by name, and word dropout of the decoder's: functions of tokens and streams.
 
-Pure functions of tokens and a stream of random numbers.
+A corruption is a function (tokens, ratio, mask, stream) -> tokens. Its tokens are a sentence's without the last one,
+the end of sentence, which always stays. The ratio is 0 to 1, and mask is the number of <mask>.
 
 Shapes: B sentences, T and U lengths in tokens.
 """
@@ -15,15 +16,13 @@ from .registry import Registry
 
 __all__ = ["corrupted", "corruptions", "register_corruption", "word_dropout"]
 
-# A corruption is a function (tokens, ratio, mask, stream) -> tokens: of a sentence's tokens without its last one (the
-# end of sentence, which always stays), a ratio from 0 to 1, the number of <mask>, and a numpy generator.
-corruptions: Registry = Registry("noise")
+corruptions: Registry = Registry("noise")  # the kind is named after its flag, --noise
 register_corruption = corruptions.register
 
 
 @register_corruption("none")
 def none(tokens: Tensor, ratio: float, mask: int, stream: np.random.Generator) -> Tensor:
-    """The sentence as it is."""
+    """Return the sentence as it is."""
     return tokens
 
 
@@ -31,8 +30,19 @@ def none(tokens: Tensor, ratio: float, mask: int, stream: np.random.Generator) -
     "deletion", help="takes a uniform number between 0 and floor(ratio x length) of a sentence's tokens away"
 )
 def deletion(tokens: Tensor, ratio: float, mask: int, stream: np.random.Generator) -> Tensor:
-    """The sentence without k of its tokens, k uniform on {0, ..., floor(ratio * length)}, any k of them (Park & Lee
-    2021)."""
+    """Delete k tokens, k uniform on {0, ..., floor(ratio * length)}; each choice of k tokens is equally probable.
+
+    Park & Lee 2021, https://arxiv.org/abs/2108.02446.
+
+    Args:
+        tokens: T
+        ratio: 0 to 1
+        mask: not used
+        stream: the sentence's own
+
+    Returns:
+        T - k
+    """
     keep = torch.ones(len(tokens), dtype=torch.bool)
     count = stream.integers(int(ratio * len(tokens)) + 1)
     keep[torch.from_numpy(stream.permutation(len(tokens))[:count])] = False
@@ -41,23 +51,33 @@ def deletion(tokens: Tensor, ratio: float, mask: int, stream: np.random.Generato
 
 @register_corruption("masking", help="replaces each with probability ratio by <mask>")
 def masking(tokens: Tensor, ratio: float, mask: int, stream: np.random.Generator) -> Tensor:
-    """The sentence with each token replaced by `mask` with probability `ratio`."""
+    """Replace each token by `mask` with probability `ratio`.
+
+    Args:
+        tokens: T
+        ratio: 0 to 1
+        mask: the number of <mask>
+        stream: the sentence's own
+
+    Returns:
+        T
+    """
     keep = torch.from_numpy(stream.random(len(tokens)) >= ratio)
     return torch.where(keep, tokens, torch.full_like(tokens, mask))
 
 
 def corrupted(tokens: Tensor, corruption: str, ratio: float, mask: int, stream: np.random.Generator) -> Tensor:
-    """A corrupted sentence; its last token, the end of sentence, always stays.
+    """Corrupt a sentence; its last token, the end of sentence, always stays.
 
     Args:
         tokens: T; not changed
-        corruption: the name of a registered one
+        corruption: the name of a registered corruption
         ratio: its strength, 0 to 1
         mask: the number of <mask>
-        stream: a numpy generator
+        stream: the sentence's own
 
     Returns:
-        tokens, at most T
+        tokens; at most T with the corruptions here
 
     Raises:
         InputError: no corruption has that name
@@ -71,20 +91,23 @@ def corrupted(tokens: Tensor, corruption: str, ratio: float, mask: int, stream: 
 def word_dropout(
     tokens: Tensor, ratio: float, unknown: int, padding: int, streams: Sequence[np.random.Generator]
 ) -> Tensor:
-    """The decoder's input with each token replaced by `unknown` with probability `ratio` (Bowman et al. 2016).
+    """Replace each token of the decoder's input by `unknown` with probability `ratio`.
 
-    A row's first token, which starts the sentence, stays, and so does padding; a row's result does not depend on its
-    padding.
+    Bowman et al. 2016, https://arxiv.org/abs/1511.06349. The first token of a row, which starts the sentence, stays,
+    and so does padding. A row's result does not depend on its padding.
 
     Args:
         tokens: B x U; not changed
         ratio: 0 to 1
         unknown: the number of <unk>
         padding: the number of <pad>
-        streams: a numpy generator for each sentence
+        streams: the sentences' own, B
 
     Returns:
         B x U
+
+    >>> word_dropout(torch.tensor([[2, 7, 8, 1]]), 1.0, 3, 1, [np.random.default_rng(1)]).tolist()
+    [[2, 3, 3, 1]]
     """
     tokens = tokens.clone()
     for row, stream in zip(tokens, streams):

@@ -1,7 +1,7 @@
 """Registries: parts that a flag chooses by name, each with the flags that belong to it.
 
-A part joins its registry by a decorator, and brings its flags as the fields of a dataclass. Flags, help, hydra, the
-documentation and the laws in tests/ read the registries, so that a new part is one file and one line.
+A part joins its registry by a decorator and brings its flags as the fields of a dataclass. Flags, help, hydra, the
+documentation and the laws in tests/ read the registries, so a new part takes one file and one line.
 """
 
 import dataclasses
@@ -16,7 +16,11 @@ Part = TypeVar("Part", bound=Callable[..., Any])
 
 @dataclasses.dataclass
 class NoFlags:
-    """The configuration of a part without flags of its own."""
+    """The configuration of a part without flags of its own.
+
+    >>> NoFlags()
+    NoFlags()
+    """
 
 
 class Registry(Generic[Part]):
@@ -25,6 +29,13 @@ class Registry(Generic[Part]):
     Args:
         kind: one word for a part, used in messages
         needs: names that every part must define
+
+    Attributes:
+        every: all registries, of every kind
+        parts: by name, in the order of their registration
+        configs: the dataclass of each part's flags, by the part's name
+        helps: a few words on each part, by the part's name
+        listeners: functions to call after each registration
 
     >>> shapes = Registry("shape", needs=["area"])
     >>> @shapes.register("square", help="as wide as high")
@@ -54,10 +65,14 @@ class Registry(Generic[Part]):
             name: the value of the flag that chooses the part
             config: dataclass of the part's own flags, each with a default and `metadata={"help": ...}`; a field
                 `some_name` is the flag `--some-name`
-            help: some words for the help of the flag that chooses the part
+            help: a few words for the help of the flag that chooses the part
+
+        Returns:
+            a function that adds its argument and returns it
 
         Raises:
-            InputError: the name or one of the flags is taken, or the part lacks something that its kind needs
+            InputError: the name or one of the flags is taken, a flag lacks its default or help, or the part lacks
+                something that its kind needs
         """
 
         def add(part: Part) -> Part:
@@ -100,28 +115,50 @@ class Registry(Generic[Part]):
         return add
 
     def names(self) -> List[str]:
+        """The parts' names, in the order of their registration."""
         return list(self.parts)
 
     def __getitem__(self, name: str) -> Part:
+        """The part of a name.
+
+        Raises:
+            InputError: no part has the name
+        """
         if name not in self.parts:
             raise InputError(f"unknown {self.kind} {name!r}: choose one of {', '.join(self.parts)}")
         return self.parts[name]
 
     def config(self, name: str, values: Any) -> Any:
-        """The configuration of a part, filled from the attributes of `values`; defaults where it has none."""
+        """The configuration of a part.
+
+        Args:
+            name: of the part
+            values: an object with flags as attributes; a flag that it lacks has its default
+
+        Returns:
+            an instance of the dataclass with which the part was registered
+        """
         config = self.configs[name]
         fields = {f.name: getattr(values, f.name) for f in dataclasses.fields(config) if hasattr(values, f.name)}
         return config(**fields)
 
     def fields(self, only: Optional[Callable[[Part], bool]] = None) -> List[dataclasses.Field]:
-        """The flags of all parts, or of those for which `only` holds."""
+        """The flags of the parts.
+
+        Args:
+            only: whether a part's flags are wanted; None: those of all parts
+        """
         chosen = [name for name, part in self.parts.items() if only is None or only(part)]
         return [field for name in chosen for field in dataclasses.fields(self.configs[name])]
 
     def help(self) -> str:
-        """The parts' names, each with its words in parentheses."""
+        """The parts' names, comma-separated, each with its few words in parentheses."""
         return ", ".join(f"{name} ({words})" if words else name for name, words in self.helps.items())
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` after each later registration."""
+        """Call a function after each later registration.
+
+        Args:
+            listener: without arguments; an InputError that it raises undoes the registration
+        """
         self.listeners.append(listener)
