@@ -1,8 +1,8 @@
 """fairseq-vae: BART models as text variational autoencoders, a plug-in for fairseq (`--user-dir fairseq_vae`).
 
-The import loads no fairseq: parts that need none (`fairseq_vae.latent`, `fairseq_vae.objective`, `fairseq-vae path`) do
-not wait for it. Model, task and criterion are registered as soon as fairseq is loaded: at once if fairseq loads the
-plug-in, else at the end of fairseq's own import.
+The import does not load fairseq, so parts without fairseq (`fairseq_vae.latent`, `fairseq_vae.objective`,
+`fairseq-vae path`) do not wait for it. Model, task and criterion are registered as soon as fairseq is loaded: at once
+if fairseq loads the plug-in, otherwise at the end of fairseq's own import.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ def register() -> None:
     """Register model, task and criterion with fairseq; a second call does nothing.
 
     Raises:
-        ImportError: fairseq is missing, does not import here, or is too old; the message says what to install
+        ImportError: fairseq is missing, does not import here, or is too old; the message names a version to install
     """
     from .base.host import allow_checkpoint_classes, require_fairseq
 
@@ -27,6 +27,11 @@ def register() -> None:
 
 
 def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for first.
+
+    Raises:
+        AttributeError: the plug-in has no such name
+    """
     if name == "BARTVAEModel":
         register()
         from .model import BARTVAEModel

@@ -1,7 +1,7 @@
-"""The criterion vae_cross_entropy: the negative ELBO as fairseq wants it, and what is logged of it."""
+"""The criterion vae_cross_entropy: the negative ELBO in fairseq's form, and the figures that are logged of it."""
 
 import math
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -23,15 +23,23 @@ from .objective.free_bits import free_bits
 from .objective.schedule import kl_weight
 from .objective.terms import TermBatch, active_terms, terms
 
-__all__ = ["VAECrossEntropyCriterion"]
+__all__ = ["RateHook", "VAECrossEntropyCriterion"]
 
 
 @register_criterion("vae_cross_entropy", dataclass=criterion_config())
 class VAECrossEntropyCriterion(FairseqCriterion):
-    """Training: sum(nll) + beta * sum(free_bits(kl)), beta of a schedule or of the model's rate controller, and what
-    other remedies add. Validation: the plain negative ELBO, sum(nll) + sum(kl).
+    """The loss of a batch, a sum in nats; fairseq divides it once, by tokens or (--sentence-avg) by sentences.
 
-    Sums of nats over the batch; fairseq divides them once by the tokens (or by the sentences, --sentence-avg).
+    Training: sum(nll) + beta * sum(free_bits(kl)) + the weighted terms of other remedies. beta is a schedule's or the
+        model's rate controller's.
+    Validation: the plain negative ELBO, sum(nll) + sum(kl).
+
+    Args:
+        task: fairseq's
+        cfg: the criterion's flags
+
+    Raises:
+        InputError: a flag has a bad value, or flags contradict one another
     """
 
     @reported()
@@ -39,13 +47,15 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         super().__init__(task)
         check_criterion(cfg)
         self.sentence_avg = cfg.sentence_avg
-        self.free_bits = dict(threshold=cfg.free_bits, mode=str(cfg.free_bits_mode), group=cfg.free_bits_group)
+        self.free_bits: Dict[str, Any] = dict(
+            threshold=cfg.free_bits, mode=str(cfg.free_bits_mode), group=cfg.free_bits_group
+        )
         self.label_smoothing = cfg.label_smoothing
         self.word_dropout = cfg.word_dropout
         names = active_terms(cfg, of_model=False)
         self.terms = {name: terms[name](terms.config(name, cfg)) for name in names}
         self.seed = cfg.seed
-        self.schedule = dict(
+        self.schedule: Dict[str, Any] = dict(
             schedule=str(cfg.kl_schedule),
             final=cfg.kl_weight,
             start=cfg.kl_start,
@@ -58,7 +68,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
 
     @reported()
     def forward(self, model: Any, sample: Dict[str, Any], reduce: bool = True) -> Tuple[Tensor, int, Dict[str, Any]]:
-        """The loss of a batch, its reconstruction under one z a sentence.
+        """The loss of a batch; the reconstruction is under one z for each sentence.
 
         Args:
             model: a bart_vae, or a data-parallel wrapper of one
@@ -66,10 +76,10 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             reduce: not used; the loss is always a sum
 
         Returns:
-            the loss, a sum in nats; the number that fairseq divides it by; and sums to log
+            the loss, a sum in nats, a scalar; the number by which fairseq divides it; and sums to log
 
         Raises:
-            InputError: the model has no latent, or a flag does not fit it
+            InputError: the model has no latent, or a flag does not fit the model
         """
         target = model.get_targets(sample, None)
         eps = self.posterior_eps(model, sample)
@@ -108,15 +118,15 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         return loss, sample_size, logging_output
 
     def check_free_bits(self, size: int, latent_dim: int) -> None:
-        """Refuse free bits that the rate cannot have: a group that does not divide the dimensions, and dimensions of a
-        rate that is known for the whole of z alone.
+        """Refuse free bits that do not fit the rate.
 
         Args:
-            size: columns of the rate, Z in closed form, else 1
+            size: columns of the rate: Z in closed form, otherwise 1
             latent_dim: Z
 
         Raises:
-            InputError: names the flag, its value and the remedy
+            InputError: a group does not divide the dimensions, or free bits are for dimensions and the rate is known
+                for the whole of z alone; the message names the flag, its value and the remedy
         """
         group, mode = self.free_bits["group"], self.free_bits["mode"]
         if group > 1 and latent_dim % group:
@@ -128,7 +138,13 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             )
 
     def term_batch(self, model: Any, sample: Dict[str, Any], output: VAEOutput) -> TermBatch:
-        """What the criterion's terms may look at; their draws belong to (seed, update, sentence)."""
+        """The input of the criterion's terms; the eps in it belong to (seed, update, sentence).
+
+        Args:
+            model: a bart_vae
+            sample: fairseq's batch
+            output: the model's output of that batch
+        """
 
         def eps() -> Tensor:
             return self.draws(sample, Purpose.PRIOR, model.num_updates, model.encoder.prior.eps_dim)
@@ -137,7 +153,17 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         return TermBatch(output.z, output.posterior, output.prior, sample["target"], padding, eps)
 
     def weight(self, model: Any) -> Union[float, Tensor]:
-        """beta of this update: the controller's, a float32 scalar, or the schedule's."""
+        """beta of this update.
+
+        Args:
+            model: a bart_vae
+
+        Returns:
+            the controller's beta, a float32 scalar, if the model has a controller; otherwise the schedule's
+
+        Raises:
+            InputError: the flags ask for a controller and for a schedule
+        """
         if model.rate_controller is None:
             return kl_weight(model.num_updates, **self.schedule)
         if self.schedule["schedule"] != "constant" or self.schedule["final"] != 1 or self.schedule["zero_updates"]:
@@ -148,7 +174,15 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         return model.rate_controller.weight.float()  # a copy: the buffer changes in place
 
     def net_input(self, model: Any, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """The model's input, in training with words that the decoder does not see."""
+        """The model's input, in training with word dropout.
+
+        Args:
+            model: a bart_vae
+            sample: fairseq's batch
+
+        Returns:
+            arguments of the model's forward, by name
+        """
         net_input = sample["net_input"]
         if not (model.training and self.word_dropout):
             return net_input
@@ -158,12 +192,28 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         return {**net_input, "prev_output_tokens": tokens}
 
     def draws(self, sample: Dict[str, Any], purpose: Purpose, when: int, dim: int) -> Tensor:
-        """Standard normal draws of each sentence's own, B x dim."""
+        """Standard normal draws, for each sentence from its own stream.
+
+        Args:
+            sample: fairseq's batch, with `id`, the sentences' numbers
+            purpose: the streams' use
+            when: the number of the update, 0 in validation
+            dim: draws for each sentence
+
+        Returns:
+            B x dim, float32, on the batch's device
+        """
         return standard_normal(self.seed, purpose, when, sample["id"].tolist(), dim).to(sample["target"].device)
 
     def posterior_eps(self, model: Any, sample: Dict[str, Any]) -> Optional[Tensor]:
-        """The draws that z is made of, B x posterior.eps_dim; None for an autoencoder. They belong to (seed, update,
-        sentence) in training and to (seed, sentence) in validation.
+        """The eps of z, which belong to (seed, update, sentence) in training and to (seed, sentence) in validation.
+
+        Args:
+            model: a bart_vae
+            sample: fairseq's batch
+
+        Returns:
+            B x posterior.eps_dim; None for an autoencoder
 
         Raises:
             InputError: the model has no latent
@@ -176,8 +226,12 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         return self.draws(sample, purpose, when, model.encoder.posterior.eps_dim)
 
     @staticmethod
-    def reduce_metrics(logging_outputs) -> None:
-        """Divide the sums, once."""
+    def reduce_metrics(logging_outputs: Sequence[Dict[str, Any]]) -> None:
+        """Log the figures of all batches and workers: sums are divided here, once.
+
+        Args:
+            logging_outputs: the sums of each batch or worker, by name
+        """
         total = {key: sum(log[key] for log in logging_outputs) for key in logging_outputs[0]}
         tokens, sentences, sample_size = total["ntokens"], total["nsentences"], total["sample_size"]
         rec, kl = total["rec"], total["kl"]
@@ -197,18 +251,19 @@ class VAECrossEntropyCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
+        """True: every logged value is a sum."""
         return True
 
 
 class RateHook:
-    """Backward hook on the KL term: adds the batch's KL to the model's rate controller.
+    """Backward hook on the KL term: adds this batch's KL to the rate controller.
 
-    fairseq repeats a batch with loss x 0 for a worker that has run out of data: its gradient is 0, and it is not
-    counted.
+    fairseq repeats a batch with loss x 0 for a worker that has run out of data. A repeated batch has gradient 0 and is
+    not counted.
 
     Args:
         model: with a rate controller
-        kl: of the batch's sentences, nats, B x anything
+        kl: of the batch's sentences, nats, B x G
         nsentences: B
     """
 
@@ -217,6 +272,10 @@ class RateHook:
         self.sums = torch.stack((kl.detach().double().sum(), kl.new_tensor(nsentences, dtype=torch.float64)))
 
     def __call__(self, grad: Tensor) -> None:
+        """
+        Args:
+            grad: of the KL term, a scalar
+        """
         sums = torch.where(grad != 0, self.sums, torch.zeros_like(self.sums))
         if distributed_utils.get_data_parallel_world_size() > 1:
             distributed_utils.all_reduce(sums, group=distributed_utils.get_data_parallel_group())

@@ -1,4 +1,4 @@
-"""The flags of vae_cross_entropy: its own, and those of the registered terms of the objective without parameters."""
+"""The flags of vae_cross_entropy: its own, and the flags of the objective's registered terms without parameters."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class VAECrossEntropyFlags(FairseqDataclass):
     """The flags that do not depend on registered terms."""
 
     kl_weight: float = field(default=1.0, metadata={"help": "final weight of the KL, beta; 1 is the ELBO (default: 1)"})
-    kl_schedule: ChoiceEnum(SCHEDULES) = field(
+    kl_schedule: ChoiceEnum(SCHEDULES) = field(  # type: ignore[valid-type]  # made at run time
         default="constant",
         metadata={
             "help": "beta over updates: constant at --kl-weight, linear from --kl-start to it over "
@@ -29,7 +29,7 @@ class VAECrossEntropyFlags(FairseqDataclass):
         },
     )
     kl_start: float = field(default=0.0, metadata={"help": "beta where a ramp starts (default: 0)"})
-    kl_ramp: ChoiceEnum(RAMPS) = field(
+    kl_ramp: ChoiceEnum(RAMPS) = field(  # type: ignore[valid-type]
         default="linear",
         metadata={"help": "a ramp's shape, from --kl-start to --kl-weight exactly in any case (default: linear)"},
     )
@@ -55,7 +55,7 @@ class VAECrossEntropyFlags(FairseqDataclass):
             "help": "nats of KL that cost nothing in training, of what --free-bits-mode says; 0: none (default: 0)"
         },
     )
-    free_bits_mode: ChoiceEnum(FREE_BITS_MODES) = field(
+    free_bits_mode: ChoiceEnum(FREE_BITS_MODES) = field(  # type: ignore[valid-type]
         default="dimension",
         metadata={
             "help": "whose KL --free-bits are for: each dimension of each sentence (Park & Lee 2021), each sentence "
@@ -101,8 +101,11 @@ def criterion_config() -> Type[FairseqDataclass]:
 def check_criterion(cfg: VAECrossEntropyFlags) -> None:
     """Refuse values that the flags cannot have, and flags that contradict one another.
 
+    Args:
+        cfg: the criterion's flags
+
     Raises:
-        InputError: names the flag, its value and the remedy
+        InputError: the message names the flag, its value and the remedy
     """
     if cfg.free_bits < 0:
         raise InputError(f"--free-bits {cfg.free_bits}: expected 0 (none) or a positive number of nats")

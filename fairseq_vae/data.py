@@ -1,41 +1,48 @@
 """Sentences as fairseq's data sets."""
 
-from typing import Callable, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
 from fairseq.data import Dictionary, LanguagePairDataset, data_utils
 from torch import Tensor
 
+__all__ = ["SentenceDataset"]
+
 
 class SentenceDataset(LanguagePairDataset):
-    """Sentences as pairs: source <s> w1 ... wn </s>, maybe corrupted, and target w1 ... wn </s>, always clean.
+    """Sentences as pairs: source <s> w1 ... wn </s>, corrupted or clean, and target w1 ... wn </s>, always clean.
 
     Args:
-        sentences: token tensors that end with </s>
-        sizes: their lengths
-        corrupt: (tokens, epoch, index) to corrupted tokens, or None for a clean source
+        sentences: N tensors of tokens, each with </s> at its end
+        sizes: their lengths, N
+        dictionary: of source and target
+        corrupt: a function from (tokens, epoch, index) to corrupted tokens; None for a clean source
         has_target: whether samples have a target
         seed: of the order in which sentences of the same length form batches
+
+    Attributes:
+        epoch: the number of the epoch, from 1
     """
 
     def __init__(
         self,
         sentences: Sequence[Tensor],
-        sizes: Sequence[int],
+        sizes: Union[Sequence[int], np.ndarray],
         dictionary: Dictionary,
         corrupt: Optional[Callable[[Tensor, int, int], Tensor]] = None,
         has_target: bool = True,
         seed: int = 1,
     ):
-        sizes = np.asarray(sizes)
-        target = (sentences, sizes, dictionary) if has_target else ()
-        super().__init__(sentences, sizes + 1, dictionary, *target, left_pad_source=False)
+        lengths = np.asarray(sizes)
+        target = (sentences, lengths, dictionary) if has_target else ()
+        super().__init__(sentences, lengths + 1, dictionary, *target, left_pad_source=False)
         self.corrupt = corrupt
         self.epoch = 1
         self.seed = seed
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        """A pair: `id`, `source` and `target`, which is None without targets."""
         tokens = source = self.src[index]
         if self.corrupt is not None:
             source = self.corrupt(tokens, self.epoch, index)
@@ -43,18 +50,43 @@ class SentenceDataset(LanguagePairDataset):
         target = tokens if self.tgt is not None else None
         return {"id": index, "source": torch.cat((bos, source)), "target": target}
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
+        """Keep the number of the epoch, on which the corruption depends."""
         self.epoch = epoch
 
-    def ordered_indices(self):
-        """By length, random among equals; the same in every epoch. fairseq would order by the epoch in which a run
-        (re)starts, and so resume with other batches than the run that was stopped."""
+    def ordered_indices(self) -> np.ndarray:
+        """The sentences' numbers by length, in random order among equal lengths; the same in every epoch.
+
+        fairseq's own order depends on the epoch in which a run starts or resumes, so a resumed run would have other
+        batches than the run that was stopped.
+
+        Returns:
+            N
+        """
         with data_utils.numpy_seed(self.seed):
             return super().ordered_indices()
 
-    def batch_by_size(self, indices, max_tokens=None, max_sentences=None, required_batch_size_multiple=1):
-        """Batches of every sentence: fairseq drops the last one if its size is no multiple of
-        --required-batch-size-multiple (8 by default), in training, validation and generation alike."""
+    def batch_by_size(
+        self,
+        indices: np.ndarray,
+        max_tokens: Optional[int] = None,
+        max_sentences: Optional[int] = None,
+        required_batch_size_multiple: int = 1,
+    ) -> List[np.ndarray]:
+        """Batches that together have every sentence.
+
+        fairseq drops the last batch if its size is no multiple of --required-batch-size-multiple (8 by default), in
+        training, validation and generation alike.
+
+        Args:
+            indices: the sentences' numbers, in order
+            max_tokens: in a batch
+            max_sentences: in a batch
+            required_batch_size_multiple: of the number of sentences in a batch
+
+        Returns:
+            the sentences' numbers, batch by batch
+        """
         batches = super().batch_by_size(indices, max_tokens, max_sentences, required_batch_size_multiple)
         rest = indices[sum(map(len, batches)) :]
         return [*batches, rest] if len(rest) else batches

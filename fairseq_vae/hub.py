@@ -4,7 +4,7 @@ import math
 import os
 import zlib
 from argparse import Namespace
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
 
 import torch
 import torch.nn as nn
@@ -21,14 +21,23 @@ from .data import SentenceDataset
 from .latent.distributions import Gaussian, rows
 from .measure.scoring import encoder_input, joined, sentence_nll
 
+__all__ = ["BARTVAEHubInterface", "Sentences", "load"]
+
 Sentences = Union[str, Sequence[str]]
 
 
 class BARTVAEHubInterface(nn.Module):
-    """Encode, decode and sample sentences; in the manner of BART's own interface.
+    """Encode, decode and sample sentences, in the manner of BART's own interface.
 
-    Lists may be of any length: they are cut into batches, and their order is kept. A single string counts as a list
-    of one. Results do not depend on what else is in the list.
+    Lists may have any length: they are cut into batches, and their order is kept. A single string counts as a list of
+    one. A sentence's result does not depend on the other sentences of its list.
+
+    Args:
+        cfg: as fairseq loads it
+        task: as fairseq loads it
+        model: a bart_vae, as fairseq loads it
+        bpe: fairseq's settings of a BPE (see text.find_bpe); None takes tokens with spaces between
+        batch_size: sentences at a time; changes nothing but speed and memory
 
     >>> from fairseq_vae import BARTVAEModel
     >>> vae = BARTVAEModel.from_pretrained(folder, "checkpoint_best.pt")
@@ -45,20 +54,17 @@ class BARTVAEHubInterface(nn.Module):
     torch.Size([1])
     """
 
-    def __init__(self, cfg, task, model, bpe: Optional[Dict[str, str]] = None, batch_size: int = 64):
-        """
-        Args:
-            cfg, task, model: as fairseq loads them
-            bpe: fairseq's settings of a BPE (see text.find_bpe); None takes tokens with spaces between
-            batch_size: sentences at a time; changes nothing but speed and memory
-        """
+    def __init__(self, cfg: Any, task: Any, model: Any, bpe: Optional[Dict[str, str]] = None, batch_size: int = 64):
         super().__init__()
         self.cfg, self.task, self.model, self.batch_size = cfg, task, model.eval(), batch_size
-        self.bpe = build_bpe(bpe) if bpe else None
-        self.join = Joiner(task.target_dictionary, bpe) if bpe else task.target_dictionary.string
+        self.bpe: Any = build_bpe(bpe) if bpe else None
+        self.join: Callable[[Tensor], str] = (
+            Joiner(task.target_dictionary, bpe) if bpe else task.target_dictionary.string
+        )
 
     @property
     def device(self) -> torch.device:
+        """The device of the model."""
         return next(self.model.parameters()).device
 
     def encode(self, sentences: Sentences) -> Any:
@@ -96,7 +102,7 @@ class BARTVAEHubInterface(nn.Module):
         seed: int = 1,
         sources: Union[Sentences, Sequence[Tensor], None] = None,
     ) -> List[str]:
-        """A sentence for each row of z, N x Z, by fairseq's own generator.
+        """A sentence for each row of z, N x Z, by fairseq's own sequence generator.
 
         Args:
             z: N x Z
@@ -151,17 +157,28 @@ class BARTVAEHubInterface(nn.Module):
         return {"src_tokens": source, "src_lengths": source.ne(dictionary.pad()).sum(1)}
 
     def reconstruct(self, sentences: Sentences, **decoding: Any) -> List[str]:
-        """Each sentence decoded from its own posterior's mean; `decoding` as for decode."""
+        """Decode each sentence from its own posterior's mean.
+
+        Args:
+            sentences: N strings, or one
+            decoding: as for decode
+
+        Returns:
+            N strings
+        """
         return self.decode(self.encode(sentences).mean, sources=sentences, **decoding)
 
     def sample(self, n: int, seed: int = 1, sources: Optional[Sentences] = None, **decoding: Any) -> List[str]:
-        """n sentences of z's from the prior, the z's of `fairseq-generate --latent-mode prior --seed` with that seed.
+        """Draw z from the prior and decode it. `fairseq-generate --latent-mode prior` with this --seed has the same z.
 
         Args:
             n: number of sentences
             seed: of z and of drawn tokens
             sources: n sentences, for a model with a context
             decoding: as for decode
+
+        Returns:
+            n strings
         """
         encoder = self.model.encoder
         eps = standard_normal(seed, Purpose.GENERATION, 0, range(n), encoder.prior.eps_dim)
@@ -171,8 +188,19 @@ class BARTVAEHubInterface(nn.Module):
         return self.decode(z, seed=seed, sources=sources, **decoding)
 
     def interpolate(self, a: str, b: str, steps: int = 7, **decoding: Any) -> List[str]:
-        """Sentences of z = (1 - t) mu(a) + t mu(b) for `steps` values of t from 0 to 1 (Bowman et al. 2016); the first
-        and last are the reconstructions of a and b. `decoding` as for decode.
+        """Decode points on the line between two sentences: z = (1 - t) mu(a) + t mu(b), t from 0 to 1 in equal steps.
+
+        Bowman et al. 2016, https://arxiv.org/abs/1511.06349. The first and the last string are the reconstructions of
+        a and b.
+
+        Args:
+            a: the sentence at t = 0
+            b: the sentence at t = 1
+            steps: number of points
+            decoding: as for decode
+
+        Returns:
+            as many strings as steps
 
         Raises:
             InputError: fewer than 2 steps
@@ -183,8 +211,22 @@ class BARTVAEHubInterface(nn.Module):
         return self.decode(torch.lerp(start, end, torch.linspace(0, 1, steps, device=self.device)[:, None]), **decoding)
 
     def log_prob(self, sentences: Sentences, samples: int = 100, seed: int = 1) -> Tensor:
-        """log p(x) of N sentences in nats, N, in float64: log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x) with K = `samples`
-        (Burda et al. 2016, eq. 8). In expectation a lower bound, which rises with K towards log p(x)."""
+        """Importance-weighted log p(x) of sentences: log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x) with K samples z_k.
+
+        Burda et al. 2016, https://arxiv.org/abs/1509.00519, eq. 8. In expectation it is a lower bound, which rises with
+        K towards log p(x).
+
+        Args:
+            sentences: N strings, or one
+            samples: K
+            seed: of the samples
+
+        Returns:
+            nats, N, float64
+
+        Raises:
+            InputError: there are no samples, or a sentence is empty or longer than the model's positions
+        """
         if samples < 1:
             raise InputError(f"{samples} samples: expected 1 or more")
         result = torch.empty(len(listed(sentences)), dtype=torch.float64)
@@ -202,7 +244,17 @@ class BARTVAEHubInterface(nn.Module):
         return result
 
     def batches(self, sentences: Sentences) -> Iterator[Dict[str, Any]]:
-        """Batches of sentences of like length with their numbers under `id`, without gradients."""
+        """Cut sentences into batches of like length. The code that takes a batch runs without gradients.
+
+        Args:
+            sentences: N strings, or one
+
+        Returns:
+            fairseq's batches, with the sentences' numbers, from 0 to N - 1, under `id`
+
+        Raises:
+            InputError: a sentence is empty or longer than the model's positions
+        """
         tokens = [self.tokens(sentence) for sentence in listed(sentences)]
         dataset = SentenceDataset(tokens, [len(sentence) for sentence in tokens], self.task.source_dictionary)
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
@@ -212,7 +264,17 @@ class BARTVAEHubInterface(nn.Module):
                 yield utils.apply_to_sample(lambda tensor: tensor.to(self.device), sample)
 
     def tokens(self, sentence: str) -> Tensor:
-        """A sentence's tokens with </s>, as the data has them."""
+        """The tokens of a sentence with </s>, as the data has them.
+
+        Args:
+            sentence: a string
+
+        Returns:
+            T
+
+        Raises:
+            InputError: the sentence is empty or longer than the model's positions
+        """
         dictionary = self.task.source_dictionary
         pieces = self.bpe.encode(sentence) if self.bpe else sentence
         tokens = dictionary.encode_line(pieces, add_if_not_exist=False).long()
@@ -225,20 +287,22 @@ class BARTVAEHubInterface(nn.Module):
 
 
 def listed(sentences: Sentences) -> Sequence[str]:
+    """A single string as a list of one; a list as it is."""
     return [sentences] if isinstance(sentences, str) else sentences
 
 
 def load(
     checkpoint: str, data: str, bpe: Union[str, Dict[str, str], None] = "auto", batch_size: int = 64
 ) -> BARTVAEHubInterface:
-    """A checkpoint as a hub interface.
+    """Load a checkpoint as a hub interface.
 
     Args:
         checkpoint: a file
-        data: folder with the dict.txt it was trained with
-        bpe: "auto" takes what lies beside the checkpoint, above it or with the data (nothing, if the dictionary is of
-            whole words); "gpt2" or "sentencepiece" insist; None takes tokens with spaces between; or settings as
-            find_bpe returns them
+        data: folder with the dict.txt of the checkpoint's training
+        bpe: "auto" takes the BPE that lies beside the checkpoint, above it or with the data, and none if the dictionary
+            is of whole words; "gpt2" or "sentencepiece" must be there; None takes tokens with spaces between; settings
+            are as find_bpe returns them
+        batch_size: sentences at a time; changes nothing but speed and memory
 
     Raises:
         InputError: a file is missing, or the checkpoint is not of bart_vae

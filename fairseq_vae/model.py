@@ -1,7 +1,7 @@
-"""BART as a text VAE: the stock encoder, a Gaussian posterior, and a decoder that reads z and nothing else.
+"""BART as a text VAE: the stock encoder, a posterior, and a decoder that learns of the source through z alone.
 
-fairseq's generator never calls a model's forward: it calls the encoder, reorders what that returned, and calls the
-decoder. So z is sampled in the encoder, and the memory made of it stands where stock BART has the source's states.
+fairseq's sequence generator never calls a model's forward: it calls the encoder, reorders the encoder's output, and
+calls the decoder. So z is sampled in the encoder, and its slots stand where stock BART has the source's states.
 """
 
 import argparse
@@ -9,9 +9,10 @@ import dataclasses
 import logging
 import os
 from contextlib import nullcontext
-from typing import Any, Dict, Optional, Tuple, Type, Union
+from typing import TYPE_CHECKING, Any, ContextManager, Dict, Iterator, List, Optional, Tuple, Type, Union
 
 import torch
+from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
@@ -33,13 +34,21 @@ from .objective.controller import RateController
 from .objective.likelihood import nll_each, nll_sum, smoothing
 from .objective.terms import TermBatch, active_terms, terms
 
+if TYPE_CHECKING:
+    from .hub import BARTVAEHubInterface
+
+__all__ = ["SIZES", "BARTVAEModel", "model_config", "register_size"]
+
 logger = logging.getLogger(__name__)
 
 
-def bart_fields():
-    """BART's own flags as optional, typed dataclass fields, read from its parser so that none is missing or stale.
+def bart_fields() -> Iterator[Tuple[str, Any, Any]]:
+    """BART's own flags as optional, typed dataclass fields, read from BART's parser so that none is missing or stale.
 
     A registered dataclass types the model's configuration in hydra and keeps checkpoints free of pickled objects.
+
+    Returns:
+        name, type and field of each flag, for dataclasses.make_dataclass
     """
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False)
     BARTModel.add_args(parser)
@@ -51,7 +60,7 @@ def bart_fields():
 
 
 def model_config() -> Type[FairseqDataclass]:
-    """The dataclass of all flags of bart_vae: BART's, and the latent ones with the parts that are registered now."""
+    """The dataclass of all flags of bart_vae: BART's, and the latent flags with the parts that are registered now."""
     return dataclasses.make_dataclass(
         "BARTVAEConfig", bart_fields(), bases=(latent_config(),), namespace={"__module__": __name__}
     )
@@ -59,19 +68,36 @@ def model_config() -> Type[FairseqDataclass]:
 
 @register_model("bart_vae", dataclass=model_config())
 class BARTVAEModel(BARTModel):
-    """BART with a latent variable between encoder and decoder (Park & Lee 2021; Li et al. 2020)."""
+    """BART with a latent variable between encoder and decoder.
+
+    Park & Lee 2021, https://arxiv.org/abs/2108.02446; Li et al. 2020, Optimus, https://arxiv.org/abs/2004.04092.
+
+    Args:
+        args: the model's flags; build_model fills them in
+        encoder: with the posterior, the prior and the map from z to slots
+        decoder: reads the slots
+
+    Attributes:
+        num_updates: fairseq's update number
+        rate_controller: of beta; None without --rate-controller
+        terms: names of the objective's terms with parameters; each is a module under its name
+        checkpoint: the name, in messages, of the checkpoint that is loaded next; its loader sets it
+
+    Raises:
+        InputError: a term has the name of an attribute of the model
+    """
 
     def __init__(self, args: Any, encoder: BARTVAEEncoder, decoder: BARTVAEDecoder):
         super().__init__(args, encoder, decoder)
         self.num_updates = 0
         for part in (self.encoder.posterior, self.encoder.memory, self.encoder.prior):
             part.reset_parameters()
-        self.rate_controller = None
+        self.rate_controller: Optional[RateController] = None
         if str(self.cfg.rate_controller) != "none":
             self.rate_controller = RateController(
                 str(self.cfg.rate_controller), self.cfg.rate_target, self.cfg.rate_gain, self.cfg.rate_max_weight
             )
-        self.terms = active_terms(self.cfg, of_model=True)  # their modules stand under their names, as in checkpoints
+        self.terms = active_terms(self.cfg, of_model=True)
         for name in self.terms:
             if hasattr(self, name):
                 raise InputError(f"term {name!r}: bart_vae has an attribute of that name; register it under another")
@@ -80,9 +106,9 @@ class BARTVAEModel(BARTModel):
                 self, name, terms[name](config, self.latent_dim, self.cfg.decoder.embed_dim, len(decoder.dictionary))
             )
         self.freeze_decoder = self.cfg.freeze_decoder
-        self.checkpoint = "the checkpoint"  # its name in messages; who knows the path of what is loaded next sets it
-        frozen = []
-        if self.cfg.zero_latent:  # what nothing uses gets no gradient, which pytorch_ddp takes for a mistake
+        self.checkpoint = "the checkpoint"
+        frozen: List[torch.nn.Parameter] = []
+        if self.cfg.zero_latent:  # a trainable parameter that gets no gradient is a mistake to pytorch_ddp
             used = {id(parameter) for part in (self.decoder, self.encoder.memory) for parameter in part.parameters()}
             frozen += [parameter for parameter in self.encoder.parameters() if id(parameter) not in used]
         if self.cfg.freeze_decoder:
@@ -94,27 +120,37 @@ class BARTVAEModel(BARTModel):
             parameter.requires_grad_(False)
         use_cheap_dropout(self)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> "BARTVAEModel":
+        """Set training mode; a frozen decoder stays in evaluation mode, without dropout.
+
+        Args:
+            mode: True for training, False for evaluation
+        """
         super().train(mode)
         if self.freeze_decoder:
             self.decoder.eval()
         return self
 
     @staticmethod
-    def add_args(parser):
+    def add_args(parser: argparse.ArgumentParser) -> None:
+        """Add the flags of BART and of the latent to a parser."""
         BARTModel.add_args(parser)
         gen_parser_from_dataclass(parser, latent_config()(), delete_default=True)
 
     @classmethod
     @reported()
-    def build_model(cls, cfg, task):
-        """Build from an argparse.Namespace or a (hydra) configuration.
+    def build_model(cls, cfg: Any, task: Any) -> "BARTVAEModel":
+        """Build a model.
+
+        Args:
+            cfg: the model's flags: an argparse.Namespace or a (hydra) configuration
+            task: with the dictionaries
 
         Raises:
             InputError: a key that is no flag of the model, or flags that contradict one another
         """
         typed = isinstance(cfg, DictConfig)
-        given = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if typed else vars(cfg)
+        given: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if typed else vars(cfg)
         known = {field.name: field.default for field in dataclasses.fields(model_config())}
         unknown = [key for key in given if typed and key not in known]
         if unknown:
@@ -137,8 +173,9 @@ class BARTVAEModel(BARTModel):
         return super().build_model(args, task)
 
     @classmethod
-    def hub_models(cls):
-        return {}  # BART's archives are no VAEs
+    def hub_models(cls) -> Dict[str, Any]:
+        """No archives: those of BART are not VAEs."""
+        return {}
 
     @classmethod
     def from_pretrained(
@@ -148,15 +185,15 @@ class BARTVAEModel(BARTModel):
         data_name_or_path: str = ".",
         bpe: Optional[str] = "auto",
         **options: Any,
-    ):
-        """A trained VAE as a BARTVAEHubInterface, on the GPU if there is one.
+    ) -> "BARTVAEHubInterface":
+        """Load a trained VAE, onto the GPU if there is one.
 
         Args:
             model_name_or_path: the checkpoint's folder
-            checkpoint_file: its name in that folder
+            checkpoint_file: the checkpoint's name in that folder
             data_name_or_path: folder with dict.txt; if it starts with a dot, relative to the checkpoint's folder
             bpe: "gpt2" (encoder.json, vocab.bpe) or "sentencepiece" (sentencepiece.bpe.model), whose files lie beside
-                the checkpoint or dict.txt; "auto" takes what is there; None takes tokens with spaces between
+                the checkpoint or dict.txt; "auto" takes the one that is there; None takes tokens with spaces between
             options: batch_size, sentences at a time
 
         Raises:
@@ -170,19 +207,23 @@ class BARTVAEModel(BARTModel):
         return load(os.path.join(model_name_or_path, checkpoint_file), data, bpe, **options)
 
     @classmethod
-    def build_encoder(cls, cfg, src_dict, embed_tokens):
+    def build_encoder(cls, cfg: Any, src_dict: Dictionary, embed_tokens: torch.nn.Embedding) -> BARTVAEEncoder:
+        """fairseq's hook: build the encoder of a configuration."""
         return BARTVAEEncoder(cfg, src_dict, embed_tokens)
 
     @classmethod
-    def build_decoder(cls, cfg, tgt_dict, embed_tokens):
+    def build_decoder(cls, cfg: Any, tgt_dict: Dictionary, embed_tokens: torch.nn.Embedding) -> BARTVAEDecoder:
+        """fairseq's hook: build the decoder of a configuration."""
         return BARTVAEDecoder(cfg, tgt_dict, embed_tokens)
 
     @property
     def latent_dim(self) -> int:
+        """Z, the number of dimensions of z."""
         return self.encoder.memory.project.in_features
 
     @property
     def deterministic_latent(self) -> bool:
+        """Whether z is the posterior's mean in training: an autoencoder."""
         return self.encoder.deterministic_latent
 
     def forward(
@@ -200,17 +241,24 @@ class BARTVAEModel(BARTModel):
         target: Optional[Tensor] = None,
         label_smoothing: float = 0.0,
     ) -> Union[Tuple[Tensor, Dict[str, Any]], VAEOutput]:
-        """Teacher forcing: logits, as fairseq expects them; or, of a target, `loss`, which data-parallel wrappers reach
-        by their forward alone.
+        """Teacher forcing: logits, as fairseq expects them, or the losses of a target.
+
+        The losses are here because data-parallel wrappers call nothing but a model's forward.
 
         Args:
-            src_tokens, src_lengths, prev_output_tokens, and others up to alignment_heads: as in fairseq
-            eps, z: the choice of z, see BARTVAEEncoder.forward
-            target, label_smoothing: see loss
+            src_tokens: B x T
+            src_lengths: B
+            prev_output_tokens: B x U
+            features_only: whether to return features, B x U x C, instead of logits
+            token_embeddings: as in fairseq, like the flags after it
+            eps: standard normal draws, see BARTVAEEncoder.forward
+            z: latents to decode, see BARTVAEEncoder.forward
+            target: B x U; see loss
+            label_smoothing: see loss
 
         Returns:
-            logits (or features), B x U x V, and fairseq's dictionary of a decoder with `vae`, a VAEOutput, and its
-            `posterior` (None if z was given); or loss's VAEOutput
+            without a target: logits, B x U x V, and fairseq's dictionary of a decoder with `vae`, a VAEOutput, and its
+            `posterior` (None if z was given); with a target: the VAEOutput of `loss`
         """
         with self.autocast(src_tokens.device.type):
             encoder_out = self.encoder(src_tokens, src_lengths, token_embeddings=token_embeddings, eps=eps, z=z)
@@ -229,23 +277,24 @@ class BARTVAEModel(BARTModel):
             return x, {**extra, "vae": output, "posterior": output.posterior}
 
     def loss(self, features: Tensor, output: VAEOutput, target: Tensor, label_smoothing: float = 0.0) -> VAEOutput:
-        """The reconstruction loss and, in training, the terms with parameters, of the decoder's features.
+        """The reconstruction loss of the decoder's features and, in training, the terms with parameters.
 
-        The loss is of the tokens that are not padding only, and never holds the logits of all of them.
+        Padding does not count. The logits of all tokens never exist at once.
 
         Args:
             features: B x U x C
             output: the batch's latent
             target: B x U
-            label_smoothing: fairseq's, of `rec_loss` alone
+            label_smoothing: fairseq's, 0 to 1; it changes `rec_loss` alone
 
         Returns:
-            the output with `nll` and `rec_loss`, in evaluation with `nll_rows`, in training with `terms`
+            the output with `nll` and `rec_loss`; in evaluation also with `nll_rows`, in training with `terms`
         """
         padding, weight = self.decoder.padding_idx, self.decoder.output_projection.weight  # V x C
         real = target.ne(padding)
         hidden, words = features[real], target[real]  # N x C, N
-        rows, found = None, {}
+        rows: Optional[Tensor] = None
+        found: Dict[str, Tensor] = {}
         if self.training:
             nll = nll_sum(hidden, weight, words)
         else:
@@ -260,13 +309,21 @@ class BARTVAEModel(BARTModel):
             found = {name: getattr(self, name).loss(batch) for name in self.terms}
         return output._replace(nll=nll, nll_rows=rows, rec_loss=rec_loss, terms=found)
 
-    def autocast(self, device: str):
-        """The context of a forward pass: bfloat16 products if --autocast-bf16 asks for them, in training only."""
+    def autocast(self, device: str) -> ContextManager[Any]:
+        """The context of a forward pass: with --autocast-bf16, products in bfloat16, in training only.
+
+        Args:
+            device: torch's type of it, e.g. "cpu" or "cuda"
+        """
         wanted = self.cfg.autocast_bf16 and self.training and self.encoder.embed_tokens.weight.dtype == torch.float32
         return torch.autocast(device, torch.bfloat16) if wanted and bfloat16_works(device) else nullcontext()
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """Make a checkpoint's weights fit before they are loaded; see checkpoints.adapt.
+
+        Args:
+            state_dict: the checkpoint's weights, changed in place
+            name: prefix of the model's weights, as in fairseq
 
         Raises:
             InputError: the checkpoint is of another architecture or dictionary, or a newer fairseq-vae wrote it
@@ -279,16 +336,21 @@ class BARTVAEModel(BARTModel):
             own = self.state_dict()
             cross_attention = not self.decoder.cfg.no_cross_attention
             adapt(state_dict, own, self.encoder.dictionary, self.checkpoint, cross_attention, heads)
-            if not (self.cfg.encoder.layers_to_keep or self.cfg.decoder.layers_to_keep):  # else pruned only after this
+            # with layers to keep, fairseq prunes the checkpoint only after this
+            if not (self.cfg.encoder.layers_to_keep or self.cfg.decoder.layers_to_keep):
                 check_architecture(state_dict, own, self.checkpoint)
 
-    def set_num_updates(self, num_updates):
-        """Keep fairseq's update number, which the criterion's schedules are functions of."""
+    def set_num_updates(self, num_updates: int) -> None:
+        """Keep fairseq's update number, from which the criterion computes its schedules.
+
+        Args:
+            num_updates: the update's number, from 0
+        """
         super().set_num_updates(num_updates)
         self.num_updates = num_updates
 
-    def set_beam_size(self, beam):
-        """Do nothing: BART's version stops reordering what the encoder returned, and stays in force for later calls."""
+    def set_beam_size(self, beam: int) -> None:
+        """Do nothing: BART's version stops the reordering of the encoder's output, for all later calls too."""
 
 
 SIZES = {  # layers of the encoder and of the decoder each, width, heads; the feed-forward width is 4 times the width
@@ -300,7 +362,14 @@ SIZES = {  # layers of the encoder and of the decoder each, width, heads; the fe
 
 
 def register_size(name: str, layers: int, embed_dim: int, heads: int) -> None:
-    """Register an architecture of these sizes; flags that are given win, and the rest is BART's."""
+    """Register an architecture; given flags win over its sizes, and all other flags are BART's.
+
+    Args:
+        name: the value of --arch
+        layers: of the encoder and of the decoder each
+        embed_dim: width
+        heads: of every attention
+    """
     sizes = {}
     for side in ("encoder", "decoder"):
         sizes[f"{side}_layers"] = layers
@@ -309,7 +378,7 @@ def register_size(name: str, layers: int, embed_dim: int, heads: int) -> None:
         sizes[f"{side}_attention_heads"] = heads
 
     @register_model_architecture("bart_vae", name)
-    def architecture(args):
+    def architecture(args: argparse.Namespace) -> None:
         for key, value in sizes.items():
             if getattr(args, key, None) is None:
                 setattr(args, key, value)

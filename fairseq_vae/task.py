@@ -1,9 +1,12 @@
-"""The task vae_denoising: one sentence a sample, a corrupted source, a clean target; z by choice at generation."""
+"""The task vae_denoising: each sample is one sentence, with a corrupted source and a clean target.
+
+At generation a flag chooses z: the posterior's mean, a sample of the posterior, or a sample of the prior.
+"""
 
 import dataclasses
 import os
 from dataclasses import dataclass, field
-from typing import Optional, Type
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import torch
@@ -23,6 +26,8 @@ from .base.host import declare, fairseq_fields
 from .base.stream import Purpose, standard_normal, stream
 from .checkpoints.read import check_dictionary, check_file
 
+__all__ = ["LATENT_MODES", "VAEDenoisingFlags", "VAEDenoisingTask", "task_config"]
+
 LATENT_MODES = ("mean", "sample", "prior")
 
 
@@ -31,11 +36,11 @@ class VAEDenoisingFlags(FairseqDataclass):
     """The flags that do not depend on registered corruptions."""
 
     data: str = field(default=MISSING, metadata={"help": "folder made by fairseq-preprocess --only-source"})
-    noise_ratio: float = field(default=0.15, metadata={"help": "the noise's ratio, 0 to 1 (default: 0.15)"})
+    noise_ratio: float = field(default=0.15, metadata={"help": "the corruption's ratio, 0 to 1 (default: 0.15)"})
     noise_splits: str = field(
         default="train", metadata={"help": "comma-separated splits that get the corruption (default: train)"}
     )
-    latent_mode: ChoiceEnum(LATENT_MODES) = field(
+    latent_mode: ChoiceEnum(LATENT_MODES) = field(  # type: ignore[valid-type]  # made at run time
         default="mean",
         metadata={
             "help": "z at generation: the posterior's mean, a sample of the posterior, or a sample of the prior, for "
@@ -57,18 +62,20 @@ class VAEDenoisingFlags(FairseqDataclass):
     restore_file: str = II("checkpoint.restore_file")
     finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
     save_dir: str = II("checkpoint.save_dir")
-    dataset_impl: Optional[ChoiceEnum(get_available_dataset_impl())] = II("dataset.dataset_impl")
+    dataset_impl: Optional[ChoiceEnum(get_available_dataset_impl())] = II(  # type: ignore[valid-type]
+        "dataset.dataset_impl"
+    )
     skip_invalid_size_inputs_valid_test: bool = II("dataset.skip_invalid_size_inputs_valid_test")
 
 
 def task_config() -> Type[FairseqDataclass]:
     """The dataclass of all flags of the task, with the corruptions that are registered now."""
     help = f"corruption of the encoder's input: {corruptions.help()} (default: none)"
-    noise = field(default="none", metadata={"help": help})
+    chooser = field(default="none", metadata={"help": help})
     own = [flag.name for flag in dataclasses.fields(VAEDenoisingFlags)] + ["noise"]
     return dataclasses.make_dataclass(
         "VAEDenoisingConfig",
-        [("noise", ChoiceEnum(corruptions.names()), noise), *fairseq_fields(corruptions.fields(), own)],
+        [("noise", ChoiceEnum(corruptions.names()), chooser), *fairseq_fields(corruptions.fields(), own)],
         bases=(VAEDenoisingFlags,),
         namespace={"__doc__": "The flags of vae_denoising.", "__module__": __name__},
     )
@@ -76,7 +83,18 @@ def task_config() -> Type[FairseqDataclass]:
 
 @register_task("vae_denoising", dataclass=task_config())
 class VAEDenoisingTask(FairseqTask):
-    """Reconstruct sentences; every sentence of a split once an epoch."""
+    """Reconstruct sentences; every sentence of a split comes once an epoch.
+
+    Args:
+        cfg: the task's flags
+        dictionary: of source and target; gets <mask> if it lacks it
+
+    Attributes:
+        mask: the number of <mask>
+
+    Raises:
+        InputError: a flag has a bad value, or a checkpoint of --path is missing or truncated
+    """
 
     @reported()
     def __init__(self, cfg: VAEDenoisingFlags, dictionary: Dictionary):
@@ -96,15 +114,25 @@ class VAEDenoisingTask(FairseqTask):
 
     @classmethod
     @reported()
-    def setup_task(cls, cfg: VAEDenoisingFlags, **kwargs):
+    def setup_task(cls, cfg: VAEDenoisingFlags, **kwargs: Any) -> "VAEDenoisingTask":
+        """Make the task of a configuration, with the dictionary of its data.
+
+        Raises:
+            InputError: the folder has no dict.txt, or see the class
+        """
         path = os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
         if not os.path.exists(path):
             raise InputError(f"{path} does not exist: give the folder that fairseq-preprocess --only-source wrote")
         return cls(cfg, Dictionary.load(path))
 
     @reported()
-    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
-        """Load a split, or with --latent-mode prior as many empty sentences as samples are wanted.
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
+        """Load a split; with --latent-mode prior, make --num-samples empty sentences instead.
+
+        Args:
+            split: e.g. "train"
+            epoch: chooses the folder where there are several
+            combine: as in fairseq
 
         Raises:
             InputError: the split does not exist, is empty, or has an empty line
@@ -132,17 +160,54 @@ class VAEDenoisingTask(FairseqTask):
         )
 
     def corrupted(self, tokens: Tensor, epoch: int, index: int) -> Tensor:
-        """The sentence as the encoder sees it in this epoch; depends on (seed, epoch, index) only."""
+        """Corrupt a sentence for the encoder; the result depends on the sentence and (seed, epoch, index) alone.
+
+        Args:
+            tokens: T
+            epoch: the number of the epoch
+            index: the sentence's number
+
+        Returns:
+            tokens
+        """
         own = stream(self.cfg.seed, Purpose.SOURCE, epoch, index)
         return corrupted(tokens, str(self.cfg.noise), self.cfg.noise_ratio, self.mask, own)
 
-    def build_dataset_for_inference(self, src_tokens, src_lengths, **kwargs):
+    def build_dataset_for_inference(
+        self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], **kwargs: Any
+    ) -> data.SentenceDataset:
+        """The data set of some sentences, clean and without targets.
+
+        Args:
+            src_tokens: N tensors of tokens, each with </s> at its end
+            src_lengths: their lengths, N
+        """
         return data.SentenceDataset(src_tokens, src_lengths, self.dictionary, has_target=False)
 
     @reported()
-    def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
-        """Refuse sentences that the model has no positions for, rather than train on less than was given; skip them if
-        --skip-invalid-size-inputs-valid-test says so, in training too."""
+    def filter_indices_by_size(
+        self,
+        indices: np.ndarray,
+        dataset: data.SentenceDataset,
+        max_positions: Any = None,
+        ignore_invalid_inputs: bool = False,
+    ) -> np.ndarray:
+        """Refuse sentences that are longer than the model's positions, rather than leave them out without a word.
+
+        --skip-invalid-size-inputs-valid-test leaves them out, in training too.
+
+        Args:
+            indices: the sentences' numbers
+            dataset: of these sentences
+            max_positions: of source and target
+            ignore_invalid_inputs: not used
+
+        Returns:
+            the numbers of the sentences that stay
+
+        Raises:
+            InputError: a sentence is too long
+        """
         _, ignored = dataset.filter_indices_by_size(indices, max_positions)
         if len(ignored) and not self.cfg.skip_invalid_size_inputs_valid_test:
             split = next((name for name, value in self.datasets.items() if value is dataset), "input")
@@ -155,17 +220,46 @@ class VAEDenoisingTask(FairseqTask):
             )
         return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
 
-    def train_step(self, *args, **kwargs):
-        with memory_remedy():  # backward included, which the criterion does not see
+    def train_step(self, *args: Any, **kwargs: Any) -> Tuple[Tensor, int, Dict[str, Any]]:
+        """fairseq's training step; where memory runs out, an error line names the flags that lower the peak."""
+        with memory_remedy():  # the criterion's own covers no backward pass
             return super().train_step(*args, **kwargs)
 
-    def post_validate(self, model, stats, agg):
-        """After a whole validation (stats and meters); official fairseq 0.12.2 does not call it."""
-        if "_kl_dims" in agg:  # of vae_cross_entropy
+    def post_validate(self, model: Any, stats: Dict[str, Any], agg: Any) -> None:
+        """fairseq's hook after a whole validation: warn of a wrong rate. Official fairseq 0.12.2 does not call it.
+
+        Args:
+            model: not used
+            stats: not used
+            agg: the validation's meters, by name
+        """
+        if "_kl_dims" in agg:  # vae_cross_entropy logs it
             validation.warn(agg)
 
     @reported()
-    def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
+    def inference_step(
+        self,
+        generator: Any,
+        models: Sequence[Any],
+        sample: Dict[str, Any],
+        prefix_tokens: Optional[Tensor] = None,
+        constraints: Optional[Tensor] = None,
+    ) -> List[List[Dict[str, Any]]]:
+        """Generate sentences from the z that --latent-mode chooses.
+
+        Args:
+            generator: fairseq's sequence generator
+            models: an ensemble; its first model gives z
+            sample: fairseq's batch; without `id`, its sentences are numbered in the order in which they come
+            prefix_tokens: as in fairseq
+            constraints: as in fairseq
+
+        Returns:
+            hypotheses of each sentence, as in fairseq
+
+        Raises:
+            InputError: the mode needs a latent, and the model has none
+        """
         if self.cfg.latent_mode != "mean":
             if not hasattr(models[0], "latent_dim"):
                 raise InputError(f"--latent-mode {self.cfg.latent_mode} needs a checkpoint of bart_vae")
@@ -173,7 +267,7 @@ class VAEDenoisingTask(FairseqTask):
             size = len(net_input["src_tokens"])
             if "id" in sample:
                 indices = sample["id"].tolist()
-            else:  # fairseq-interactive gives none: number the sentences as they come
+            else:  # fairseq-interactive gives no numbers
                 indices = range(self.sentences_without_id, self.sentences_without_id + size)
                 self.sentences_without_id += size
             encoder, prior = models[0].encoder, self.cfg.latent_mode == "prior"
@@ -187,11 +281,20 @@ class VAEDenoisingTask(FairseqTask):
             sample = {**sample, "net_input": {**net_input, **latent}}
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
 
-    def build_model(self, cfg, from_checkpoint=False):
-        """Before training, refuse a checkpoint to start from that is missing, truncated, unsafe or of other words: for
-        a missing --restore-file fairseq would silently train from scratch."""
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build a model and, before training, check the checkpoint from which training starts.
+
+        If the file of --restore-file were missing, fairseq would train from scratch without a word.
+
+        Args:
+            cfg: the model's flags
+            from_checkpoint: whether fairseq loads a checkpoint, as for generation
+
+        Raises:
+            InputError: the checkpoint is missing, truncated, unsafe, or of another dictionary
+        """
         start = self.cfg.path
-        with reported():  # no decorator: fairseq looks at this method's own arguments
+        with reported():  # not a decorator, since fairseq looks at the arguments of this method
             if not from_checkpoint:
                 last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
                 if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
@@ -206,9 +309,15 @@ class VAEDenoisingTask(FairseqTask):
             model.checkpoint = f"checkpoint {start}"
         return model
 
-    def build_generator(self, models, args, **kwargs):
-        """fairseq's generator, with a faster nucleus; the filler words of BART's dictionaries, which its GPT-2 BPE
-        cannot decode, are not written out."""
+    def build_generator(self, models: Sequence[Any], args: Any, **kwargs: Any) -> Any:
+        """fairseq's sequence generator, with a faster nucleus and without filler words in its output.
+
+        Dictionaries of BART have filler words, which GPT-2's BPE cannot decode.
+
+        Args:
+            models: as in fairseq
+            args: flags of generation
+        """
         generator = super().build_generator(models, args, **kwargs)
         use_nucleus(generator, self.dictionary)
         fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}
@@ -217,11 +326,13 @@ class VAEDenoisingTask(FairseqTask):
         return generator
 
     @property
-    def source_dictionary(self):
+    def source_dictionary(self) -> Dictionary:
+        """The one dictionary, of source and target."""
         return self.dictionary
 
     @property
-    def target_dictionary(self):
+    def target_dictionary(self) -> Dictionary:
+        """The one dictionary, of source and target."""
         return self.dictionary
 
 

@@ -1,4 +1,11 @@
-"""Validation: the sums that the criterion logs of the latent beyond the ELBO, and the figures made of them."""
+"""Validation: sums over the latents beyond the ELBO, which the criterion logs, and the figures made of them.
+
+Figures are functions of fairseq's meters, which hold the sums by name. Keys that begin with an underscore are hidden
+from progress bars.
+
+Shapes: B sentences of a batch, U target length, Z latent dimensions, M sentences of the tables, R numbers of a
+posterior's row.
+"""
 
 import logging
 import math
@@ -14,25 +21,28 @@ from .latent.output import VAEOutput
 from .measure.diagnosis import Watch
 from .measure.metrics import active_units, mutual_information
 
+__all__ = ["MI_SENTENCES", "Statistic", "gap_statistics", "latent_statistics", "log", "warn"]
+
 logger = logging.getLogger(__name__)
 
-MI_SENTENCES = 1024  # of a validation set, the first ones: their mutual information costs a table of 1024 x 1024
-watch = Watch()  # of this process: a warning comes once
+MI_SENTENCES = 1024  # the first ones of a validation set; their mutual information costs a table of 1024 x 1024
+watch = Watch()  # one for this process, so each warning comes once
 
 
 class Statistic(torch.Tensor):
-    """A tensor that adds up over batches and workers and that progress bars show as its shape, not its numbers."""
+    """A tensor that adds up over batches and workers; progress bars show its shape and not its numbers."""
 
     def tolist(self) -> str:  # type: ignore[override]
+        """The shape as text, for progress bars."""
         return "x".join(map(str, self.shape))
 
 
 def latent_statistics(indices: Tensor, posterior: Any, kl: Tensor) -> Dict[str, Any]:
     """Statistics of a batch's posteriors that add up over batches and workers.
 
-    Two tables have a row for each of the split's first MI_SENTENCES sentences: one the posterior's numbers and 1 for
-    present, one the sentence's KL. They are zero but for this batch's rows, since mutual information, unlike active
-    units, is no sum over sentences. A posterior that is not made of rows has none, and its mutual information is not
+    Mutual information, unlike active units, is no sum over sentences. So two tables have a row for each of the split's
+    first MI_SENTENCES sentences: one has the posterior's numbers and a 1 for present, the other the sentence's KL. All
+    rows but this batch's are zero. A posterior without `to_rows` has no tables, and its mutual information is not
     logged.
 
     Args:
@@ -54,55 +64,68 @@ def latent_statistics(indices: Tensor, posterior: Any, kl: Tensor) -> Dict[str, 
 
 
 def table(indices: Tensor, mine: Tensor, rows: Tensor) -> Tensor:
-    """MI_SENTENCES x R: the rows, B x R, that are `mine`, B, at their indices, B; zero elsewhere."""
+    """Put the rows of some sentences into a table of zeros.
+
+    Args:
+        indices: the sentences' numbers, B
+        mine: whether a sentence has a row in the table, B
+        rows: B x R
+
+    Returns:
+        MI_SENTENCES x R
+    """
     if mine.any():
         return rows.new_zeros(MI_SENTENCES, rows.size(1)).index_copy(0, indices[mine], rows[mine])
     return rows.new_zeros(1, 1).expand(MI_SENTENCES, rows.size(1))  # a view of one number: nothing to store
 
 
-TABLES: Dict[str, Any] = {}  # key of a table in the log to the class of its posteriors
+TABLES: Dict[str, Any] = {}  # from a table's key in the log to the class of its posteriors
 
 
 def table_key(family: Any) -> str:
-    """The key of the table of a class of posteriors. `reduce_metrics`, which sees no model, knows the class by it."""
+    """The key of the table of a class of posteriors, by which `reduce_metrics`, which has no model, knows the class.
+
+    Args:
+        family: the class
+    """
     key = "_mi_table" if family is Gaussian else f"_mi_table_{family.__name__.lower()}"
     TABLES[key] = family
     return key
 
 
 def gap_statistics(model: Any, sample: Dict[str, Any], output: VAEOutput, target: Tensor) -> Dict[str, Any]:
-    """By how many nats the z of the next sentence in the batch explains a sentence worse than its own z: a sum over
-    sentences, and their number.
+    """The own-z gap: a sentence's nll under the z of the next sentence in the batch, less its nll under its own z.
 
-    The sentences are the batch's among the split's first MI_SENTENCES, which bounds the cost of the decoder's second
-    pass. A batch with one of them has no other z.
+    Only the batch's sentences among the split's first MI_SENTENCES count, which bounds the cost of the decoder's second
+    pass. A batch with a single one of them has no other z.
 
     Args:
         model: a bart_vae
         sample: fairseq's batch
-        output: the model's of that batch, in evaluation
+        output: the model's output of that batch, in evaluation
         target: B x U
 
     Returns:
-        sums by name
+        the sum of the gaps in nats and the number of sentences, by name
     """
     rows = (sample["id"] < MI_SENTENCES).nonzero().flatten()
     if len(rows) < 2:
         return {"_gap": torch.zeros((), device=output.z.device), "_gap_sentences": 0}
     net_input = {key: value[rows] if torch.is_tensor(value) else value for key, value in sample["net_input"].items()}
     other = model(**net_input, z=output.z[rows].roll(1, 0), target=target[rows])
+    assert output.nll_rows is not None
     return {"_gap": (other.nll_rows - output.nll_rows[rows]).data.sum(), "_gap_sentences": len(rows)}
 
 
 def log(total: Dict[str, Any]) -> None:
-    """Log the sums, and from them au, mi and its cap, marginal_kl, nll_gap, and the KL of dimensions.
+    """Log the sums and their figures: au, mi and its cap, marginal_kl, nll_gap, the KL of dimensions, the diagnosis.
 
     Args:
         total: sums over all batches, by name
     """
     tables = [key for key in total if key.startswith("_mi_")]
     for key in ("_sentences", "_mu_sum", "_mu_square_sum", "_kl_dims", *tables, "_gap", "_gap_sentences"):
-        value = total[key]  # meters go into checkpoints: a plain tensor
+        value = total[key]  # a plain tensor, since meters go into checkpoints
         metrics.log_scalar_sum(key, value.as_subclass(Tensor) if torch.is_tensor(value) else value)
     metrics.log_derived("au", au)
     if tables:
@@ -118,57 +141,65 @@ def log(total: Dict[str, Any]) -> None:
 
 
 def au(meters: Any) -> int:
-    """Active units of all sentences seen."""
+    """Active units of all sentences (Burda et al. 2016, https://arxiv.org/abs/1509.00519)."""
     return active_units(*(meters[key].sum for key in ("_mu_sum", "_mu_square_sum", "_sentences")))
 
 
 def mi_table(meters: Any) -> Tuple[Any, Tensor]:
-    """The posteriors of the table's sentences that were seen, and their KL in nats, M."""
+    """The posteriors of the table's sentences that came in a batch, and their KL in nats, M."""
     [key] = [key for key in meters if key.startswith("_mi_table")]
     rows = meters[key].sum
     seen = rows[:, -1] > 0
-    posterior, kl = rows[seen, :-1].float().cpu(), meters["_mi_kl"].sum[seen, 0].float().cpu()  # float64 of workers
+    # sums over workers are in float64
+    posterior, kl = rows[seen, :-1].float().cpu(), meters["_mi_kl"].sum[seen, 0].float().cpu()
     return TABLES[key].from_rows(posterior), kl
 
 
 def mi(meters: Any) -> float:
-    """Mutual information of the table's sentences, in nats."""
+    """Mutual information of sentence and z over the table's sentences, in nats, at most log M."""
     posterior, kl = mi_table(meters)
     eps = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(0))
     return round(mutual_information(posterior, eps), 3) if len(kl) else 0.0
 
 
 def marginal_kl(meters: Any) -> float:
-    """KL of the aggregated posterior from the prior, KL - MI of the table's sentences, in nats (Hoffman & Johnson
-    2016); too large where MI is near its cap."""
+    """KL of the aggregated posterior from the prior, in nats: KL - MI of the table's sentences.
+
+    Hoffman & Johnson 2016, http://approximateinference.org/accepted/HoffmanJohnson2016.pdf. It is too large where MI is
+    near its cap.
+    """
     _, kl = mi_table(meters)
     return round(float(kl.mean()) - mi(meters), 3) if len(kl) else 0.0
 
 
 def nll_gap(meters: Any) -> float:
-    """Nats per sentence; 0 where no batch had two sentences."""
+    """The own-z gap, nats per sentence; 0 where no batch had two sentences."""
     return round(float(meters["_gap"].sum) / max(1.0, float(meters["_gap_sentences"].sum)), 3)
 
 
 def kl_dims(meters: Any) -> Tensor:
-    """Nats per sentence of each dimension, Z, or of the whole of z, 1."""
+    """The KL in nats per sentence: of each dimension, Z, or of the whole of z, 1."""
     return meters["_kl_dims"].sum.double().cpu() / max(1.0, float(meters["_sentences"].sum))
 
 
 def seen(meters: Any) -> Tuple[float, Optional[float], int, float]:
-    """The arguments of a diagnosis: the rate, the gap (None if not measured), Z, and beta."""
+    """The arguments of a diagnosis: the rate and the gap in nats per sentence (None if not measured), Z, and beta."""
     gap = nll_gap(meters) if meters["_gap_sentences"].sum else None
     return float(kl_dims(meters).sum()), gap, len(meters["_mu_sum"].sum), float(meters["_kl_weight"].avg)
 
 
 def diagnosis(meters: Any) -> str:
-    """The name of what is wrong with the rate, or "ok". fairseq asks for it batch by batch, too: it changes nothing."""
+    """The name of the fault in the use of z, or "ok". fairseq asks batch by batch, so nothing is remembered here."""
     found = watch.judge(*seen(meters))
     return found.name if found else "ok"
 
 
 def warn(meters: Any) -> None:
-    """Warn, once, of what lasts; for the meters of a whole validation."""
+    """Warn, once, of a fault that lasts from validation to validation.
+
+    Args:
+        meters: of a whole validation, by name
+    """
     _, warning = watch.see(*seen(meters))
     alone = distributed_utils.get_data_parallel_world_size() == 1
     if warning and (alone or distributed_utils.get_data_parallel_rank() == 0):

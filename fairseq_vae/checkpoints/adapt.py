@@ -14,7 +14,16 @@ from ..base.errors import InputError
 from ..base.version import __version__
 from ..objective.terms import has_parameters, terms
 
-__all__ = ["adapt", "check_architecture", "check_origin", "fit_dictionary", "published_words"]
+__all__ = [
+    "VERSION_KEY",
+    "adapt",
+    "check_architecture",
+    "check_origin",
+    "fit_dictionary",
+    "latent_keys",
+    "published_words",
+    "training_keys",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +32,7 @@ StateDict = Dict[str, Tensor]
 VERSION_KEY = "encoder.plugin_version"
 EMBEDDINGS = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
 COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")  # fairseq 0.12.2's own
-GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE, in every published BART the first of the dictionary
+GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE; they come first in the dictionary of every published BART
 GPT2_SYMBOLS = sorted(map(str, range(GPT2_WORDS)))
 PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
     50264: "bart.large finetuned without <mask>",
@@ -34,7 +43,7 @@ PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
 
 
 def training_keys() -> Tuple[str, ...]:
-    """Prefixes of weights of training alone; a model makes them new where a checkpoint lacks them."""
+    """Prefixes of the weights that only training needs; a model makes them new where a checkpoint lacks them."""
     return ("rate_controller.", *(f"{name}." for name in terms.names() if has_parameters(terms[name])))
 
 
@@ -44,7 +53,7 @@ def latent_keys() -> Tuple[str, ...]:
 
 
 def check_origin(state_dict: StateDict, checkpoint: str) -> None:
-    """Refuse weights of no BART, and those that a newer plug-in wrote.
+    """Refuse weights that are not of a BART, and weights that a newer plug-in wrote.
 
     Args:
         state_dict: the checkpoint's weights
@@ -55,7 +64,7 @@ def check_origin(state_dict: StateDict, checkpoint: str) -> None:
     """
     if EMBEDDINGS[0] not in state_dict:
         raise InputError(f"{checkpoint} has no encoder.embed_tokens: expected the weights of bart_vae or of bart")
-    version = state_dict.get(VERSION_KEY)  # major, minor, patch; checkpoints of before the first version have none
+    version = state_dict.get(VERSION_KEY)  # major, minor, patch; the oldest checkpoints have no version
     if version is not None and version.tolist()[:2] > [int(part) for part in __version__.split(".")][:2]:
         raise InputError(
             f"{checkpoint} was written by fairseq-vae {'.'.join(map(str, version.tolist()))}; this is {__version__}: "
@@ -86,10 +95,10 @@ def adapt(
         heads: number of tensors of classification heads that were left out before
 
     Raises:
-        InputError: the checkpoint's dictionary is another one
+        InputError: the checkpoint is of another dictionary
     """
     for key in {**state_dict, **own}:
-        if COPIES.fullmatch(key):  # fairseq 0.12.2 makes them from the other weights once these are loaded
+        if COPIES.fullmatch(key):  # fairseq 0.12.2 makes these from the other weights after loading
             state_dict.pop(key, None)
             if key in own:
                 state_dict[key] = own[key]
@@ -98,9 +107,7 @@ def adapt(
         for key in [key for key in state_dict if key.startswith(training_keys()) and key not in own]:
             del state_dict[key]
         optional = training_keys()
-        if not any(
-            key.startswith("encoder.prior.") for key in state_dict
-        ):  # a phase before had a prior without weights
+        if not any(key.startswith("encoder.prior.") for key in state_dict):  # its prior had no weights
             optional += ("encoder.prior.",)
         missing = {k: v for k, v in own.items() if k.startswith(optional) and k not in state_dict}
         state_dict.update(missing)
@@ -110,7 +117,7 @@ def adapt(
     left_out = [key for key in state_dict if ".encoder_attn" in key and not cross_attention]
     for key in left_out:
         del state_dict[key]
-    reused = len(state_dict) - 1  # the version is none of BART's
+    reused = len(state_dict) - 1  # without the version, which is not of BART
     new = {key: value for key, value in own.items() if key.startswith(latent_keys())}
     state_dict.update(new)
     logger.info(f"BART checkpoint: {reused} tensors reused")
@@ -165,7 +172,7 @@ def fit_dictionary(state_dict: StateDict, dictionary: Dictionary, checkpoint: st
 def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -> None:
     """Refuse a checkpoint whose names or shapes differ from a model's, with the difference in one line.
 
-    fairseq's own check says it behind a traceback.
+    fairseq's own check would hide the difference behind a traceback.
 
     Args:
         state_dict: the checkpoint's weights
@@ -184,8 +191,8 @@ def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -
     extra = [key for key in state_dict if key not in own]
     if differing or missing or extra:
         parts = [
-            f"{len(keys)} {what}, e.g. {keys[0]}"
-            for what, keys in (("of another shape", differing), ("missing", missing), ("unknown", extra))
+            f"{len(keys)} {fault}, e.g. {keys[0]}"
+            for fault, keys in (("of another shape", differing), ("missing", missing), ("unknown", extra))
             if keys
         ]
         raise InputError(
@@ -195,7 +202,7 @@ def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -
 
 
 def shape(tensor: Tensor) -> str:
-    """A tensor's sizes as a message has them, e.g. "6x16"."""
+    """A tensor's sizes as messages write them, e.g. "6x16"."""
     return "x".join(map(str, tensor.shape))
 
 
