@@ -286,7 +286,7 @@ class BARTVAEHubInterface(nn.Module):
         return tokens
 
 
-def listed(sentences: Sentences) -> Sequence[str]:
+def listed(sentences: Union[Sentences, Sequence[Tensor]]) -> Sequence[Any]:
     """A single string as a list of one; a list as it is."""
     return [sentences] if isinstance(sentences, str) else sentences
 
