@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import torch
 from fairseq.data import Dictionary
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
+from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
 from fairseq_vae.criterion import VAECrossEntropyCriterion
@@ -103,6 +104,21 @@ def batch(sentences, left_pad=False, extra_padding=0):
 
 
 SENTENCES = [[3, 1, 4, 1, 5], [9, 2], [6, 5, 3, 5, 8, 9, 7], [2, 3, 8], [4, 6, 2, 6]]
+
+
+def outputs(built, sample, **latent):
+    """mu, logvar and the logits of real positions, row by row."""
+    with torch.no_grad():
+        logits, extra = built(**sample["net_input"], **latent)
+    lengths = sample["target"].ne(1).sum(1)
+    rows = [row[:length] for row, length in zip(logits, lengths)]
+    return extra["posterior"], rows
+
+
+def hypotheses(built, sample, beam=5):
+    generator = SequenceGenerator([built], task().target_dictionary, beam_size=beam, max_len_b=12)
+    results = generator.generate([built], sample)
+    return [(best["tokens"].tolist(), best["score"].item()) for best, *_ in results]
 
 
 def write_data(folder, **splits):

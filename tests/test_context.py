@@ -4,6 +4,7 @@ from argparse import Namespace
 
 import pytest
 import torch
+from denoising import build
 from helpers import SENTENCES, batch, model, save_vae, write_data
 
 from fairseq_vae.bart.encoder import BARTVAEEncoder
@@ -19,7 +20,7 @@ SOURCES = ["the dog barks .", "a cat", "the cat sleeps ."]
 
 
 class Conditional(BARTVAEEncoder):
-    """Its context is the mean embedding of the source, which moves the prior's mean and the memory."""
+    """Its context is the mean embedding of the source, which moves the prior's mean and the slots."""
 
     def context(self, src_tokens, src_lengths=None):
         real = src_tokens.ne(self.padding_idx).unsqueeze(-1)
@@ -119,8 +120,6 @@ def test_scores_are_of_each_sentences_own_source_and_prior(conditional, tmp_path
 
 
 def test_generation_draws_from_the_prior_of_each_source(conditional, tmp_path):
-    from test_task import build
-
     write_data(tmp_path, test=SENTENCES)
     task, built, sample, seen = build(str(tmp_path), latent_mode="sample"), model(std=0.3), batch(SENTENCES), []
     task.cfg.latent_mode = "prior"

@@ -1,82 +1,19 @@
-import random
 from argparse import Namespace
 from pathlib import Path, PurePosixPath
 
 import pytest
 import torch
+from denoising import TRAIN, VALID, build, clean, epoch, sources
 from helpers import Z, arguments, model, write_data
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import Purpose, standard_normal
-from fairseq_vae.task import VAEDenoisingTask, task_config
-
-random.seed(1)
-TRAIN = [[random.randrange(25) for _ in range(random.randint(1, 20))] for _ in range(61)]
-VALID = [[random.randrange(25) for _ in range(random.randint(1, 20))] for _ in range(13)]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"), train=TRAIN, valid=VALID)
-
-
-def build(data, **cfg):
-    defaults = {
-        "seed": 1,
-        "dataset_impl": None,
-        "skip_invalid_size_inputs_valid_test": False,
-        "path": None,
-        "restore_file": "checkpoint_last.pt",
-        "finetune_from_model": None,
-        "save_dir": "",
-    }
-    return VAEDenoisingTask.setup_task(task_config()(data=data, **{**defaults, **cfg}))
-
-
-def epoch(task, split, number=1, workers=0, **options):
-    if split not in task.datasets:
-        task.load_dataset(split)
-    options = {"max_tokens": 100, "required_batch_size_multiple": 8, "epoch": number, **options}
-    iterator = task.get_batch_iterator(task.dataset(split), num_workers=workers, disable_iterator_cache=True, **options)
-    return list(iterator.next_epoch_itr(shuffle=True))
-
-
-def sources(batches):
-    """Sentence number to source tokens without padding."""
-    return {
-        index: [token for token in row if token != 1]
-        for batch in batches
-        for index, row in zip(batch["id"].tolist(), batch["net_input"]["src_tokens"].tolist())
-    }
-
-
-def clean(sentences):
-    return {i: [0, *[word + 4 for word in sentence], 2] for i, sentence in enumerate(sentences)}
-
-
-@pytest.mark.parametrize("split, sentences", [("train", TRAIN), ("valid", VALID)])
-@pytest.mark.parametrize("multiple", [1, 8])
-def test_every_sentence_is_used_exactly_once_an_epoch(data, split, sentences, multiple):
-    batches = epoch(build(data), split, required_batch_size_multiple=multiple)
-    ids = [index for batch in batches for index in batch["id"].tolist()]
-    assert sorted(ids) == list(range(len(sentences)))
-    assert sources(batches) == clean(sentences)
-    assert sum(batch["ntokens"] for batch in batches) == sum(len(sentence) + 1 for sentence in sentences)
-
-
-def test_batches_do_not_depend_on_the_epoch_in_which_a_run_starts(data):
-    compositions = [
-        {tuple(batch["id"].tolist()) for batch in epoch(build(data, seed=seed), "train", number)}
-        for seed, number in [(1, 1), (1, 2), (2, 1)]
-    ]
-    assert compositions[0] == compositions[1] != compositions[2]
-
-
-def test_several_workers_of_a_cluster_share_the_sentences_out(data):
-    shards = [epoch(build(data), "train", num_shards=2, shard_id=shard) for shard in range(2)]
-    ids = [index for shard in shards for batch in shard if batch for index in batch["id"].tolist()]
-    assert sorted(ids) == list(range(len(TRAIN)))
 
 
 @pytest.mark.parametrize("noise", [name for name in corruptions.names() if name != "none"])
