@@ -383,7 +383,7 @@ def test_two_workers_add_up_to_one(data, trained, tmp_path):
 
 def test_two_workers_train_as_one(data, tmp_path):
     """Two gloo processes make the updates of one that accumulates two batches: the same loss and the same weights, also
-    with sampled z, whose noise belongs to the sentence."""
+    with sampled z, whose eps belong to the sentence."""
     command = (
         f"fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} --dropout 0 "
         "--kl-schedule linear --kl-warmup-updates 5 --max-update 3 --disable-validation"

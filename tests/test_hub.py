@@ -66,7 +66,7 @@ def test_an_empty_list_gives_nothing(vae):
 
 
 def test_posteriors_and_log_prob_are_the_models_own(vae):
-    """The importance-weighted bound by hand, for one sentence and given noise."""
+    """The importance-weighted bound by hand, for one sentence and given eps."""
     dictionary = vae.task.source_dictionary
     words = [dictionary.index(word) for word in "the dog barks .".split()]
     source, previous = torch.tensor([[0, *words, 2]]), torch.tensor([[2, *words]])
@@ -105,7 +105,7 @@ def test_sampling_depends_on_its_seed_alone(vae):
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
     first = vae.sample(4, sampling=True, sampling_topp=0.9)
-    assert torch.random.get_rng_state().equal(state), "the caller's generator is left alone"
+    assert torch.random.get_rng_state().equal(state), "the caller's random state is left alone"
     torch.manual_seed(6)
     assert vae.sample(4, sampling=True, sampling_topp=0.9) == first
     assert vae.sample(4, sampling=True, sampling_topp=0.9, seed=2) != first

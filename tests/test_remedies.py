@@ -28,8 +28,8 @@ def test_word_dropout_replaces_words_alone_and_depends_on_no_neighbour():
     tokens = torch.tensor([[EOS, 7, 8, 9, 10, 11], [EOS, 5, 6, PAD, PAD, PAD]])
 
     def dropped(rows, ratio):
-        generators = [stream(1, Purpose.WORDS, 4, index) for index in (2, 9)]
-        return word_dropout(rows, ratio, UNK, PAD, generators)
+        streams = [stream(1, Purpose.WORDS, 4, index) for index in (2, 9)]
+        return word_dropout(rows, ratio, UNK, PAD, streams)
 
     assert dropped(tokens, 0.0).equal(tokens)
     assert dropped(tokens, 1.0).tolist() == [[EOS] + [UNK] * 5, [EOS, UNK, UNK, PAD, PAD, PAD]]
@@ -47,8 +47,8 @@ def test_word_dropout_replaces_words_alone_and_depends_on_no_neighbour():
 
 def test_word_dropout_has_its_rate_and_is_for_the_decoder_in_training_alone():
     many = torch.full((400, 51), 9)
-    generators = [stream(1, Purpose.WORDS, 0, index) for index in range(400)]
-    share = word_dropout(many, 0.3, UNK, PAD, generators)[:, 1:].eq(UNK).float().mean()
+    streams = [stream(1, Purpose.WORDS, 0, index) for index in range(400)]
+    share = word_dropout(many, 0.3, UNK, PAD, streams)[:, 1:].eq(UNK).float().mean()
     assert share == pytest.approx(0.3, abs=4 * np.sqrt(0.3 * 0.7 / 20000))
     built, sample = model(std=0.3), batch(SENTENCES)
     dropping, plain = criterion(word_dropout=0.5), criterion()

@@ -54,7 +54,7 @@ def test_the_mask_is_the_last_symbol(data):
 
 
 def generated(data, mode, batch_size, **cfg):
-    """The net_input of each sentence that inference_step hands to the generator: its z or eps."""
+    """The net_input of each sentence that inference_step hands to the sequence generator: its z or eps."""
     task = build(data, latent_mode=mode, **cfg)
     rows = {}
     generator = Namespace(
