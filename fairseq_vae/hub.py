@@ -304,6 +304,9 @@ def load(
             are as find_bpe returns them
         batch_size: sentences at a time; changes nothing but speed and memory
 
+    Returns:
+        the model behind an interface of strings, in evaluation mode, on the GPU if there is one
+
     Raises:
         InputError: a file is missing, or the checkpoint is not of bart_vae
     """

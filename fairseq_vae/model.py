@@ -146,6 +146,9 @@ class BARTVAEModel(BARTModel):
             cfg: the model's flags: an argparse.Namespace or a (hydra) configuration
             task: with the dictionaries
 
+        Returns:
+            the model, its weights initialised
+
         Raises:
             InputError: a key that is no flag of the model, or flags that contradict one another
         """
@@ -158,7 +161,7 @@ class BARTVAEModel(BARTModel):
                 f"model configuration: unknown {', '.join(unknown)}; expected flags of BART or latent ones. If a part "
                 "of your own has them, give its --user-dir, or in Python import its module first"
             )
-        # fairseq's architecture functions fill in what is absent, and take a None for a value
+        # fairseq's architecture functions fill in absent flags, and take None for a value
         args = argparse.Namespace(**{k: v for k, v in {**known, **given}.items() if v is not None})
         args.task = getattr(task.cfg, "_name", "")
         bart_base_architecture(args)
@@ -195,6 +198,9 @@ class BARTVAEModel(BARTModel):
             bpe: "gpt2" (encoder.json, vocab.bpe) or "sentencepiece" (sentencepiece.bpe.model), whose files lie beside
                 the checkpoint or dict.txt; "auto" takes the one that is there; None takes tokens with spaces between
             options: batch_size, sentences at a time
+
+        Returns:
+            the model behind an interface of strings, in evaluation mode
 
         Raises:
             InputError: a file is missing, or the checkpoint is not of bart_vae

@@ -117,6 +117,9 @@ class VAEDenoisingTask(FairseqTask):
     def setup_task(cls, cfg: VAEDenoisingFlags, **kwargs: Any) -> "VAEDenoisingTask":
         """Make the task of a configuration, with the dictionary of its data.
 
+        Args:
+            cfg: the task's flags
+
         Raises:
             InputError: the folder has no dict.txt, or see the class
         """
@@ -289,6 +292,9 @@ class VAEDenoisingTask(FairseqTask):
         Args:
             cfg: the model's flags
             from_checkpoint: whether fairseq loads a checkpoint, as for generation
+
+        Returns:
+            the model, its weights initialised
 
         Raises:
             InputError: the checkpoint is missing, truncated, unsafe, or of another dictionary

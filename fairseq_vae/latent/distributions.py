@@ -72,7 +72,10 @@ class Gaussian(NamedTuple):
         """N(0, I).
 
         Args:
-            like: a tensor whose shape, precision and device mu and logvar get
+            like: a tensor of any shape
+
+        Returns:
+            mu and logvar of the tensor's shape, precision and device
         """
         return cls(torch.zeros_like(like), torch.zeros_like(like))
 
@@ -130,7 +133,11 @@ class Gaussian(NamedTuple):
         return 0.5 * (square + torch.expm1(ratio) - ratio)
 
     def to_rows(self) -> Tensor:
-        """A row of numbers for each sentence, mu and then logvar: B x 2Z."""
+        """A row of numbers for each sentence.
+
+        Returns:
+            mu, then logvar, B x 2Z
+        """
         return torch.cat((self.mu, self.logvar), dim=1)
 
     @classmethod
@@ -138,12 +145,15 @@ class Gaussian(NamedTuple):
         """The inverse of `to_rows`.
 
         Args:
-            table: B x 2Z
+            table: mu, then logvar, B x 2Z
+
+        Returns:
+            the Gaussians of B sentences
         """
         return cls(*table.chunk(2, dim=1))
 
 
-GaussianPosterior = Gaussian  # the public name of what `encode` returns
+GaussianPosterior = Gaussian  # the name under which the hub's `encode` returns it
 
 
 def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
@@ -236,6 +246,12 @@ def expanded(distribution: Any, size: int) -> Any:
 
 def as_double(distribution: Any) -> Any:
     """Convert a distribution to float64.
+
+    Args:
+        distribution: of any sentences
+
+    Returns:
+        the same distribution, its tensors in float64
 
     >>> as_double(Gaussian.standard(torch.zeros(3))).mu.dtype
     torch.float64

@@ -1,7 +1,7 @@
 """Injection: how the decoder learns z. z becomes slots, one tensor for all injections; each injection reads its share.
 
-fairseq's beam search reorders the encoder's output, and M x B x C is the only layout of it that it knows. So the slots
-of all injections travel in one tensor of that layout.
+fairseq's beam search reorders the encoder's output, a tensor of the layout M x B x C. So the slots of all injections
+travel in one tensor of that layout.
 
 Shapes: B batch, U target length, C model width, Z latent dimensions, M slots in all, S slots of an injection, L decoder
 layers.
@@ -296,7 +296,7 @@ def joined(parts: Sequence[Optional[Tensor]]) -> Optional[Tensor]:
 
 
 class LatentSlots(nn.Module):
-    """An affine map from z to all slots. Without a context, the decoder learns of the source through it alone.
+    """An affine map from z to all slots. Without a context, the decoder learns of the source through them alone.
 
     Args:
         latent_dim: Z

@@ -38,6 +38,9 @@ def initial(controller: str, max_weight: float) -> ControllerState:
         controller: "lagrangian" or "pid"
         max_weight: upper bound of beta, also at the start
 
+    Returns:
+        the state
+
     >>> initial("lagrangian", max_weight=0.5)
     ControllerState(weight=tensor(0.5000, dtype=torch.float64), memory=tensor(0., dtype=torch.float64))
     """

@@ -68,9 +68,8 @@ def kl_weight(
         cycle_updates: length of the cyclical schedule's cycle, 1 or more
         cycle_ratio: share of a cycle that its ramp takes, 0 to 1
         shape: of the ramp, one of RAMPS
-        zero_updates: number of updates with beta = 0 before everything else, which then comes so much later; in the
-            cyclical schedule they begin every cycle, whose length stays: zero, ramp, hold (Li et al. 2020, Optimus,
-            https://arxiv.org/abs/2004.04092)
+        zero_updates: number of updates with beta = 0 that precede everything else; in the cyclical schedule they begin
+            every cycle, whose length stays: zero, ramp, hold (Li et al. 2020, Optimus, https://arxiv.org/abs/2004.04092)
 
     Returns:
         beta, without unit

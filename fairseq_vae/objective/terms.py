@@ -77,6 +77,9 @@ def has_parameters(term: Any) -> bool:
     Args:
         term: the registered class
 
+    Returns:
+        True for an nn.Module
+
     >>> has_parameters(BagOfWords), has_parameters(MMD)
     (True, False)
     """
@@ -89,6 +92,9 @@ def active_terms(values: Any, of_model: bool) -> List[str]:
     Args:
         values: an object with the terms' flags as attributes; a flag that it lacks counts as 0
         of_model: True asks for the terms with parameters, False for the others
+
+    Returns:
+        names, in the order of registration
 
     Raises:
         InputError: a weight is negative
