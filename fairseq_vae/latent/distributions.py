@@ -18,7 +18,7 @@ class Distribution(Protocol):
     It is a NamedTuple whose tensors have a row for each sentence, or none of them (one distribution for all), so that
     the functions below this class can take rows and change the precision. `rsample` and `log_prob` broadcast as those
     of torch.distributions do. A posterior may have `to_rows() -> B x R` and `from_rows` besides: then validation logs
-    its mutual information, and an evaluation can be kept on disk.
+    its mutual information. An evaluation can be kept on disk if all fields are tensors.
     """
 
     @property
