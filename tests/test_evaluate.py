@@ -13,11 +13,15 @@ from evaluation import DIMENSIONS, checkpoint, everything, made, numbers  # noqa
 from helpers import write_data
 
 from fairseq_vae import evaluate as module
+from fairseq_vae.bart.decoder import BARTVAEDecoder
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import Purpose, stream
 from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.cli.main import main
 from fairseq_vae.evaluate import evaluate
+from fairseq_vae.measure.collection import Collection
+from fairseq_vae.measure.summary import summarise
+from fairseq_vae.report.render import as_text
 from fairseq_vae.report.text import table
 
 REQUIRED = (
@@ -219,3 +223,61 @@ def test_several_checkpoints_make_a_table_beside_a_papers(made, checkpoint, tmp_
     assert [numbers["mi_batch_size"] for numbers in both] == [32, 32]
     assert main(["evaluate", str(made)]) == 1
     assert "expected one or more checkpoints, then the data folder" in capsys.readouterr().err
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Calls of decoders, counted."""
+    calls = []
+    extract = BARTVAEDecoder.extract_features
+
+    def counted(self, *arguments, **options):
+        calls.append(self)
+        return extract(self, *arguments, **options)
+
+    monkeypatch.setattr(BARTVAEDecoder, "extract_features", counted)
+    return calls
+
+
+def test_a_second_run_uses_what_the_first_one_kept(made, checkpoint, decoded, tmp_path, capsys):
+    first, second, without = (tmp_path / name for name in ("first.json", "second.json", "without.json"))
+    command = ["evaluate", checkpoint, str(made), "--samples=2", "--generate=4", f"--labels={made / 'labels'}"]
+    keep = f"--keep={tmp_path / 'kept'}"
+    assert main([*command, f"--json={without}"]) == 0
+    calls = len(decoded)
+    assert main([*command, keep, f"--json={first}"]) == 0
+    assert len(decoded) == 2 * calls > 0
+    shown = capsys.readouterr().out
+    assert main([*command, keep, f"--json={second}"]) == 0
+    assert len(decoded) == 2 * calls
+    assert first.read_bytes() == second.read_bytes() == without.read_bytes()
+    assert shown == 2 * capsys.readouterr().out
+    assert main([*command, keep, "--mi-batch=4", "--paper=regavae", "--max-tokens=30"]) == 0
+    assert len(decoded) == 2 * calls, "what is made of a collection needs no other"
+    assert main([*command, keep, "--seed=2"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"fairseq-vae evaluate: --keep {tmp_path / 'kept'} belongs to other settings (seed: 1 there, 2 here): give "
+        "another folder, or delete it"
+    )
+
+
+def test_several_checkpoints_are_kept_in_a_folder_each(made, checkpoint, decoded, tmp_path, capsys):
+    reference = str(made / "lm/checkpoint_best.pt")
+    command = [
+        "evaluate",
+        checkpoint,
+        reference,
+        str(made),
+        "--samples=2",
+        "--generate=0",
+        f"--keep={tmp_path / 'kept'}",
+    ]
+    assert main([*command, "--paper=he-2019", f"--json={tmp_path / 'all.json'}"]) == 0
+    both = json.loads((tmp_path / "all.json").read_text())
+    assert capsys.readouterr().out == as_text(both, "he-2019")
+    for found, name in zip(both, ("vae", "lm")):
+        kept = Collection.load(str(tmp_path / "kept" / name / "checkpoint_best.pt"))
+        assert summarise(kept, mi_batch=32) == found
+    calls = len(decoded)
+    assert main(command) == 0 and len(decoded) == calls
