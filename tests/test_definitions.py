@@ -1,10 +1,11 @@
 """The definitions are those of the figures that are logged and evaluated: no key more, no key less."""
 
 import pytest
+from evaluation import checkpoint, everything, made, numbers  # noqa: F401  fixtures
 from helpers import SENTENCES, batch, criterion, model
 from test_criterion import reduced
-from test_evaluate import checkpoint, evaluate, made, numbers  # noqa: F401  fixtures
 
+from fairseq_vae.evaluate import evaluate
 from fairseq_vae.measure.definitions import EVALUATED, LOGGED, TRAINING, VALIDATION, names
 
 

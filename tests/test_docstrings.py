@@ -8,7 +8,7 @@ import pytest
 from test_layout import MODULES
 
 SOURCES = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items() if "__init__" not in name}
-WITH_A_MODEL = {"hub"}  # its example is test_hub's
+WITH_A_MODEL = {"evaluate", "hub"}  # test_evaluate and test_hub run their examples
 MATHEMATICS = ("latent.", "objective.", "base.corruption", "base.registry", "base.stream")
 
 

@@ -1,5 +1,6 @@
 """The estimators on a linear-Gaussian model, of which everything is known, and at their limits."""
 
+import itertools
 import math
 
 import numpy as np
@@ -193,3 +194,17 @@ def test_bootstrap_resamples_columns_together_and_repeats():
     sums = resampled_sums(columns, 5, 20)
     torch.testing.assert_close(sums[:, 1], 2 * sums[:, 0])
     assert resampled_sums(columns, 5, 20).equal(sums) and not resampled_sums(columns, 6, 20).equal(sums)
+
+
+def test_importance_sums_do_not_depend_on_how_pairs_come():
+    weights = torch.randn(4, 6, dtype=torch.float64) * 50
+    whole, parts = Importance(4), Importance(4)
+    whole.add(list(range(4)) * 6, -weights.T.flatten(), weights.T.flatten())
+    for i, k in itertools.product(range(4), reversed(range(6))):
+        parts.add([i], -weights[i, k : k + 1], weights[i, k : k + 1])
+    expected = math.log(6) - weights.logsumexp(1)
+    for sums in whole, parts:
+        torch.testing.assert_close(sums.nll_iw, expected)
+        torch.testing.assert_close(sums.nll, -weights.mean(1))
+        assert (sums.nll_iw <= sums.nll).all()
+        torch.testing.assert_close(sums.effective, 1 / weights.softmax(1).square().sum(1))

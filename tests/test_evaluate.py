@@ -1,5 +1,7 @@
 """The evaluation of a whole checkpoint, against loops in float64, and what must not change its numbers."""
+# ruff: noqa: F811  fixtures are imported
 
+import doctest
 import itertools
 import json
 import math
@@ -7,67 +9,32 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import SENTENCES, V, Z, batch, model, save_vae, write_data
+from evaluation import DIMENSIONS, checkpoint, everything, made, numbers  # noqa: F401  fixtures
+from helpers import write_data
 
 from fairseq_vae import evaluate as module
+from fairseq_vae.bart.decoder import BARTVAEDecoder
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import Purpose, stream
 from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.cli.main import main
-from fairseq_vae.evaluate import evaluate, likelihoods, load_split
-from fairseq_vae.measure.estimators import Importance
-from fairseq_vae.measure.scoring import Scorer, packed, sentence_nll
-from fairseq_vae.report.text import best, comparison, table
+from fairseq_vae.evaluate import evaluate
+from fairseq_vae.measure.collection import Collection
+from fairseq_vae.measure.summary import summarise
+from fairseq_vae.report.render import as_text
+from fairseq_vae.report.text import table
 
 REQUIRED = (
     "rec kl neg_elbo nll_iw ppl_token ppl_word bits_per_byte mi mi_cap marginal_kl au nll_gap_shuffled nll_gap_zero "
     "bleu exact_match self_bleu sentences tokens words bytes samples"
 ).split()
-DIMENSIONS = 8
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with a tiny VAE, a language model of its data, and twelve sentences of different lengths."""
-    folder = tmp_path_factory.mktemp("made")
-    words = [f"w{i}" for i in range(V - 5)]
-    save_vae(folder / "vae", f"--latent-dim={DIMENSIONS}", words=words, std=0.15)
-    save_vae(folder / "lm", f"--latent-dim={DIMENSIONS}", "--zero-latent", words=words, std=0.15)
-    random = np.random.default_rng(1)
-    rows = [random.integers(V - 5, size=n).tolist() for n in (5, 2, 9, 1, 7, 4, 3, 8, 6, 2, 5, 11)]
-    write_data(folder, test=rows, one=rows[:1], train=[*rows[:3], *rows[5:]])
-    (folder / "labels").write_text("a\nb\n" * 6)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def checkpoint(made):
-    return str(made / "vae/checkpoint_best.pt")
-
-
-@pytest.fixture(scope="module")
-def numbers(made, checkpoint):
-    """All of it."""
-    reference = str(made / "lm/checkpoint_best.pt")
-    return evaluate(
-        checkpoint, str(made), samples=5, language_model=reference, labels=str(made / "labels"), mi_batch=4, generate=12
-    )
-
-
-@pytest.fixture(scope="module")
-def loaded(made, checkpoint):
-    built, _, task = load_model(checkpoint, str(made))
-    return built, load_split(built, task, "test", 4096, 1)
-
-
-def test_sentence_nll_is_the_sum_of_its_tokens():
-    built, sample, z = model(std=0.3), batch(SENTENCES), torch.randn(len(SENTENCES), Z)
-    with torch.no_grad():
-        nll = sentence_nll(built, sample, z)
-        lprobs = built(**sample["net_input"], z=z)[0].log_softmax(-1)
-    for row, target in enumerate(sample["target"].tolist()):
-        expected = -sum(lprobs[row, i, token].item() for i, token in enumerate(target) if token != 1)
-        assert nll[row].item() == pytest.approx(expected, rel=1e-5)
+def test_the_docstring_is_true(made, checkpoint, tmp_path):
+    names = {"checkpoint": checkpoint, "data": str(made), "folder": str(tmp_path / "kept")}
+    [example] = doctest.DocTestFinder().find(evaluate, "evaluate", globs={"evaluate": evaluate, **names})
+    result = doctest.DocTestRunner().run(example)
+    assert result.attempted == 5 and result.failed == 0
 
 
 def naive(made, checkpoint, samples):
@@ -176,46 +143,6 @@ def test_perplexities_convert_through_the_denominators(numbers):
         assert bits * math.log(2) == pytest.approx(total, rel=1e-12)
 
 
-def test_batches_order_and_resuming_change_nothing(loaded):
-    built, scorer = loaded
-    posterior, prior = scorer.distributions()
-    whole, kl = likelihoods(scorer, posterior, prior, 3)
-    for max_tokens in (12, 50):
-        other = Scorer(built, scorer.dataset, max_tokens, 1)
-        torch.testing.assert_close(tuple(other.distributions()[0]), tuple(posterior), rtol=1e-5, atol=1e-6)
-        columns, other_kl = likelihoods(other, *other.distributions(), 3)
-        torch.testing.assert_close(other_kl, kl, rtol=1e-5, atol=1e-6)
-        for name, values in columns.items():
-            torch.testing.assert_close(values, whole[name], rtol=1e-5, atol=1e-6)
-    parts = [scorer.importance(posterior, prior, 3, indices) for indices in ([11, 0, 7], [1, 2, 3, 4, 5, 6, 8, 9, 10])]
-    with np.errstate(all="ignore"):  # sentences of the other part
-        first, second = (part.nll_iw for part in parts)
-    torch.testing.assert_close(first[[11, 0, 7]], whole["nll_iw"][[11, 0, 7]], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(second[1:7], whole["nll_iw"][1:7], rtol=1e-5, atol=1e-6)
-
-
-def test_packed_batches_hold_every_pair_once_within_the_budget():
-    lengths = [5, 2, 9, 1, 7]
-    batches = list(packed(lengths, [0, 1, 2, 4], 3, 20))
-    assert sorted(sum(batches, [])) == sorted(itertools.product([0, 1, 2, 4], range(3)))
-    assert all(len(rows) * max(lengths[i] for i, _ in rows) <= 20 for rows in batches)
-    assert [list(rows) for rows in packed([30], [0], 2, 20)] == [[(0, 0)], [(0, 1)]]
-
-
-def test_importance_sums_do_not_depend_on_how_pairs_come():
-    weights = torch.randn(4, 6, dtype=torch.float64) * 50
-    whole, parts = Importance(4), Importance(4)
-    whole.add(list(range(4)) * 6, -weights.T.flatten(), weights.T.flatten())
-    for i, k in itertools.product(range(4), reversed(range(6))):
-        parts.add([i], -weights[i, k : k + 1], weights[i, k : k + 1])
-    expected = math.log(6) - weights.logsumexp(1)
-    for sums in whole, parts:
-        torch.testing.assert_close(sums.nll_iw, expected)
-        torch.testing.assert_close(sums.nll, -weights.mean(1))
-        assert (sums.nll_iw <= sums.nll).all()
-        torch.testing.assert_close(sums.effective, 1 / weights.softmax(1).square().sum(1))
-
-
 def test_a_model_without_a_latent_is_marked(made):
     found = evaluate(str(made / "lm/checkpoint_best.pt"), str(made), generate=0)
     assert found["diagnosis"] == "no z" and found["au"] == found["kl"] == 0
@@ -251,7 +178,7 @@ def test_bad_input_is_refused(made, checkpoint, arguments, message):
 
 
 def test_pieces_that_nothing_joins_leave_text_out(made, checkpoint, monkeypatch):
-    monkeypatch.setattr(module, "is_gpt2", lambda dictionary: True)
+    monkeypatch.setattr("fairseq_vae.collect.is_gpt2", lambda dictionary: True)
     found = evaluate(checkpoint, str(made), samples=2, words=50)
     assert [found[key] for key in ("bytes", "bits_per_byte", "bleu", "self_bleu")] == [None] * 4
     assert found["ppl_word"] == pytest.approx(math.exp(found["neg_elbo"] * 12 / 50)) and found["words"] == 50
@@ -279,7 +206,7 @@ def test_a_run_that_fails_leaves_the_old_json(made, checkpoint, tmp_path, monkey
     monkeypatch.setattr("os.replace", interrupted)  # as late as can be
     assert main([*command, "--seed=7"]) == 130
     assert target.read_text() == before
-    monkeypatch.setattr(module, "latent", interrupted)
+    monkeypatch.setattr("fairseq_vae.measure.summary.latent", interrupted)
     assert main(command) == 130 and target.read_text() == before
     assert "interrupted" in capsys.readouterr().err
 
@@ -298,19 +225,59 @@ def test_several_checkpoints_make_a_table_beside_a_papers(made, checkpoint, tmp_
     assert "expected one or more checkpoints, then the data folder" in capsys.readouterr().err
 
 
-def test_the_best_is_marked_only_where_intervals_separate():
-    def result(low, high):
-        return {"intervals": {"neg_elbo": [low, high], "nll_gap_shuffled": [low, high]}}
+@pytest.fixture
+def decoded(monkeypatch):
+    """Calls of decoders, counted."""
+    calls = []
+    extract = BARTVAEDecoder.extract_features
 
-    apart, near = [result(5, 6), result(1, 2), result(2.5, 3)], [result(1, 2), result(1.9, 3)]
-    assert best(apart, "neg_elbo", "lower") == 1 and best(apart, "nll_gap_shuffled", "higher") == 0
-    assert best(near, "neg_elbo", "lower") is None and best(apart[:1], "neg_elbo", "lower") is None
-    assert best(apart, "neg_elbo", None) is None and best(apart, "mi", "higher") is None
+    def counted(self, *arguments, **options):
+        calls.append(self)
+        return extract(self, *arguments, **options)
+
+    monkeypatch.setattr(BARTVAEDecoder, "extract_features", counted)
+    return calls
 
 
-def test_tables_are_aligned(numbers):
-    lines = table(numbers).splitlines()
-    assert all(line[18:20] == "  " or line[:20].rstrip() == line[:20].strip() for line in lines[:-1])
-    assert {len(line[:30]) for line in lines} == {30}
-    heads = comparison([numbers, {**numbers, "checkpoint": "/elsewhere/other.pt"}]).splitlines()[:3]
-    assert heads[0].split()[0] == "checkpoint" and len(set(map(len, heads))) == 1
+def test_a_second_run_uses_what_the_first_one_kept(made, checkpoint, decoded, tmp_path, capsys):
+    first, second, without = (tmp_path / name for name in ("first.json", "second.json", "without.json"))
+    command = ["evaluate", checkpoint, str(made), "--samples=2", "--generate=4", f"--labels={made / 'labels'}"]
+    keep = f"--keep={tmp_path / 'kept'}"
+    assert main([*command, f"--json={without}"]) == 0
+    calls = len(decoded)
+    assert main([*command, keep, f"--json={first}"]) == 0
+    assert len(decoded) == 2 * calls > 0
+    shown = capsys.readouterr().out
+    assert main([*command, keep, f"--json={second}"]) == 0
+    assert len(decoded) == 2 * calls
+    assert first.read_bytes() == second.read_bytes() == without.read_bytes()
+    assert shown == 2 * capsys.readouterr().out
+    assert main([*command, keep, "--mi-batch=4", "--paper=regavae", "--max-tokens=30"]) == 0
+    assert len(decoded) == 2 * calls, "what is made of a collection needs no other"
+    assert main([*command, keep, "--seed=2"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"fairseq-vae evaluate: --keep {tmp_path / 'kept'} belongs to other settings (seed: 1 there, 2 here): give "
+        "another folder, or delete it"
+    )
+
+
+def test_several_checkpoints_are_kept_in_a_folder_each(made, checkpoint, decoded, tmp_path, capsys):
+    reference = str(made / "lm/checkpoint_best.pt")
+    command = [
+        "evaluate",
+        checkpoint,
+        reference,
+        str(made),
+        "--samples=2",
+        "--generate=0",
+        f"--keep={tmp_path / 'kept'}",
+    ]
+    assert main([*command, "--paper=he-2019", f"--json={tmp_path / 'all.json'}"]) == 0
+    both = json.loads((tmp_path / "all.json").read_text())
+    assert capsys.readouterr().out == as_text(both, "he-2019")
+    for found, name in zip(both, ("vae", "lm")):
+        kept = Collection.load(str(tmp_path / "kept" / name / "checkpoint_best.pt"))
+        assert summarise(kept, mi_batch=32) == found
+    calls = len(decoded)
+    assert main(command) == 0 and len(decoded) == calls

@@ -24,6 +24,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     write(path, "first\n")
     write(str(path), "ü\n")
     assert path.read_bytes() == "ü\n".encode()
+    write(tmp_path / "data.bin", b"\r\n\xff")
+    assert (tmp_path / "data.bin").read_bytes() == b"\r\n\xff"
     with pytest.raises(UnicodeEncodeError):
         write(path, "no text: \ud800")
     assert path.read_bytes() == "ü\n".encode()

@@ -12,10 +12,14 @@ __all__ = ["complete", "fingerprint", "read_lines", "write", "write_text"]
 Path = Union[str, "os.PathLike[str]"]
 
 
-def write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all: under another name beside its place, then renamed."""
+def write(path: Path, content: Union[str, bytes]) -> None:
+    """Write a file whole or not at all: under another name beside its place, then renamed."""
     temporary = f"{os.fspath(path)}.part"
-    write_text(temporary, text)
+    if isinstance(content, bytes):
+        with open(temporary, "wb") as file:
+            file.write(content)
+    else:
+        write_text(temporary, content)
     os.replace(temporary, path)
 
 

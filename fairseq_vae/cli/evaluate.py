@@ -1,7 +1,6 @@
 """`fairseq-vae evaluate`: likelihood, use of z, reconstructions and samples."""
 
 import argparse
-import json
 import os
 
 from ..base.files import write
@@ -55,6 +54,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--seed", type=int, help="of all streams (default: the model's)")
     command.add_argument("--max-tokens", type=int, default=4096, help="tokens in a batch (default: 4096)")
+    command.add_argument(
+        "--keep",
+        metavar="DIR",
+        help="folder for posteriors, z, likelihoods, texts and samples; of several checkpoints, one each below it. "
+        "A later run, or one after an interruption, uses what is there",
+    )
     command.add_argument("--user-dir", metavar="DIR", help="your own plug-in")
 
 
@@ -66,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
             the last are found before anything is loaded
     """
     from ..evaluate import evaluate
-    from ..report.text import beside_paper, comparison, plain, table
+    from ..report.render import as_json, as_markdown
+    from ..report.text import beside_paper, comparison, names, table
 
     checkpoints, data = args.paths[:-1], args.paths[-1]
     if not checkpoints:
@@ -77,7 +83,10 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"{flag} {path}: the folder {folder} does not exist")
     mi_batch = args.mi_batch or (PAPERS[args.paper].mi_batch if args.paper else None)
     results = []
-    for checkpoint in checkpoints:
+    keep = [args.keep] * len(checkpoints)
+    if args.keep and len(checkpoints) > 1:
+        keep = [os.path.join(args.keep, name) for name in names(checkpoints)]
+    for checkpoint, folder in zip(checkpoints, keep):
         numbers = evaluate(
             checkpoint,
             data,
@@ -90,6 +99,7 @@ def run(args: argparse.Namespace) -> None:
             language_model=args.language_model,
             labels=args.labels,
             mi_batch=mi_batch,
+            keep=folder,
         )
         print((f"{checkpoint}\n" if len(checkpoints) > 1 else "") + table(numbers), flush=True)
         results.append(numbers)
@@ -98,8 +108,6 @@ def run(args: argparse.Namespace) -> None:
     if args.paper:
         print("\n" + beside_paper(results, args.paper))
     if args.markdown:
-        parts = [comparison(results, markdown=True)]
-        parts += [beside_paper(results, args.paper, markdown=True)] if args.paper else []
-        write(args.markdown, "\n\n".join(parts) + "\n")
+        write(args.markdown, as_markdown(results, args.paper))
     if args.json:
-        write(args.json, json.dumps(plain(results[0] if len(results) == 1 else results), indent=2) + "\n")
+        write(args.json, as_json(results))

@@ -18,7 +18,8 @@ class Distribution(Protocol):
     A distribution is a NamedTuple. Its tensors have a row for each sentence, or no batch dimension where one
     distribution is for all sentences; `rows`, `expanded` and `as_double` rely on this form. `rsample` and `log_prob`
     broadcast as those of torch.distributions do. A posterior may also have `to_rows() -> B x R` and its inverse
-    `from_rows`: validation then logs its mutual information, and an evaluation can be kept on disk.
+    `from_rows`: validation then logs its mutual information. An evaluation can be kept on disk if all fields are
+    tensors.
 
     >>> prior: Distribution = Gaussian(torch.zeros(3), torch.zeros(3))  # one for all sentences
     >>> prior.log_prob(torch.zeros(2, 3)).shape

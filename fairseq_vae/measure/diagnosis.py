@@ -1,16 +1,24 @@
-"""What is wrong with the use of z, by rules of thumb."""
+"""Faults in the use of z, by rules of thumb."""
 
 import math
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Set, Tuple
 
-NEAR_ZERO = 0.1  # nats per sentence: of a rate or gap that is as good as none
+__all__ = ["HUGE", "NEAR_ZERO", "Diagnosis", "Watch", "diagnose"]
 
+NEAR_ZERO = 0.1  # nats per sentence: a rate or gap below is as good as none
 HUGE = 20.0  # nats per dimension: mu some six standard deviations of the prior away from it
 
 
 class Diagnosis(NamedTuple):
+    """A fault in the use of z.
+
+    Attributes:
+        name: a word
+        message: a line with a figure, the likely cause, and the flags to try
+    """
+
     name: str
-    message: str  # one line: what was seen, the likely cause, and the flag to try
+    message: str
 
 
 def diagnose(
@@ -20,18 +28,22 @@ def diagnose(
     beta: float = 1.0,
     previous: Optional[Tuple[float, float]] = None,
 ) -> Optional[Diagnosis]:
-    """What is wrong with the use of z, if anything. A judgement by rules of thumb, in nats per sentence.
+    """The first of these faults that is found; all figures are in nats per sentence.
 
     exploding: the KL is not finite, or above HUGE a dimension with beta > 0 and growing.
-    outrun: as beta grew since the last time, the rate fell below half and below 1.
+    outrun: as beta grew since the evaluation before, the rate fell below half and below 1.
     collapsed: the rate is below NEAR_ZERO.
     unused: the rate is not, but another sentence's z does as well as a sentence's own: to NEAR_ZERO or 5 % of the rate.
 
     Args:
         kl: the rate
-        gap: by how much another sentence's z explains a sentence worse than its own; None if not measured
-        beta: the KL's weight in training; at 0 a huge KL is what an autoencoder has
-        previous: (kl, beta) of the evaluation before this one in the same training
+        gap: by how much another sentence's z explains a sentence worse than its own z; None if not measured
+        latent_dim: Z
+        beta: the KL's weight in training; at 0 a huge KL is no fault, but an autoencoder's
+        previous: (kl, beta) of the evaluation before in the same training
+
+    Returns:
+        None if no fault is found
     """
     growing = previous is None or kl > previous[0]
     if not math.isfinite(kl) or (kl > HUGE * latent_dim and beta > 0 and growing):
@@ -66,25 +78,32 @@ def diagnose(
 
 
 class Watch:
-    """A training's evaluations in turn: their diagnosis, and a warning, once for each cause, of what lasts.
+    """The diagnosis of a training's evaluations in turn, and a warning of a fault that lasts, once for each.
 
-    A collapsed or unused z lasts if two evaluations in a row find it; what explodes or is outrun is a matter of two
-    evaluations already.
+    A collapsed or unused z lasts if two evaluations in a row find it. An exploding or outrun KL takes two evaluations
+    to be found, and counts at once.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.last: Dict[str, Any] = {}
-        self.warned = set()
+        self.warned: Set[str] = set()
 
     def judge(self, kl: float, gap: Optional[float], latent_dim: int, beta: float) -> Optional[Diagnosis]:
-        """What diagnose finds, in view of the evaluation before; changes nothing."""
+        """Diagnose an evaluation in view of the one before, and change nothing; arguments as for diagnose."""
         if kl == 0:  # exactly: --zero-latent
             return Diagnosis("no z", "")
         previous = (self.last["seen"][0], self.last["seen"][3]) if self.last else None
         return diagnose(kl, gap, latent_dim, beta, previous)
 
     def see(self, kl: float, gap: Optional[float], latent_dim: int, beta: float) -> Tuple[str, Optional[str]]:
-        """The diagnosis' name, "ok" for none, and the warning if it is due; seeing the same again changes nothing."""
+        """Diagnose an evaluation and remember it; the same evaluation again changes nothing.
+
+        Args:
+            kl, gap, latent_dim, beta: as for diagnose
+
+        Returns:
+            the diagnosis' name, "ok" for none, and the warning if it is due
+        """
         seen = (kl, gap, latent_dim, beta)
         if self.last.get("seen") == seen:
             return self.last["name"], None

@@ -1,11 +1,11 @@
-"""What an evaluation estimates, as pure functions of posteriors, samples and log-likelihoods. No fairseq, no model.
+"""An evaluation's estimators, as pure functions of posteriors, samples and log-likelihoods. No fairseq, no model.
 
 Shapes: N sentences, Z latent dimensions, K samples of z a sentence, P pairs of a sentence and a sample. Everything is
-in nats and float64. What a training's validation needs as well stands in metrics.py.
+in nats and float64. Estimators that training's validation needs as well are in metrics.py.
 """
 
 import math
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -14,6 +14,19 @@ from torch import Tensor
 from ..latent.distributions import Distribution, Gaussian, as_double, rows
 from .metrics import active_units, information_each
 
+__all__ = [
+    "RESAMPLES",
+    "THRESHOLDS",
+    "Importance",
+    "active_curve",
+    "aggregate",
+    "batch_information",
+    "information",
+    "intervals",
+    "resampled_sums",
+    "saturates",
+]
+
 THRESHOLDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the curve of active units
 RESAMPLES = 1000  # of the bootstrap
 
@@ -21,10 +34,8 @@ RESAMPLES = 1000  # of the bootstrap
 class Importance:
     """Running sums over the samples of N sentences: memory does not depend on K, nor the result on the batches.
 
-    nll: mean over the samples of -log p(x|z), N
-    nll_iw: -log 1/K sum_k w_k of the importance weights w, N; in expectation above -log p(x), towards which it falls
-        with K (Burda et al. 2016, theorem 1)
-    effective: (sum_k w_k)^2 / sum_k w_k^2, N: how many samples carry the sum (Kong 1992), 1 to K
+    Args:
+        sentences: N
     """
 
     def __init__(self, sentences: int):
@@ -34,7 +45,13 @@ class Importance:
         self.log_square_sum = np.full(sentences, -np.inf)
 
     def add(self, indices: Sequence[int], nll: Tensor, log_weights: Tensor) -> None:
-        """indices: the sentence of each pair, P; a sentence may come several times, also in one call."""
+        """Add pairs of a sentence and a sample.
+
+        Args:
+            indices: the sentence of each pair, P; a sentence may come several times, also in one call
+            nll: -log p(x|z), P
+            log_weights: of importance, log p(x|z) + log p(z) - log q(z|x), P
+        """
         np.add.at(self.count, indices, 1)
         np.add.at(self.nll_sum, indices, nll.double().numpy())
         np.logaddexp.at(self.log_sum, indices, log_weights.numpy())
@@ -42,26 +59,34 @@ class Importance:
 
     @property
     def nll(self) -> Tensor:
+        """Mean over the samples of -log p(x|z), N."""
         return torch.from_numpy(self.nll_sum / self.count)
 
     @property
     def nll_iw(self) -> Tensor:
+        """-log 1/K sum_k w_k of the importance weights w, N.
+
+        In expectation it is above -log p(x), towards which it falls with K (Burda et al. 2016, theorem 1).
+        """
         return torch.from_numpy(np.log(self.count) - self.log_sum)
 
     @property
     def effective(self) -> Tensor:
+        """The number of samples that carry the sum, (sum_k w_k)^2 / sum_k w_k^2 (Kong 1992), N, 1 to K."""
         return torch.from_numpy(np.exp(2 * self.log_sum - self.log_square_sum))
 
 
 def information(posterior: Distribution, eps: Tensor, chunk: int = 1024) -> Tuple[float, float]:
-    """Estimate of I(x; z) under q(z|x) and the N given sentences, as metrics.mutual_information, and its Monte Carlo
-    standard error: that of the samples of z, the sentences being given.
+    """Estimate of I(x; z) under q(z|x) and the N given sentences, as metrics.mutual_information, with its error.
 
     Args:
         posterior: of N sentences
-        eps: standard normal draws, S x N x Z: S samples a sentence. With S = 1 the error cannot tell the draws from the
-            differences between sentences, and is too large
-        chunk: rows of the N x N table held at a time
+        eps: standard normal draws, S x N x Z: S samples a sentence
+        chunk: rows of the N x N table that are in memory at a time
+
+    Returns:
+        the estimate and its Monte Carlo standard error, which is of the samples of z, the sentences being given. With
+        S = 1 the error cannot tell the draws from the differences between sentences, and is too large
     """
     each = torch.stack([information_each(posterior, sample, chunk) for sample in eps])  # S x N
     variance = each.var(0).mean() if len(each) > 1 else each.var()
@@ -69,31 +94,41 @@ def information(posterior: Distribution, eps: Tensor, chunk: int = 1024) -> Tupl
 
 
 def saturates(mi: float, sentences: int) -> bool:
-    """Whether I(x; z) may be far above its estimate, which log N caps: it is above log N - log 2 where on (geometric)
-    average a sentence's z has more than half of the aggregated posterior's density from that sentence alone."""
+    """Whether I(x; z) may be far above its estimate, which log N caps.
+
+    The estimate is above log N - log 2 where on (geometric) average a sentence's z has more than half of the
+    aggregated posterior's density from that sentence alone.
+
+    Args:
+        mi: the estimate
+        sentences: N
+    """
     return sentences > 1 and mi > math.log(sentences) - math.log(2)
 
 
 def batch_information(posterior: Distribution, eps: Tensor, batch: int) -> Optional[float]:
     """Mutual information as older papers define it (He et al. 2019; Park & Lee 2021): within batches of consecutive
-    sentences, averaged over sentences, with the posterior's entropy in closed form. Never far above log batch, so no
-    estimate of I(x; z) of the set.
+    sentences, averaged over sentences, with the posterior's entropy in closed form. It is never far above log batch,
+    so no estimate of I(x; z) of the set.
 
     Args:
-        posterior: of N sentences; None is the result of one that is not Gaussian
+        posterior: of N sentences
         eps: standard normal draws, N x Z
-        batch: sentences in a batch; the last one may have fewer
+        batch: sentences in a batch; the last batch may have fewer
+
+    Returns:
+        None if the posterior is not Gaussian
     """
     if not isinstance(posterior, Gaussian):
         return None
-    posterior, eps = as_double(posterior), eps.double()
+    gaussian, eps = as_double(posterior), eps.double()
     total = 0.0
     for start in range(0, len(eps), batch):
         part = slice(start, start + batch)
-        e, v = eps[part], posterior.logvar[part]
+        e, v = eps[part], gaussian.logvar[part]
         sampled = -0.5 * (e.square() + v).sum(1)  # log q(z|x), without a constant that cancels
         closed = -0.5 * (1 + v).sum(1)
-        total += float((information_each(rows(posterior, part), e) - sampled + closed).sum())
+        total += float((information_each(rows(gaussian, part), e) - sampled + closed).sum())
     return total / len(eps)
 
 
@@ -103,18 +138,17 @@ def aggregate(posterior: Distribution, prior: Distribution, kl: Tensor) -> Dict[
     Args:
         posterior: of N sentences
         prior: one for all of them
-        kl: of each sentence, nats, N x Z or N x 1
+        kl: of each sentence, N x Z or N x 1
 
     Returns:
         `kl_dims`, `mu_variance_dims`, `variance_dims`: of each dimension, the mean KL, the (unbiased) variance of mu
             over sentences, and the mean variance of q(z|x); lists of Z (`kl_dims` of 1 without a closed form)
         `agg_mean_norm`: Euclidean norm of the aggregated posterior's mean less the prior's
-        `agg_cov_distance`: Frobenius norm of its covariance less the prior's; Cov(mu) + diag(E[var]), over N
-        `agg_gaussian_kl`: KL of the Gaussian with that mean and covariance from the prior: a lower bound of the
+        `agg_cov_distance`: Frobenius norm of its covariance, Cov(mu) + diag(E[var]) over N, less the prior's
+        `agg_gaussian_kl`: KL from the prior of the Gaussian with that mean and covariance: a lower bound of the
             marginal KL, as the Gaussian has the largest entropy of all densities with these moments
 
-        The last three are None unless posterior and prior are Gaussians, and so is `variance_dims` of a posterior
-        without `variance`.
+        None for `variance_dims` unless the posterior is Gaussian, and for the last three unless the prior is, too.
     """
     posterior, prior, kl = as_double(posterior), as_double(prior), kl.double()
     mu = posterior.mean
@@ -137,13 +171,30 @@ def aggregate(posterior: Distribution, prior: Distribution, kl: Tensor) -> Dict[
 
 
 def active_curve(mu: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> Dict[str, int]:
-    """Active units (see metrics.active_units) for each threshold of Var(mu_d)."""
+    """Active units (see metrics.active_units) for several thresholds of Var(mu_d).
+
+    Args:
+        mu: N x Z
+        thresholds: of the variance
+
+    Returns:
+        threshold, as text, to number of dimensions
+    """
     mu = mu.double()
     return {f"{t:g}": active_units(mu.sum(0), mu.square().sum(0), len(mu), t) for t in thresholds}
 
 
 def resampled_sums(columns: Tensor, seed: int, resamples: int = RESAMPLES) -> Tensor:
-    """Sums over sentences drawn with replacement, resamples x M, of columns N x M (Efron 1979)."""
+    """Sums over sentences that are drawn with replacement (Efron 1979).
+
+    Args:
+        columns: N x M
+        seed: of the draws
+        resamples: their number R
+
+    Returns:
+        R x M, float64
+    """
     generator = np.random.default_rng(seed)
     values, n = columns.double().cpu().numpy(), len(columns)
     counts = (np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(resamples))
@@ -151,13 +202,17 @@ def resampled_sums(columns: Tensor, seed: int, resamples: int = RESAMPLES) -> Te
 
 
 def intervals(
-    columns: Dict[str, Tensor], statistics: Dict[str, Callable[[Dict[str, Tensor]], Tensor]], seed: int
+    columns: Dict[str, Tensor], statistics: Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]], seed: int
 ) -> Dict[str, List[float]]:
     """95 % bootstrap intervals over sentences (the percentile method) of statistics of sums.
 
     Args:
         columns: names to values of each sentence, N; all resampled together, so that ratios and differences are paired
         statistics: names to functions of the columns' sums, which are tensors over resamples
+        seed: of the draws
+
+    Returns:
+        names to [low, high]
     """
     sums = dict(zip(columns, resampled_sums(torch.stack(list(columns.values()), 1), seed).T))
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)

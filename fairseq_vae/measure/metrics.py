@@ -1,4 +1,7 @@
-"""What tells whether a text VAE uses its latent, as pure functions. Torch only, no fairseq."""
+"""Figures of the use of z that training's validation and evaluation share, as pure functions. No fairseq.
+
+Shapes: N sentences, Z latent dimensions.
+"""
 
 import math
 
@@ -9,11 +12,15 @@ from ..latent.distributions import Distribution, Gaussian, as_double
 
 __all__ = ["ACTIVE_VARIANCE", "active_units", "information_each", "mutual_information", "perplexity"]
 
-ACTIVE_VARIANCE = 0.01
+ACTIVE_VARIANCE = 0.01  # of mu over sentences, above which a dimension is active
 
 
 def perplexity(nats: float) -> float:
-    """exp(nats), infinite where that overflows; nats per token or word."""
+    """exp(nats), or infinity where exp overflows.
+
+    Args:
+        nats: per token or word
+    """
     return math.exp(nats) if nats < 709 else math.inf
 
 
@@ -25,7 +32,11 @@ def active_units(mu_sum: Tensor, mu_square_sum: Tensor, sentences: int, threshol
     Args:
         mu_sum: sum over sentences of mu, Z
         mu_square_sum: sum over sentences of mu^2, Z
-        sentences: their number N; fewer than two have no variance, and no active unit
+        sentences: N; fewer than two have no variance, and no active unit
+        threshold: of the variance
+
+    Returns:
+        0 to Z
     """
     if sentences < 2:
         return 0
@@ -40,7 +51,7 @@ def information_each(posterior: Distribution, eps: Tensor, chunk: int = 1024) ->
     Args:
         posterior: of N sentences
         eps: standard normal draws, N x Z
-        chunk: rows of the N x N table held at a time
+        chunk: rows of the N x N table that are in memory at a time
 
     Returns:
         N, float64
@@ -66,7 +77,7 @@ def information_each(posterior: Distribution, eps: Tensor, chunk: int = 1024) ->
 
 
 def mutual_information(posterior: Distribution, eps: Tensor, chunk: int = 1024) -> float:
-    """Estimate in nats of I(x; z) under q(z|x) and the N given sentences; never above log N, so print that beside it.
+    """Estimate of I(x; z) under q(z|x) and the N given sentences; never above log N, so print log N beside it.
 
     (1/N) sum_i [ log q(z_i|x_i) - log (1/N) sum_j q(z_i|x_j) ] with one sample z_i of each posterior (Hoffman & Johnson
     2016; He et al. 2019). The same sample stands in both terms, so that a collapsed posterior gives 0 and far apart
@@ -75,6 +86,9 @@ def mutual_information(posterior: Distribution, eps: Tensor, chunk: int = 1024) 
     Args:
         posterior: of N sentences
         eps: standard normal draws, N x Z
-        chunk: rows of the N x N table held at a time
+        chunk: rows of the N x N table that are in memory at a time
+
+    Returns:
+        nats
     """
     return float(information_each(posterior, eps, chunk).mean())

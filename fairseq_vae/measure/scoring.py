@@ -18,11 +18,13 @@ from ..latent.distributions import log_ratio, mapped, rows
 from ..objective.likelihood import nll_each
 from .estimators import Importance
 
+__all__ = ["Pairs", "Scorer", "encoder_input", "joined", "on_cpu", "packed", "pair_eps", "sentence_nll"]
+
 Pairs = Sequence[Tuple[int, int]]  # of a sentence and a sample's number k
 
 
 def encoder_input(sample: Dict[str, Any]) -> Dict[str, Any]:
-    """A batch's input without the decoder's."""
+    """A batch's input without the decoder's input."""
     return {key: value for key, value in sample["net_input"].items() if key != "prev_output_tokens"}
 
 
@@ -31,7 +33,7 @@ def sentence_nll(model: Any, sample: Dict[str, Any], z: Tensor) -> Tensor:
 
     Args:
         model: a bart_vae
-        sample: a batch with its source, which a conditional model reads beside z
+        sample: a batch of B sentences with its source, which a conditional model reads beside z
         z: B x Z
 
     Returns:
@@ -46,14 +48,32 @@ def sentence_nll(model: Any, sample: Dict[str, Any], z: Tensor) -> Tensor:
 
 
 def pair_eps(seed: int, purpose: Purpose, pairs: Pairs, dim: int) -> Tensor:
-    """Standard normal draws of each pair, P x dim: of (seed, sentence, k) alone, whatever K and the batches are."""
+    """Standard normal draws of each pair, of (seed, sentence, k) alone, whatever K and the batches are.
+
+    Args:
+        seed, purpose: of the streams, see base.stream
+        pairs: P
+        dim: draws a pair
+
+    Returns:
+        P x dim, float32, on the CPU
+    """
     draws = [stream(seed, purpose, k, index).standard_normal(dim, np.float32) for index, k in pairs]
     return torch.from_numpy(np.stack(draws))
 
 
 def packed(lengths: Sequence[int], indices: Sequence[int], samples: int, max_tokens: int) -> Iterator[Pairs]:
-    """Batches of all pairs of these sentences and k < samples, of like length, longest first; of at most max_tokens
-    tokens with padding, if no sentence is longer."""
+    """Batches of all pairs of these sentences and k < samples, of like length, longest first.
+
+    Args:
+        lengths: tokens of each sentence of the split
+        indices: of the sentences to batch
+        samples: K
+        max_tokens: tokens of a batch with padding, unless a single sentence is longer
+
+    >>> list(packed([2, 5, 3], indices=[0, 1, 2], samples=1, max_tokens=10))
+    [[(1, 0), (2, 0)], [(0, 0)]]
+    """
     order = sorted(indices, key=lambda index: (-lengths[index], index))
     batch: List[Tuple[int, int]] = []
     for index in order:
@@ -67,13 +87,17 @@ def packed(lengths: Sequence[int], indices: Sequence[int], samples: int, max_tok
 
 
 class Scorer:
-    """A split under a model, in evaluation mode and without gradients.
+    """A split under a model, without gradients.
 
     Args:
-        model: a bart_vae
+        model: a bart_vae in evaluation mode
         dataset: SentenceDataset of N sentences
         max_tokens: tokens in a batch, padding included
         seed: of the streams of z
+
+    Attributes:
+        lengths: tokens of each sentence, one end included, N
+        device: the model's
 
     Raises:
         InputError: a sentence has more than max_tokens tokens
@@ -88,11 +112,16 @@ class Scorer:
             raise InputError(f"--max-tokens {max_tokens}: expected at least {longest}, the split's longest sentence")
 
     def __len__(self) -> int:
+        """N"""
         return len(self.lengths)
 
     @torch.no_grad()
     def distributions(self) -> Tuple[Any, Any]:
-        """q(z|x) of every sentence, and p(z) of every sentence or one for all, on the CPU."""
+        """Infer the posteriors and the prior.
+
+        Returns:
+            q(z|x) of the N sentences, and p(z) of the N sentences or one for all, on the CPU
+        """
         encoder, pad = self.model.encoder, self.model.encoder.padding_idx
         order: List[int] = []
         posteriors, given = [], []
@@ -140,14 +169,16 @@ class Scorer:
     def importance(
         self, posterior: Any, prior: Any, samples: int, indices: Optional[Sequence[int]] = None
     ) -> Importance:
-        """Sums over K = `samples` z's of each sentence's posterior, from which rec and the importance-weighted NLL
-        follow.
+        """Score K samples of each sentence's posterior.
 
         Args:
             posterior: of the N sentences
             prior: of the N sentences, or one for all
             samples: K
             indices: of the sentences (default: all)
+
+        Returns:
+            sums over the samples of these sentences, and none of the others
         """
 
         def draw(pairs: Pairs) -> Tuple[Tensor, Tensor, List[int]]:
@@ -163,19 +194,33 @@ class Scorer:
         return sums
 
     def eps(self, pairs: Pairs) -> Tensor:
-        """The draws of the posterior's samples, P x posterior.eps_dim."""
+        """The standard normal draws that the pairs' samples of the posterior are made of, P x eps_dim."""
         return pair_eps(self.seed, Purpose.VALIDATION, pairs, self.model.encoder.posterior.eps_dim)
 
     def nll(self, z: Tensor, name: str) -> Tensor:
-        """-log p(x_i|z_i) in nats of every sentence i, N, float64, for rows of z, N x Z; name: of the progress bar."""
+        """-log p(x_i|z_i) of every sentence i in nats.
+
+        Args:
+            z: N x Z
+            name: of the progress bar
+
+        Returns:
+            N, float64
+        """
         result = torch.empty(len(self), dtype=torch.float64)
         for pairs, _, nll in self.score(lambda pairs: z[[index for index, _ in pairs]], 1, name):
             result[[index for index, _ in pairs]] = nll
         return result
 
     def batch(self, pairs: Pairs) -> Dict[str, Any]:
-        """The data set's own batch of the pairs' sentences: with the source, for a model that reads a context beside z,
-        decoder input and target."""
+        """The data set's own batch of the pairs' sentences, with the source, which a conditional model reads beside z.
+
+        Args:
+            pairs: P
+
+        Returns:
+            `net_input` and `target` of P rows, on the model's device
+        """
         distinct = list(dict.fromkeys(index for index, _ in pairs))
         collated = self.dataset.collater([self.dataset[index] for index in distinct])
         place = {index: row for row, index in enumerate(collated["id"].tolist())}
@@ -185,12 +230,16 @@ class Scorer:
 
 
 def on_cpu(distribution: Any) -> Any:
-    """The distribution with its tensors on the CPU."""
+    """A distribution with its tensors on the CPU."""
     return mapped(distribution, Tensor.cpu)
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """One distribution of the sentences of all parts, in their order; one for all sentences as it is."""
+    """One distribution of the sentences of all parts, in their order.
+
+    Args:
+        parts: distributions of a class, each of some sentences; or of all sentences, and then the first is the result
+    """
     if parts[0].mean.dim() < 2:
         return parts[0]
     fields = zip(*parts)

@@ -1,0 +1,281 @@
+"""Collect everything that an evaluation is made of: the half of it that runs the model and reads the data."""
+
+import hashlib
+import os
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import fairseq
+import numpy as np
+import torch
+from fairseq import utils
+from fairseq.data import Dictionary
+from torch import Tensor
+from tqdm import tqdm
+
+from .base.errors import InputError
+from .base.files import fingerprint, read_lines
+from .base.store import Store
+from .base.stream import Purpose, standard_normal
+from .base.text import Joiner, find_bpe, is_gpt2
+from .base.version import __version__
+from .checkpoints.load import load_model
+from .checkpoints.read import folders
+from .hub import BARTVAEHubInterface
+from .latent.distributions import as_double, rate, rows
+from .measure.collection import BEAM, Collection, Given, Settings, resumed
+from .measure.scoring import Scorer
+
+__all__ = ["at_least", "collect", "load_split", "score"]
+
+VERSIONS = {"fairseq_vae": __version__, "fairseq": fairseq.__version__, "torch": str(torch.__version__)}
+LIKELIHOODS = ("rec", "nll_iw", "effective", "shuffled", "zero", "from_prior", "lm")
+
+
+def collect(
+    checkpoint: str,
+    data: str,
+    split: str = "test",
+    samples: int = 20,
+    words: Optional[int] = None,
+    max_tokens: int = 4096,
+    seed: Optional[int] = None,
+    generate: int = 1000,
+    language_model: Optional[str] = None,
+    labels: Optional[str] = None,
+    keep: Optional[str] = None,
+) -> Collection:
+    """Collect everything that the evaluation of a checkpoint on a split is made of.
+
+    Arguments and errors are those of evaluate.
+    """
+    at_least("--samples", samples, 1)
+    at_least("--words", words, 1)
+    at_least("--generate", generate, 0)
+    given = read_lines(labels) if labels else None
+    model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
+    scorer = load_split(model, task, split, max_tokens, cfg.common.seed if seed is None else seed)
+    if given is not None and len(given) != len(scorer):
+        raise InputError(f"--labels {labels}: {len(given):,} lines; expected {len(scorer):,}, one a sentence")
+    reference = load_language_model(language_model, data, split, max_tokens) if language_model else None
+    dictionary, bpe = task.target_dictionary, find_bpe(folders(checkpoint, data))
+    join = joiner(dictionary, bpe, words)
+    count = min(generate, len(scorer)) if join else 0
+    training = os.path.join(data, "train.bin")
+    settings = Settings(
+        checkpoint=short(checkpoint),
+        data=data_fingerprint(dictionary, scorer.dataset.tgt),
+        split=split,
+        seed=scorer.seed,
+        samples=1 if model.encoder.zero_latent else samples,  # without z there is nothing to sample
+        **model_settings(model, cfg),
+        **VERSIONS,
+        tokenizer=f"{tokenizer(join)}/{len(dictionary)}",
+        text=text_fingerprint(join, bpe),
+        text_sentences=count or None,
+        max_len=min(2 * max(scorer.lengths), model.max_decoder_positions() - 1) if count else None,
+        training=short(training) if count and os.path.exists(training) else None,
+        language_model=short(language_model) if language_model else None,
+        labels=short(labels) if labels else None,
+    )
+    names = Given(checkpoint, os.path.basename(os.path.normpath(data)), words)
+    store = resumed(settings, names, keep)
+
+    if join:
+        store.make("texts", lambda: [[join(tokens) for tokens in tqdm(scorer.dataset.tgt, desc="text", leave=False)]])
+    if given is not None:
+        store.make("labels", lambda: [given])
+    store.make("posterior prior", scorer.distributions)
+    fields = torch.cat([field.flatten(1) for field in store["posterior"]], 1)
+    check_finite(fields, f"checkpoint {checkpoint}: the posterior", split)
+    score(store, scorer, settings.samples)
+    if reference:
+        nothing = torch.zeros(len(scorer), reference.model.latent_dim)
+        store.make("lm", lambda: [reference.nll(nothing, "language model")])
+    columns = [store[name] for name in LIKELIHOODS if name in store]
+    check_finite(torch.stack([*columns, store["kl"].sum(1)], 1), f"checkpoint {checkpoint}: the likelihood", split)
+    if count:
+        vae = BARTVAEHubInterface(cfg, task, model)
+        vae.join = join
+        decode(store, vae, settings)
+    if join and settings.training:
+        store.make("copied", lambda: [copies(store["samples"], task, join)])
+    return Collection(settings, names, **store)
+
+
+def at_least(flag: str, value: Optional[int], least: int) -> None:
+    """Check a flag's number.
+
+    Raises:
+        InputError: it is too small
+    """
+    if value is not None and value < least:
+        raise InputError(f"{flag} {value}: expected {least} or more")
+
+
+def check_finite(table: Tensor, name: str, split: str) -> None:
+    """Check numbers of each sentence.
+
+    Args:
+        table: a row a sentence, N x anything
+        name: of the table
+        split: of the sentences
+
+    Raises:
+        InputError: a number is not finite
+    """
+    finite = torch.isfinite(table).all(1)
+    if not finite.all():
+        raise InputError(
+            f"{name} of {int((~finite).sum()):,} of {len(table):,} sentences is not finite (first: line "
+            f"{int(finite.int().argmin()) + 1} of {split}): training diverged; take an earlier checkpoint"
+        )
+
+
+def load_split(model: Any, task: Any, split: str, max_tokens: int, seed: int) -> Scorer:
+    """Load a split with all of its sentences.
+
+    Raises:
+        InputError: it has fewer than two sentences, or one that is longer than the model's positions or `max_tokens`
+    """
+    task.load_dataset(split)
+    dataset = task.dataset(split)
+    if len(dataset) < 2:
+        raise InputError(f"--split {split}: one sentence; expected 2 or more, to tell its z from another's")
+    positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
+    task.filter_indices_by_size(np.arange(len(dataset)), dataset, positions)
+    return Scorer(model, dataset, max_tokens, seed)
+
+
+def load_language_model(checkpoint: str, data: str, split: str, max_tokens: int) -> Scorer:
+    """Load the language model to compare with.
+
+    Raises:
+        InputError: the checkpoint has a latent
+    """
+    model, _, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
+    if not model.encoder.zero_latent:
+        raise InputError(
+            f"--language-model {checkpoint} has a latent: expected one trained with --zero-latent (recipe "
+            "language-model)"
+        )
+    return load_split(model, task, split, max_tokens, 1)
+
+
+def joiner(dictionary: Dictionary, bpe: Optional[Dict[str, str]], words: Optional[int]) -> Optional[Joiner]:
+    """Tokens to text; None where nothing can join the pieces and their words are given."""
+    return None if words is not None and bpe is None and is_gpt2(dictionary) else Joiner(dictionary, bpe)
+
+
+def model_settings(model: Any, cfg: Any) -> Dict[str, Any]:
+    """The settings of a collection that are the model's own."""
+    encoder = model.encoder
+    return {
+        "model": getattr(cfg.model, "_name", None) or getattr(cfg.model, "arch", "bart_vae"),
+        "latent_dim": model.latent_dim,
+        "zero_latent": bool(encoder.zero_latent),
+        "pooling": model.cfg.latent_pooling,
+        "injection": model.cfg.latent_injection,
+        "prior": encoder.prior.signature,
+        "eps_dim": encoder.posterior.eps_dim,
+    }
+
+
+def short(path: str) -> str:
+    """A file's fingerprint, short enough to be read."""
+    return fingerprint(path)[:16]
+
+
+def data_fingerprint(dictionary: Dictionary, sentences: Sequence[Tensor]) -> str:
+    """The fingerprint of a dictionary's symbols and of sentences' tokens."""
+    digest = hashlib.sha256()
+    for symbol in dictionary.symbols:
+        digest.update(symbol.encode() + b"\n")
+    for tokens in sentences:
+        digest.update(tokens.numpy().astype("<i8").tobytes())
+    return digest.hexdigest()[:12]
+
+
+def tokenizer(join: Optional[Joiner]) -> str:
+    """The name of the BPE, or of the style in which pieces join."""
+    return "gpt2" if join is None else join.style or type(join.bpe).__name__.lower().replace("bpe", "")
+
+
+def text_fingerprint(join: Optional[Joiner], bpe: Optional[Dict[str, str]]) -> Optional[str]:
+    """The fingerprint of all that texts depend on beside tokens; None where nothing joins them."""
+    if join is None:
+        return None
+    files = [path for key, path in sorted((bpe or {}).items()) if key != "bpe"]
+    return "+".join([tokenizer(join), *map(short, files)])
+
+
+def score(store: Store, scorer: Scorer, samples: int) -> None:
+    """Make lengths, z, KL and likelihoods of every sentence; posterior and prior are in the store.
+
+    Args:
+        store: of a collection's parts
+        scorer: of the split's N sentences
+        samples: K
+    """
+    posterior, prior = store["posterior"], store["prior"]
+    everyone = range(len(scorer))
+
+    def first() -> Tuple[Tensor, Tensor]:
+        z = posterior.rsample(scorer.eps([(i, 0) for i in everyone]))  # N x Z
+        return z, rate(as_double(posterior), as_double(prior), z.double())
+
+    def own() -> Tuple[Tensor, Tensor, Tensor]:
+        sums = scorer.importance(posterior, prior, samples)
+        return sums.nll, sums.nll_iw, sums.effective
+
+    def others() -> List[Tensor]:
+        eps = standard_normal(scorer.seed, Purpose.GENERATION, 0, everyone, scorer.model.encoder.prior.eps_dim)
+        return [scorer.nll(prior.rsample(eps), "prior z")]
+
+    store.make("lengths", lambda: [torch.tensor(scorer.lengths)])
+    store.make("z kl", first)
+    z = store["z"]
+    store.make("rec nll_iw effective", own)
+    store.make("shuffled", lambda: [scorer.nll(z.roll(-1, 0), "shuffled z")])
+    store.make("zero", lambda: [scorer.nll(torch.zeros_like(z), "zero z")])
+    store.make("from_prior", others)
+
+
+def decode(store: Store, vae: BARTVAEHubInterface, settings: Settings) -> None:
+    """Make reconstructions from mu of the first sentences, and as many samples of the prior.
+
+    Args:
+        store: with posterior, prior and lengths
+        vae: the model
+        settings: of the collection, with text
+    """
+    posterior, lengths, count = store["posterior"], store["lengths"].tolist(), settings.text_sentences or 0
+    order = sorted(range(count), key=lambda index: lengths[index])  # batches of like length
+
+    def decoded(z: Tensor, beam: int, name: str) -> List[str]:
+        found: List[str] = []
+        with tqdm(total=len(z), desc=name, unit="sentence", leave=False) as bar:
+            for part in z.split(vae.batch_size):
+                found += vae.decode(part, beam=beam, max_len=settings.max_len)
+                bar.update(len(part))
+        return found
+
+    def reconstructed(beam: int) -> List[List[str]]:
+        found = dict(zip(order, decoded(posterior.mean[order], beam, f"reconstructions, beam {beam}")))
+        return [[found[index] for index in range(count)]]
+
+    def sampled() -> List[Tensor]:
+        eps = standard_normal(settings.seed, Purpose.GENERATION, 0, range(count), vae.model.encoder.prior.eps_dim)
+        return [rows(store["prior"], slice(count)).rsample(eps)]
+
+    store.make("reconstructions", lambda: reconstructed(BEAM))
+    store.make("greedy", lambda: reconstructed(1))
+    store.make("samples_z", sampled)
+    store.make("samples", lambda: [decoded(store["samples_z"], 1, "samples of the prior")])
+
+
+def copies(generated: Sequence[str], task: Any, join: Joiner) -> List[str]:
+    """Those generated sentences that stand in the training text, each once."""
+    task.load_dataset("train")
+    sentences = tqdm(task.dataset("train").tgt, desc="training text", unit="sentence", leave=False)
+    wanted = set(generated)
+    return sorted({text for text in map(join, sentences) if text in wanted})

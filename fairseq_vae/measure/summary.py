@@ -1,0 +1,220 @@
+"""The figures of an evaluation, as pure functions of its collection. No fairseq, no model, no files.
+
+Shapes: N sentences, Z latent dimensions, M sentences with text. definitions.py defines every figure.
+"""
+
+import math
+from typing import Any, Callable, Dict, Mapping, Optional
+
+import sacrebleu
+import torch
+from torch import Tensor
+
+from ..base.stream import Purpose, standard_normal
+from . import sentences
+from .collection import BEAM, Collection
+from .diagnosis import Diagnosis, diagnose
+from .estimators import RESAMPLES, active_curve, aggregate, batch_information, information, intervals, saturates
+from .metrics import ACTIVE_VARIANCE, active_units
+from .papers import Numbers
+from .probes import probe
+
+__all__ = ["MI_SAMPLES", "SCHEMA", "latent", "likelihood", "signature", "summarise", "text", "use"]
+
+SCHEMA = 2  # version of the figures: raised when a key changes its meaning or goes
+Statistic = Callable[[Mapping[str, Tensor]], Tensor]
+MI_SAMPLES = 2  # of z a sentence, of which the error of the mutual information is estimated
+
+
+def summarise(collection: Collection, mi_batch: Optional[int] = None) -> Numbers:
+    """All figures of a collection.
+
+    Args:
+        collection: of an evaluation
+        mi_batch: sentences in a batch of `mi_batch`; None leaves that figure out
+
+    Returns:
+        the keys of definitions.EVALUATED with plain numbers, strings and lists; None for figures that are left out
+
+    Raises:
+        InputError: the labels are no two classes of two or more sentences each
+    """
+    settings = collection.settings
+    numbers: Numbers = {"schema": SCHEMA, **likelihood(collection), **latent(collection, mi_batch)}
+    numbers["marginal_kl"] = numbers["kl"] - numbers["mi"]
+    numbers["diagnosis"], numbers["diagnosis_message"] = use(collection, numbers["kl"], numbers["nll_gap_shuffled"])
+    numbers.update(dict.fromkeys(("bleu", "chrf", "exact_match", "self_bleu", "training_copies")))
+    numbers.update(text(collection))
+    if collection.labels is not None:
+        mu = collection.posterior.mean.numpy()
+        numbers.update(probe(mu, collection.texts or [], collection.labels, settings.seed))
+    numbers.update(samples=settings.samples, seed=settings.seed, split=settings.split)
+    numbers.update(checkpoint=collection.given.checkpoint, signature=signature(collection))
+    return numbers
+
+
+def likelihood(collection: Collection) -> Numbers:
+    """Figures of the likelihood with their denominators and intervals."""
+    counted = denominators(collection)
+    columns = {**nats(collection), **counted}
+    size = len(collection.rec)
+    functions = statistics(size, "bytes" in columns, "lm" in columns)
+    sums = {name: values.sum() for name, values in columns.items()}
+    return {
+        **dict.fromkeys(("lm_nll", "lm_gap", "bits_per_byte", "bits_per_byte_iw", "bytes")),
+        **{name: float(function(sums)) for name, function in functions.items()},
+        **{name: round(float(sums[name])) for name in counted},
+        "sentences": size,
+        "iw_effective": float(sums["effective"]) / size,
+        "intervals": intervals(columns, functions, collection.settings.seed),
+    }
+
+
+def nats(collection: Collection) -> Dict[str, Tensor]:
+    """Columns whose sums over sentences the figures of the likelihood are made of, each N, float64."""
+    columns = {
+        "rec": collection.rec,
+        "kl": collection.kl.sum(1),
+        "nll_iw": collection.nll_iw,
+        "effective": collection.effective,
+        "shuffled": collection.shuffled,
+        "zero": collection.zero,
+        "prior": collection.from_prior,
+    }
+    return columns if collection.lm is None else {**columns, "lm": collection.lm}
+
+
+def denominators(collection: Collection) -> Dict[str, Tensor]:
+    """Tokens, words and, with text, bytes of each sentence, N, float64; words in equal shares if their sum is given."""
+    size, texts, words = len(collection.lengths), collection.texts or [], collection.given.words
+    if words is not None:
+        counted = torch.full((size,), words / size)
+    else:
+        counted = torch.tensor([len(text.split()) + 1 for text in texts])
+    result = {"tokens": collection.lengths, "words": counted}
+    if texts:
+        result["bytes"] = torch.tensor([len(text.encode()) for text in texts])
+    return {name: values.double() for name, values in result.items()}
+
+
+def statistics(size: int, has_bytes: bool, has_reference: bool) -> Dict[str, Statistic]:
+    """Names to functions of the columns' sums over sentences, so that a figure and its interval are of one formula.
+
+    Args:
+        size: N
+        has_bytes: whether there is a column of bytes
+        has_reference: whether there is a column of the language model
+    """
+
+    def mean(name: str) -> Statistic:
+        return lambda s: s[name] / size
+
+    def perplexity(total: Statistic, unit: str) -> Statistic:
+        return lambda s: torch.exp(total(s) / s[unit])
+
+    def bits(total: Statistic) -> Statistic:
+        return lambda s: total(s) / s["bytes"] / math.log(2)
+
+    def gap(name: str) -> Statistic:
+        return lambda s: (s[name] - s["rec"]) / size
+
+    def bound(s: Mapping[str, Tensor]) -> Tensor:
+        return s["rec"] + s["kl"]
+
+    result = {name: mean(name) for name in ("rec", "kl", "nll_iw")}
+    result["neg_elbo"] = lambda s: bound(s) / size
+    totals: Dict[str, Statistic] = {"": bound, "_iw": lambda s: s["nll_iw"]}
+    for suffix, total in totals.items():
+        for name in ("token", "word"):
+            result[f"ppl_{name}{suffix}"] = perplexity(total, f"{name}s")
+        if has_bytes:
+            result[f"bits_per_byte{suffix}"] = bits(total)
+    for name in ("shuffled", "zero", "prior"):
+        result[f"nll_gap_{name}"] = gap(name)
+    if has_reference:
+        result["lm_nll"] = mean("lm")
+        result["lm_gap"] = lambda s: (bound(s) - s["lm"]) / size
+    return result
+
+
+def latent(collection: Collection, mi_batch: Optional[int] = None) -> Numbers:
+    """Figures of the posteriors alone.
+
+    Args:
+        collection: of an evaluation
+        mi_batch: as for summarise
+    """
+    posterior, settings = collection.posterior, collection.settings
+    mu = posterior.mean.double()
+    size, dim = mu.shape
+    draws = (
+        standard_normal(settings.seed, Purpose.VALIDATION, k, range(size), settings.eps_dim) for k in range(MI_SAMPLES)
+    )
+    eps = torch.stack(list(draws))  # MI_SAMPLES x N x eps_dim
+    mi, error = information(posterior, eps)
+    return {
+        "mi": mi,
+        "mi_stderr": error,
+        "mi_cap": math.log(size),
+        "mi_saturated": saturates(mi, size),
+        "mi_batch": batch_information(posterior, eps[0], mi_batch) if mi_batch else None,
+        "mi_batch_size": mi_batch,
+        **aggregate(posterior, collection.prior, collection.kl),
+        "au": active_units(mu.sum(0), mu.square().sum(0), size),
+        "au_curve": active_curve(posterior.mean),
+        "latent_dim": dim,
+    }
+
+
+def use(collection: Collection, kl: float, gap: float) -> Diagnosis:
+    """The diagnosis of the use of z.
+
+    Args:
+        collection: of an evaluation
+        kl: nats per sentence
+        gap: to the next sentence's z, nats per sentence
+    """
+    if collection.settings.zero_latent:
+        return Diagnosis("no z", "the model has none: --zero-latent")
+    return diagnose(kl, gap, collection.settings.latent_dim) or Diagnosis("ok", "z is used")
+
+
+def text(collection: Collection) -> Numbers:
+    """Scores of the reconstructions and of the prior's samples; empty without text."""
+    texts, samples = collection.texts, collection.samples
+    if not texts or samples is None:
+        return {}
+    result: Numbers = {"text_sentences": len(samples), "max_len": collection.settings.max_len}
+    for found, suffix in ((collection.reconstructions, ""), (collection.greedy, "_greedy")):
+        scores = sentences.reconstruction(found or [], texts[: len(samples)])
+        result.update({f"{key}{suffix}": value for key, value in scores.items() if not (suffix and "signature" in key)})
+    result.update(sentences.samples(samples, texts))
+    copied = collection.copied
+    return {**result, "training_copies": None if copied is None else sentences.copied(samples, copied)}
+
+
+def signature(collection: Collection) -> str:
+    """All that a figure depends on beside its definition, in sacrebleu's manner."""
+    settings = collection.settings
+    generated = settings.text_sentences
+    fields: Dict[str, Any] = {
+        "model": settings.model,
+        "z": settings.latent_dim,
+        "pooling": settings.pooling,
+        "injection": settings.injection,
+        "data": f"{collection.given.data}#{settings.data}",
+        "split": settings.split,
+        "tok": settings.tokenizer,
+        "prior": settings.prior,
+        "samples": settings.samples,
+        "seed": settings.seed,
+        "au": ACTIVE_VARIANCE,
+        "mi_samples": MI_SAMPLES,
+        "bootstrap": RESAMPLES,
+        "text": f"first_{generated}/beam_{BEAM}/prior_greedy/max_len_{settings.max_len}" if generated else "none",
+        "fairseq_vae": settings.fairseq_vae,
+        "fairseq": settings.fairseq,
+        "torch": settings.torch,
+        "sacrebleu": sacrebleu.__version__,
+    }
+    return "|".join(f"{key}:{value}" for key, value in fields.items())

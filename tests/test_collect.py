@@ -1,0 +1,42 @@
+"""Collecting: what must not change a collection."""
+# ruff: noqa: F811  fixtures are imported
+
+import numpy as np
+import pytest
+import torch
+from evaluation import checkpoint, made  # noqa: F401  fixtures
+
+from fairseq_vae.base.store import Store
+from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.collect import load_split, score
+from fairseq_vae.measure.scoring import Scorer
+
+
+@pytest.fixture(scope="module")
+def loaded(made, checkpoint):
+    built, _, task = load_model(checkpoint, str(made))
+    return built, load_split(built, task, "test", 4096, 1)
+
+
+def scored(scorer, samples):
+    store = Store()
+    store.make("posterior prior", scorer.distributions)
+    score(store, scorer, samples)
+    return store
+
+
+def test_batches_order_and_resuming_change_nothing(loaded):
+    built, scorer = loaded
+    whole = scored(scorer, 3)
+    for max_tokens in (12, 50):
+        other = scored(Scorer(built, scorer.dataset, max_tokens, 1), 3)
+        assert other.keys() == whole.keys()
+        for name, values in other.items():
+            for mine, theirs in zip(values, whole[name]):
+                torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    posterior, prior = whole["posterior"], whole["prior"]
+    parts = [scorer.importance(posterior, prior, 3, indices) for indices in ([11, 0, 7], [1, 2, 3, 4, 5, 6, 8, 9, 10])]
+    with np.errstate(all="ignore"):  # sentences of the other part
+        first, second = (part.nll_iw for part in parts)
+    torch.testing.assert_close(first[[11, 0, 7]], whole["nll_iw"][[11, 0, 7]], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(second[1:7], whole["nll_iw"][1:7], rtol=1e-5, atol=1e-6)
