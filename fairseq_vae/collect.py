@@ -95,8 +95,8 @@ def collect(
     check_finite(torch.stack([*columns, store["kl"].sum(1)], 1), f"checkpoint {checkpoint}: the likelihood", split)
     if count:
         vae = BARTVAEHubInterface(cfg, task, model)
-        vae.join = join
-        decode(store, vae, settings)
+        vae.join = join or vae.join
+        decode(store, vae, [scorer.dataset[index]["source"] for index in range(count)], settings)
     if join and settings.training:
         store.make("copied", lambda: [copies(store["samples"], task, join)])
     return Collection(settings, names, **store)
@@ -219,48 +219,48 @@ def score(store: Store, scorer: Scorer, samples: int) -> None:
     posterior, prior = store["posterior"], store["prior"]
     everyone = range(len(scorer))
 
-    def first() -> Tuple[Tensor, Tensor]:
-        z = posterior.rsample(scorer.eps([(i, 0) for i in everyone]))  # N x Z
-        return z, rate(as_double(posterior), as_double(prior), z.double())
-
-    def own() -> Tuple[Tensor, Tensor, Tensor]:
+    def own() -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         sums = scorer.importance(posterior, prior, samples)
-        return sums.nll, sums.nll_iw, sums.effective
+        kl = rate(as_double(posterior), as_double(prior), z.double())  # N x Z, or N x 1 of one sample
+        return sums.nll, sums.nll_iw, sums.effective, kl if kl.size(1) > 1 else sums.kl[:, None]
 
     def others() -> List[Tensor]:
         eps = standard_normal(scorer.seed, Purpose.GENERATION, 0, everyone, scorer.model.encoder.prior.eps_dim)
         return [scorer.nll(prior.rsample(eps), "prior z")]
 
     store.make("lengths", lambda: [torch.tensor(scorer.lengths)])
-    store.make("z kl", first)
+    store.make("z", lambda: [posterior.rsample(scorer.eps([(i, 0) for i in everyone]))])  # N x Z
     z = store["z"]
-    store.make("rec nll_iw effective", own)
+    store.make("rec nll_iw effective kl", own)
     store.make("shuffled", lambda: [scorer.nll(z.roll(-1, 0), "shuffled z")])
     store.make("zero", lambda: [scorer.nll(torch.zeros_like(z), "zero z")])
     store.make("from_prior", others)
 
 
-def decode(store: Store, vae: BARTVAEHubInterface, settings: Settings) -> None:
+def decode(store: Store, vae: BARTVAEHubInterface, sources: Sequence[Tensor], settings: Settings) -> None:
     """Make reconstructions from mu of the first sentences, and as many samples of the prior.
 
     Args:
         store: with posterior, prior and lengths
         vae: the model
+        sources: each sentence's source with <s> and </s>, for a model that decodes it beside z
         settings: of the collection, with text
     """
     posterior, lengths, count = store["posterior"], store["lengths"].tolist(), settings.text_sentences or 0
     order = sorted(range(count), key=lambda index: lengths[index])  # batches of like length
 
-    def decoded(z: Tensor, beam: int, name: str) -> List[str]:
+    def decoded(z: Tensor, indices: Sequence[int], beam: int, name: str) -> List[str]:
         found: List[str] = []
         with tqdm(total=len(z), desc=name, unit="sentence", leave=False) as bar:
-            for part in z.split(vae.batch_size):
-                found += vae.decode(part, beam=beam, max_len=settings.max_len)
-                bar.update(len(part))
+            for start in range(0, len(z), vae.batch_size):
+                part = slice(start, start + vae.batch_size)
+                own = [sources[index] for index in indices[part]]
+                found += vae.decode(z[part], beam=beam, max_len=settings.max_len, sources=own)
+                bar.update(len(own))
         return found
 
     def reconstructed(beam: int) -> List[List[str]]:
-        found = dict(zip(order, decoded(posterior.mean[order], beam, f"reconstructions, beam {beam}")))
+        found = dict(zip(order, decoded(posterior.mean[order], order, beam, f"reconstructions, beam {beam}")))
         return [[found[index] for index in range(count)]]
 
     def sampled() -> List[Tensor]:
@@ -270,7 +270,7 @@ def decode(store: Store, vae: BARTVAEHubInterface, settings: Settings) -> None:
     store.make("reconstructions", lambda: reconstructed(BEAM))
     store.make("greedy", lambda: reconstructed(1))
     store.make("samples_z", sampled)
-    store.make("samples", lambda: [decoded(store["samples_z"], 1, "samples of the prior")])
+    store.make("samples", lambda: [decoded(store["samples_z"], range(count), 1, "samples of the prior")])
 
 
 def copies(generated: Sequence[str], task: Any, join: Joiner) -> List[str]:

@@ -10,6 +10,7 @@ from helpers import SENTENCES, batch, model, save_vae, write_data
 from fairseq_vae.bart.encoder import BARTVAEEncoder
 from fairseq_vae.base.stream import Purpose, standard_normal
 from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.collect import collect
 from fairseq_vae.evaluate import evaluate
 from fairseq_vae.hub import load
 from fairseq_vae.latent.distributions import Gaussian
@@ -116,6 +117,12 @@ def test_scores_are_of_each_sentences_own_source_and_prior(conditional, tmp_path
         assert sums.nll_iw[i].item() == pytest.approx(expected.item(), rel=1e-4)
     numbers = evaluate(str(tmp_path / "vae/checkpoint_best.pt"), str(tmp_path), samples=2, generate=3)
     assert numbers["nll_iw"] == pytest.approx(sums.nll_iw.mean().item(), rel=1e-6)
+    vae = load(str(tmp_path / "vae/checkpoint_best.pt"), str(tmp_path), None)
+    sentences = [" ".join(f"w{i}" for i in row) for row in SENTENCES[:3]]
+    collection = collect(str(tmp_path / "vae/checkpoint_best.pt"), str(tmp_path), samples=2, generate=3)
+    longest = collection.settings.max_len
+    assert collection.greedy == vae.reconstruct(sentences, beam=1, max_len=longest), "beside its source"
+    assert collection.samples == vae.sample(3, sources=sentences, beam=1, max_len=longest)
     assert "|prior:moved|" in numbers["signature"] and numbers["agg_gaussian_kl"] is None
 
 

@@ -41,6 +41,7 @@ class Importance:
     def __init__(self, sentences: int):
         self.count = np.zeros(sentences)
         self.nll_sum = np.zeros(sentences)
+        self.weight_sum = np.zeros(sentences)
         self.log_sum = np.full(sentences, -np.inf)
         self.log_square_sum = np.full(sentences, -np.inf)
 
@@ -54,6 +55,7 @@ class Importance:
         """
         np.add.at(self.count, indices, 1)
         np.add.at(self.nll_sum, indices, nll.double().numpy())
+        np.add.at(self.weight_sum, indices, log_weights.numpy())
         np.logaddexp.at(self.log_sum, indices, log_weights.numpy())
         np.logaddexp.at(self.log_square_sum, indices, 2 * log_weights.numpy())
 
@@ -61,6 +63,11 @@ class Importance:
     def nll(self) -> Tensor:
         """Mean over the samples of -log p(x|z), N."""
         return torch.from_numpy(self.nll_sum / self.count)
+
+    @property
+    def kl(self) -> Tensor:
+        """Mean over the samples of log q(z|x) - log p(z), N: an unbiased estimate of the KL."""
+        return torch.from_numpy(-(self.weight_sum + self.nll_sum) / self.count)
 
     @property
     def nll_iw(self) -> Tensor:
