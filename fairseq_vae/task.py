@@ -18,7 +18,7 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 from torch import Tensor
 
-from . import data, validation
+from . import data, validation  # in hints, as strings: when `data` is imported first, this module runs before its end
 from .bart.nucleus import use_nucleus
 from .base.corruption import corrupted, corruptions
 from .base.errors import InputError, memory_remedy, reported
@@ -178,7 +178,7 @@ class VAEDenoisingTask(FairseqTask):
 
     def build_dataset_for_inference(
         self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], **kwargs: Any
-    ) -> data.SentenceDataset:
+    ) -> "data.SentenceDataset":
         """The data set of some sentences, clean and without targets.
 
         Args:
@@ -191,7 +191,7 @@ class VAEDenoisingTask(FairseqTask):
     def filter_indices_by_size(
         self,
         indices: np.ndarray,
-        dataset: data.SentenceDataset,
+        dataset: "data.SentenceDataset",
         max_positions: Any = None,
         ignore_invalid_inputs: bool = False,
     ) -> np.ndarray:
