@@ -9,11 +9,10 @@ import dataclasses
 import logging
 import os
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ContextManager, Dict, Iterator, List, Optional, Tuple, Type, Union
+from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional, Tuple, Union
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.dataclass import FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
@@ -23,7 +22,7 @@ from torch import Tensor
 from .bart.decoder import BARTVAEDecoder
 from .bart.dropout import use_cheap_dropout
 from .bart.encoder import BARTVAEEncoder
-from .bart.flags import REGISTRIES, check_rate, latent_config
+from .bart.flags import REGISTRIES, check_rate, latent_config, model_config
 from .base.errors import InputError, reported
 from .base.host import declare
 from .base.precision import bfloat16_works
@@ -37,33 +36,9 @@ from .objective.terms import TermBatch, active_terms, terms
 if TYPE_CHECKING:
     from .hub import BARTVAEHubInterface
 
-__all__ = ["SIZES", "BARTVAEModel", "model_config", "register_size"]
+__all__ = ["SIZES", "BARTVAEModel", "register_size"]
 
 logger = logging.getLogger(__name__)
-
-
-def bart_fields() -> Iterator[Tuple[str, Any, Any]]:
-    """BART's own flags as optional, typed dataclass fields, read from BART's parser so that none is missing or stale.
-
-    A registered dataclass types the model's configuration in hydra and keeps checkpoints free of pickled objects.
-
-    Returns:
-        name, type and field of each flag, for dataclasses.make_dataclass
-    """
-    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False)
-    BARTModel.add_args(parser)
-    for action in parser._actions:
-        kind = bool if action.nargs == 0 else action.type if action.type in (int, float, str) else Any
-        # the trainer compares base_layers with 0, before any architecture could fill in a None
-        default = 0 if action.dest == "base_layers" else None
-        yield action.dest, Optional[kind], dataclasses.field(default=default, metadata={"help": action.help})
-
-
-def model_config() -> Type[FairseqDataclass]:
-    """The dataclass of all flags of bart_vae: BART's, and the latent flags with the parts that are registered now."""
-    return dataclasses.make_dataclass(
-        "BARTVAEConfig", bart_fields(), bases=(latent_config(),), namespace={"__module__": __name__}
-    )
 
 
 @register_model("bart_vae", dataclass=model_config())

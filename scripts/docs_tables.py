@@ -19,7 +19,7 @@ from fairseq_vae.hub import BARTVAEHubInterface  # noqa: F401  for the tests
 from fairseq_vae.measure.definitions import LOGGED, SECTIONS, Definition
 from fairseq_vae.measure.papers import PAPERS
 from fairseq_vae.model import SIZES, BARTVAEModel  # noqa: F401
-from fairseq_vae.task import task_config
+from fairseq_vae.task_flags import task_config
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = re.compile(r"(`[^`]*`|--[a-z][a-z0-9-]*(?: [A-Z]+\b)?|\b(?:phase1\.)?GROUP\.KEY=VALUE|</?[a-z]+>)")

@@ -5,7 +5,8 @@ import torch
 from helpers import model
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.latent.injection import LatentSlots, SlotLayout, injections
+from fairseq_vae.latent.injection import injections
+from fairseq_vae.latent.slots import LatentSlots, SlotLayout
 
 B, C, Z = 4, 8, 3
 

@@ -14,7 +14,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 from torch import Tensor
 
-from ..latent.injection import SlotLayout
+from ..latent.slots import SlotLayout
 
 __all__ = ["BARTVAEDecoder", "LatentDecoderLayer"]
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ..base.version import __version__
 from ..latent.distributions import Distribution, expanded
-from ..latent.injection import LatentSlots, SlotLayout
 from ..latent.output import VAEOutput
 from ..latent.pooling import poolings
 from ..latent.posterior import posteriors
 from ..latent.prior import priors
+from ..latent.slots import LatentSlots, SlotLayout
 
 __all__ = ["BARTVAEEncoder"]
 

@@ -2,9 +2,10 @@
 
 import argparse
 import dataclasses
-from typing import Any, Iterable, List, Tuple, Type
+from typing import Any, Iterable, Iterator, List, Optional, Tuple, Type
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.models.bart.model import BARTModel
 
 from ..base.errors import InputError
 from ..base.host import fairseq_fields
@@ -16,7 +17,7 @@ from ..latent.prior import priors
 from ..objective.controller import CONTROLLERS
 from ..objective.terms import has_parameters, terms
 
-__all__ = ["REGISTRIES", "LatentFlags", "check_rate", "latent_config"]
+__all__ = ["REGISTRIES", "LatentFlags", "check_rate", "latent_config", "model_config"]
 
 REGISTRIES: Tuple[Registry, ...] = (priors, posteriors, poolings, injections, terms)
 
@@ -162,3 +163,27 @@ def check_rate(args: argparse.Namespace) -> None:
             f"--rate-controller {args.rate_controller}: there is no rate with --zero-latent or --deterministic-latent; "
             "leave one of the flags out"
         )
+
+
+def bart_fields() -> Iterator[Tuple[str, Any, Any]]:
+    """BART's own flags as optional, typed dataclass fields, read from BART's parser so that none is missing or stale.
+
+    A registered dataclass types the model's configuration in hydra and keeps checkpoints free of pickled objects.
+
+    Returns:
+        name, type and field of each flag, for dataclasses.make_dataclass
+    """
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, add_help=False)
+    BARTModel.add_args(parser)
+    for action in parser._actions:
+        kind = bool if action.nargs == 0 else action.type if action.type in (int, float, str) else Any
+        # the trainer compares base_layers with 0, before any architecture could fill in a None
+        default = 0 if action.dest == "base_layers" else None
+        yield action.dest, Optional[kind], dataclasses.field(default=default, metadata={"help": action.help})
+
+
+def model_config() -> Type[FairseqDataclass]:
+    """The dataclass of all flags of bart_vae: BART's, and the latent flags with the parts that are registered now."""
+    return dataclasses.make_dataclass(
+        "BARTVAEConfig", bart_fields(), bases=(latent_config(),), namespace={"__module__": __name__}
+    )

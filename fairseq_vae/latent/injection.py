@@ -7,16 +7,14 @@ Shapes: B batch, U target length, C model width, Z latent dimensions, M slots in
 layers.
 """
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Optional
 
-import torch
-import torch.nn as nn
 from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.registry import Registry
 
-__all__ = ["Injection", "LatentSlots", "SlotLayout", "injections", "register_injection"]
+__all__ = ["Injection", "injections", "register_injection"]
 
 
 class Injection:
@@ -30,6 +28,7 @@ class Injection:
     Attributes:
         cross_attention: whether the injection needs the decoder's cross-attention
 
+    >>> import torch
     >>> injection = injections["embedding"](layers=2, slots=1)
     >>> x, slots = torch.zeros(5, 2, 4), torch.ones(1, 2, 4)
     >>> injection.before_layer(x, slots, layer=0).equal(x + 1), injection.keys_values(slots, layer=0)
@@ -179,150 +178,3 @@ class LogitsInjection(Injection):
 
     def after_layers(self, x: Tensor, slots: Tensor) -> Tensor:
         return x + slots.transpose(0, 1)  # B x 1 x C
-
-
-class SlotLayout:
-    """The place of each injection's slots among all slots, in the order in which injections are registered.
-
-    Args:
-        names: the injections, in any order
-        layers: L
-        slots: --latent-memory-slots
-        values: an object with the flags of injections as attributes; None: their defaults
-
-    Attributes:
-        size: M
-        places: each injection with the place of its slots
-
-    Raises:
-        InputError: an injection is unknown or given twice, there is none, or there is less than one slot
-
-    >>> layout = SlotLayout(["embedding", "self-attention"], layers=2, slots=3)
-    >>> layout.size, [place for _, place in layout.places]
-    (7, [slice(0, 6, None), slice(6, 7, None)])
-    """
-
-    def __init__(self, names: Sequence[str], layers: int, slots: int, values: Any = None):
-        known = injections.names()
-        if not names or any(name not in known for name in names) or len(set(names)) != len(names):
-            raise InputError(
-                f"--latent-injection {','.join(names)}: expected one or several of {', '.join(known)}, comma-"
-                "separated, each once"
-            )
-        if slots < 1:
-            raise InputError(f"--latent-memory-slots {slots}: expected 1 or more")
-        self.places: List[Tuple[Injection, slice]] = []
-        self.size = 0
-        for name in known:
-            if name in names:
-                injection = injections[name](layers, slots, injections.config(name, values))
-                self.places.append((injection, slice(self.size, self.size + injection.size())))
-                self.size += injection.size()
-
-    @classmethod
-    def of(cls, cfg: Any) -> "SlotLayout":
-        """The layout of a configured model.
-
-        Args:
-            cfg: the model's configuration, a fairseq TransformerConfig with the latent flags
-
-        Raises:
-            InputError: the architecture lacks something that an injection needs
-        """
-        layout = cls(cfg.latent_injection.split(","), cfg.decoder.layers, cfg.latent_memory_slots, cfg)
-        for injection, _ in layout.places:
-            injection.check(cfg)
-        if cfg.cross_self_attention:
-            raise InputError("--cross-self-attention would show every layer every slot: use --latent-injection instead")
-        return layout
-
-    def before_layer(self, x: Tensor, slots: Tensor, layer: int) -> Tensor:
-        """Change the input of a decoder layer by all injections.
-
-        Args:
-            x: the layer's input, U x B x C
-            slots: M x B x C
-            layer: the layer's number, from 0
-
-        Returns:
-            U x B x C
-        """
-        for injection, place in self.places:
-            x = injection.before_layer(x, slots[place], layer)
-        return x
-
-    def after_layers(self, x: Tensor, slots: Tensor) -> Tensor:
-        """Change the decoder's output by all injections.
-
-        Args:
-            x: the output of the last layer, B x U x C
-            slots: M x B x C
-
-        Returns:
-            B x U x C
-        """
-        for injection, place in self.places:
-            x = injection.after_layers(x, slots[place])
-        return x
-
-    def keys_values(self, slots: Tensor, layer: int) -> Optional[Tensor]:
-        """The raw keys and values of all injections that stand before a layer's own.
-
-        Args:
-            slots: M x B x C
-            layer: the layer's number, from 0
-
-        Returns:
-            any number x B x C; None for none
-        """
-        return joined([injection.keys_values(slots[place], layer) for injection, place in self.places])
-
-    def states(self, slots: Tensor) -> Optional[Tensor]:
-        """The states of all injections that cross-attention reads.
-
-        Args:
-            slots: M x B x C
-
-        Returns:
-            any number x B x C; None for none
-        """
-        return joined([injection.states(slots[place]) for injection, place in self.places])
-
-
-def joined(parts: Sequence[Optional[Tensor]]) -> Optional[Tensor]:
-    """Join the tensors among the parts along their first axis; None for no tensor."""
-    found = [part for part in parts if part is not None]
-    return torch.cat(found) if len(found) > 1 else found[0] if found else None
-
-
-class LatentSlots(nn.Module):
-    """An affine map from z to all slots. Without a context, the decoder learns of the source through them alone.
-
-    Args:
-        latent_dim: Z
-        slots: M
-        embed_dim: C
-
-    >>> LatentSlots(latent_dim=3, slots=7, embed_dim=4)(torch.zeros(2, 3)).shape
-    torch.Size([7, 2, 4])
-    """
-
-    def __init__(self, latent_dim: int, slots: int, embed_dim: int):
-        super().__init__()
-        self.slots = slots
-        self.project = nn.Linear(latent_dim, slots * embed_dim)
-
-    def reset_parameters(self) -> None:
-        """Make slots as large as the states beside them; BART's 0.02 would make them some 10 times smaller."""
-        nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """
-        Args:
-            z: B x Z
-
-        Returns:
-            slots, M x B x C
-        """
-        slots = self.project(z.to(self.project.weight.dtype))  # B x M*C
-        return slots.view(len(z), self.slots, -1).transpose(0, 1)  # M x B x C
