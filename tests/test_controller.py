@@ -28,10 +28,25 @@ def settle(built, updates, first=0, sentences=5):
     return betas
 
 
+def pure(controller, updates, *settings):
+    """The toy by the pure step alone; what beta was at each update."""
+    state, betas = initial(controller, settings[-1]), []
+    for _ in range(updates):
+        betas.append(state.weight.item())
+        state = STEPS[controller](state, rate(state.weight), *settings)
+    return betas
+
+
+@every_controller
+def test_the_module_is_its_pure_step(controller):
+    betas = settle(RateController(controller, 3.0, 0.05, 10.0), 200)
+    assert betas == pytest.approx(pure(controller, 200, 3.0, 0.05, 10.0), rel=1e-9)
+
+
 @every_controller
 @pytest.mark.parametrize("target", [3.0, 8.0])
 def test_the_rate_settles_at_its_target(controller, target):
-    betas = settle(RateController(controller, target, 0.05, 10.0), 6000)
+    betas = pure(controller, 6000, target, 0.05, 10.0)
     for beta in betas[-500:]:
         assert rate(torch.tensor(beta)).item() == pytest.approx(target, rel=0.02)
     assert 0 <= min(betas) and max(betas) <= 10
@@ -39,9 +54,9 @@ def test_the_rate_settles_at_its_target(controller, target):
 
 @every_controller
 def test_a_bound_of_1_makes_the_target_a_minimum(controller):
-    betas = settle(RateController(controller, 3.0, 0.02, 1.0), 6000)  # beta = 1 has rate 5.5
+    betas = pure(controller, 6000, 3.0, 0.02, 1.0)  # beta = 1 has rate 5.5
     assert betas[-1] == 1.0 and max(betas) == 1.0
-    held = settle(RateController(controller, 8.0, 0.02, 1.0), 6000)
+    held = pure(controller, 6000, 8.0, 0.02, 1.0)
     assert rate(torch.tensor(held[-1])).item() == pytest.approx(8.0, rel=0.02)
 
 

@@ -1,3 +1,4 @@
+import gc
 from argparse import Namespace
 from pathlib import Path, PurePosixPath
 
@@ -30,7 +31,15 @@ def test_corruption_is_on_the_training_source_alone(data, noise):
     )
 
 
-def test_corruption_differs_by_epoch_and_is_the_same_for_any_number_of_workers(data):
+@pytest.fixture
+def short_lived_workers(monkeypatch):
+    """torch waits 5 s for a data worker that it has lost sight of."""
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+    yield
+    gc.collect()
+
+
+def test_corruption_differs_by_epoch_and_is_the_same_for_any_number_of_workers(data, short_lived_workers):
     def corrupted(number, **options):
         return sources(epoch(build(data, noise="deletion", noise_ratio=0.5), "train", number, **options))
 
@@ -38,7 +47,7 @@ def test_corruption_differs_by_epoch_and_is_the_same_for_any_number_of_workers(d
     assert corrupted(2) == corrupted(2, max_tokens=60) == corrupted(2, workers=2)
 
 
-def test_corruption_differs_by_epoch_in_one_iterator_with_workers(data):
+def test_corruption_differs_by_epoch_in_one_iterator_with_workers(data, short_lived_workers):
     task = build(data, noise="deletion", noise_ratio=0.5)
     task.load_dataset("train")
     iterator = task.get_batch_iterator(task.dataset("train"), max_tokens=100, num_workers=1)
