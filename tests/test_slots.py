@@ -1,0 +1,43 @@
+"""The layout of the slots, and the map from z to them."""
+
+import pytest
+import torch
+
+from fairseq_vae.latent.slots import LatentSlots, SlotLayout
+
+B, C, Z = 4, 8, 3
+
+
+def test_the_layout_shares_every_slot_out_exactly_once():
+    layout = SlotLayout(["embedding", "self-attention", "cross-attention"], layers=3, slots=2)
+    numbers = [slot for _, place in layout.places for slot in range(place.start, place.stop)]
+    assert numbers == list(range(layout.size)) and layout.size == 3 * 2 + 2 + 1
+    slots = torch.arange(layout.size).float()[:, None, None].expand(layout.size, B, C)
+    read = [layout.keys_values(slots, i)[:, 0, 0].tolist() for i in range(3)]
+    assert read == [[0, 1], [2, 3], [4, 5]] and layout.states(slots)[:, 0, 0].tolist() == [6, 7]
+    x = torch.zeros(5, B, C)
+    assert layout.before_layer(x, slots, 0).eq(8).all() and layout.before_layer(x, slots, 1) is x
+    alone = SlotLayout(["cross-attention"], layers=3, slots=4)
+    slots = torch.zeros(4, B, C)
+    assert alone.size == 4 and alone.keys_values(slots, 0) is None and alone.before_layer(x, slots, 0) is x
+    assert SlotLayout(["embedding"], 3, 1).states(slots) is None
+
+
+@pytest.mark.parametrize("injection", [[""], [], ["memory"], ["embedding", "embedding"]])
+def test_unknown_injections_are_refused(injection):
+    with pytest.raises(ValueError, match="--latent-injection"):
+        SlotLayout(injection, layers=2, slots=1)
+    with pytest.raises(ValueError, match="--latent-memory-slots 0"):
+        SlotLayout(["embedding"], layers=2, slots=0)
+
+
+def test_slots_are_each_rows_own_affine_map():
+    built = LatentSlots(Z, 5, C)
+    z = torch.randn(B, Z)
+    out = built(z)
+    assert out.shape == (5, B, C)
+    for row in range(B):
+        for slot in range(5):
+            rows = slice(slot * C, (slot + 1) * C)
+            expected = built.project.weight[rows] @ z[row] + built.project.bias[rows]
+            torch.testing.assert_close(out[slot, row], expected)
