@@ -15,7 +15,7 @@ from .base.corruption import word_dropout
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
-from .criterion_flags import VAECrossEntropyFlags, check_criterion, criterion_config
+from .flags.criterion import VAECrossEntropyFlags, check_criterion, criterion_config
 from .latent.distributions import rate
 from .latent.output import VAEOutput
 from .measure.metrics import perplexity

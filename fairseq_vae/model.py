@@ -22,11 +22,11 @@ from torch import Tensor
 from .bart.decoder import BARTVAEDecoder
 from .bart.dropout import use_cheap_dropout
 from .bart.encoder import BARTVAEEncoder
-from .bart.flags import REGISTRIES, check_rate, latent_config, model_config
 from .base.errors import InputError, reported
 from .base.host import declare
 from .base.precision import bfloat16_works
 from .checkpoints.adapt import VERSION_KEY, adapt, check_architecture, check_origin
+from .flags.model import REGISTRIES, check_rate, latent_config, model_config
 from .latent.injection import injections
 from .latent.output import VAEOutput
 from .objective.controller import RateController

@@ -20,7 +20,7 @@ from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
 from .checkpoints.read import check_dictionary, check_file
-from .task_flags import VAEDenoisingFlags, task_config
+from .flags.task import VAEDenoisingFlags, task_config
 
 __all__ = ["VAEDenoisingTask"]
 

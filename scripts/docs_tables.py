@@ -10,16 +10,16 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import yaml
 
-from fairseq_vae.bart.flags import latent_config
 from fairseq_vae.cli.main import parser
-from fairseq_vae.criterion_flags import criterion_config
 from fairseq_vae.evaluate import SCHEMA
 from fairseq_vae.finetune import recipe
+from fairseq_vae.flags.criterion import criterion_config
+from fairseq_vae.flags.model import latent_config
+from fairseq_vae.flags.task import task_config
 from fairseq_vae.hub import BARTVAEHubInterface  # noqa: F401  for the tests
 from fairseq_vae.measure.definitions import LOGGED, SECTIONS, Definition
 from fairseq_vae.measure.papers import PAPERS
 from fairseq_vae.model import SIZES, BARTVAEModel  # noqa: F401
-from fairseq_vae.task_flags import task_config
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = re.compile(r"(`[^`]*`|--[a-z][a-z0-9-]*(?: [A-Z]+\b)?|\b(?:phase1\.)?GROUP\.KEY=VALUE|</?[a-z]+>)")

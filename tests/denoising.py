@@ -2,8 +2,8 @@
 
 import random
 
+from fairseq_vae.flags.task import task_config
 from fairseq_vae.task import VAEDenoisingTask
-from fairseq_vae.task_flags import task_config
 
 random.seed(1)
 TRAIN = [[random.randrange(25) for _ in range(random.randint(1, 20))] for _ in range(61)]

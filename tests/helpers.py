@@ -10,7 +10,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
 from fairseq_vae.criterion import VAECrossEntropyCriterion
-from fairseq_vae.criterion_flags import criterion_config
+from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.latent.injection import injections
 from fairseq_vae.model import BARTVAEModel
 

@@ -6,10 +6,10 @@ from argparse import SUPPRESS, ArgumentParser
 import pytest
 from fairseq.models.bart.model import BARTModel
 
-from fairseq_vae.bart.flags import latent_config, model_config
-from fairseq_vae.criterion_flags import criterion_config
+from fairseq_vae.flags.criterion import criterion_config
+from fairseq_vae.flags.model import latent_config, model_config
+from fairseq_vae.flags.task import task_config
 from fairseq_vae.model import BARTVAEModel
-from fairseq_vae.task_flags import task_config
 
 
 def test_every_flag_of_bart_is_one_of_bart_vae():

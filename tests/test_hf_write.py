@@ -9,12 +9,12 @@ import torch
 from helpers import arguments, bart, model, save_vae
 from huggingface import MERGES, hugging_face, retensor, transformers, vocabulary
 
-from fairseq_vae.bart.flags import model_config
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.hf_names import gpt2_numbers
 from fairseq_vae.checkpoints.hf_read import from_hf
 from fairseq_vae.checkpoints.hf_write import to_hf
 from fairseq_vae.cli.main import main
+from fairseq_vae.flags.model import model_config
 
 
 def save(path, built, arch, **settings):

@@ -6,8 +6,8 @@ from fairseq import search
 from helpers import SENTENCES, batch, dictionary, model, task, write_data
 
 from fairseq_vae.bart.nucleus import NucleusSampling, sample_nucleus
+from fairseq_vae.flags.task import task_config
 from fairseq_vae.task import VAEDenoisingTask
-from fairseq_vae.task_flags import task_config
 
 DRAWS = 20000
 

@@ -10,11 +10,11 @@ from fairseq.tasks import TASK_REGISTRY
 from helpers import model
 
 import fairseq_vae
-from fairseq_vae.bart.flags import latent_config
 from fairseq_vae.base import errors
-from fairseq_vae.criterion_flags import criterion_config
+from fairseq_vae.flags.criterion import criterion_config
+from fairseq_vae.flags.model import latent_config
+from fairseq_vae.flags.task import task_config
 from fairseq_vae.measure.definitions import EVALUATED, LOGGED, names
-from fairseq_vae.task_flags import task_config
 
 MODEL = """autocast_bf16 bn_mu bow_weight deterministic_latent freeze_decoder freeze_embeddings latent_dim
 latent_injection latent_memory_slots latent_pooling latent_posterior latent_prior rate_controller rate_gain

@@ -20,7 +20,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq_vae import GaussianPosterior
 from fairseq_vae.base.files import write
 from fairseq_vae.criterion import VAECrossEntropyCriterion
-from fairseq_vae.criterion_flags import criterion_config
+from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.measure.metrics import mutual_information
 from fairseq_vae.model import BARTVAEModel
 

@@ -8,8 +8,8 @@ from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II, MISSING
 
-from .base.corruption import corruptions
-from .base.host import fairseq_fields
+from ..base.corruption import corruptions
+from ..base.host import fairseq_fields
 
 __all__ = ["LATENT_MODES", "VAEDenoisingFlags", "task_config"]
 

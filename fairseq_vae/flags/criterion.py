@@ -7,11 +7,11 @@ from typing import Type
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II
 
-from .base.errors import InputError
-from .base.host import fairseq_fields
-from .objective.free_bits import FREE_BITS_MODES
-from .objective.schedule import RAMPS, SCHEDULES
-from .objective.terms import has_parameters, terms
+from ..base.errors import InputError
+from ..base.host import fairseq_fields
+from ..objective.free_bits import FREE_BITS_MODES
+from ..objective.schedule import RAMPS, SCHEDULES
+from ..objective.terms import has_parameters, terms
 
 __all__ = ["VAECrossEntropyFlags", "check_criterion", "criterion_config"]
 
