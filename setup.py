@@ -48,6 +48,7 @@ setup(
         "docs": ["mkdocs-material>=9.7"],
         "test": [
             "mkdocs-material>=9.7",  # the documentation is built and its links followed
+            "allpairspy",  # rows of options that hold each pair
             "mypy",
             "pytest",
             "pytest-xdist",

@@ -20,6 +20,7 @@ class SentenceDataset(LanguagePairDataset):
         corrupt: a function from (tokens, epoch, index) to corrupted tokens; None for a clean source
         has_target: whether samples have a target
         seed: of the order in which sentences of the same length form batches
+        on_batch: a function that is given the numbers of each batch's sentences as the batch is made
 
     Attributes:
         epoch: the number of the epoch, from 1
@@ -33,6 +34,7 @@ class SentenceDataset(LanguagePairDataset):
         corrupt: Optional[Callable[[Tensor, int, int], Tensor]] = None,
         has_target: bool = True,
         seed: int = 1,
+        on_batch: Optional[Callable[[List[int]], None]] = None,
     ):
         lengths = np.asarray(sizes)
         target = (sentences, lengths, dictionary) if has_target else ()
@@ -40,6 +42,7 @@ class SentenceDataset(LanguagePairDataset):
         self.corrupt = corrupt
         self.epoch = 1
         self.seed = seed
+        self.on_batch = on_batch
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """A pair: `id`, `source` and `target`, which is None without targets."""
@@ -49,6 +52,13 @@ class SentenceDataset(LanguagePairDataset):
         bos = tokens.new_tensor([self.src_dict.bos()])
         target = tokens if self.tgt is not None else None
         return {"id": index, "source": torch.cat((bos, source)), "target": target}
+
+    def collater(self, samples: Sequence[Dict[str, Any]], pad_to_length: Optional[Dict[str, int]] = None) -> Any:
+        """fairseq's batch of some pairs."""
+        batch = super().collater(samples, pad_to_length)
+        if self.on_batch is not None and batch:
+            self.on_batch(batch["id"].tolist())
+        return batch
 
     def set_epoch(self, epoch: int) -> None:
         """Keep the number of the epoch, on which the corruption depends."""

@@ -110,7 +110,7 @@ class BARTVAEHubInterface(nn.Module):
             sampling: draw every token instead, from the most probable ones that together have `sampling_topp`
             temperature: of the softmax, both for sampling and for beam search
             max_len: most tokens of a sentence (default: as many as the model has positions)
-            seed: of the drawn tokens
+            seed: of the drawn tokens, which depend on it and on the row's number alone
             sources: N sentences that the decoder reads beside z, for a model with a context, as strings or as tokens
                 with <s> and </s>; other models ignore them
 
@@ -128,14 +128,17 @@ class BARTVAEHubInterface(nn.Module):
         options.sampling_topp = sampling_topp if sampling else -1.0
         options.max_len_b = max_len or self.model.max_decoder_positions() - 1
         generator = self.task.build_generator([self.model], options)
-        sentences = []
-        with torch.random.fork_rng(), torch.no_grad():
-            torch.manual_seed(seed)
+        generator.search.seed = seed
+        sentences: List[str] = []
+        with torch.no_grad():
             for start in range(0, len(z), self.batch_size):
                 part = z[start : start + self.batch_size].to(self.device)
                 given = None if sources is None else listed(sources)[start : start + self.batch_size]
-                found = generator.generate([self.model], {"net_input": {**self.source(len(part), given), "z": part}})
-                sentences += [self.join(best["tokens"]) for best, *_ in found]
+                sample = {
+                    "id": torch.arange(start, start + len(part)),
+                    "net_input": {**self.source(len(part), given), "z": part},
+                }
+                sentences += [self.join(best["tokens"]) for best, *_ in generator.generate([self.model], sample)]
         return sentences
 
     def source(self, size: int, sentences: Optional[Sequence[Union[str, Tensor]]]) -> Dict[str, Tensor]:

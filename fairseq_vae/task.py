@@ -4,7 +4,8 @@ At generation a flag chooses z: the posterior's mean, a sample of the posterior,
 """
 
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections import deque
+from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from fairseq.tasks import FairseqTask, register_task
 from torch import Tensor
 
 from . import data, validation  # in hints, as strings: when `data` is imported first, this module runs before its end
-from .bart.nucleus import use_nucleus
+from .bart.sampling import use_sentence_sampling
 from .base.corruption import corrupted, corruptions
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
@@ -54,7 +55,8 @@ class VAEDenoisingTask(FairseqTask):
             check_file(path)
         self.dictionary = dictionary
         self.mask = dictionary.add_symbol("<mask>")  # at the end, where BART's pretraining put it
-        self.sentences_without_id = 0
+        self.lines = 0  # of fairseq-interactive, which numbers the sentences of each buffer anew
+        self.numbers: Deque[List[int]] = deque()  # of the sentences in batches that are made and not yet generated from
 
     @classmethod
     @reported()
@@ -86,7 +88,9 @@ class VAEDenoisingTask(FairseqTask):
         """
         if self.cfg.latent_mode == "prior":
             sentences = [torch.tensor([self.dictionary.eos()])] * self.cfg.num_samples
-            self.datasets[split] = self.build_dataset_for_inference(sentences, [1] * len(sentences))
+            self.datasets[split] = data.SentenceDataset(
+                sentences, [1] * len(sentences), self.dictionary, has_target=False
+            )
             return
         paths = utils.split_paths(self.cfg.data)
         path = os.path.join(paths[(epoch - 1) % len(paths)], split)
@@ -129,7 +133,13 @@ class VAEDenoisingTask(FairseqTask):
             src_tokens: N tensors of tokens, each with </s> at its end
             src_lengths: their lengths, N
         """
-        return data.SentenceDataset(src_tokens, src_lengths, self.dictionary, has_target=False)
+        first = self.lines
+        self.lines += len(src_tokens)
+
+        def remember(ids: List[int]) -> None:
+            self.numbers.append([first + index for index in ids])
+
+        return data.SentenceDataset(src_tokens, src_lengths, self.dictionary, has_target=False, on_batch=remember)
 
     @reported()
     def filter_indices_by_size(
@@ -197,7 +207,7 @@ class VAEDenoisingTask(FairseqTask):
         Args:
             generator: fairseq's sequence generator
             models: an ensemble; its first model gives z
-            sample: fairseq's batch; without `id`, its sentences are numbered in the order in which they come
+            sample: fairseq's batch; without `id`, as fairseq-interactive gives it, a sentence has its line's number
             prefix_tokens: as in fairseq
             constraints: as in fairseq
 
@@ -207,16 +217,12 @@ class VAEDenoisingTask(FairseqTask):
         Raises:
             InputError: the mode needs a latent, and the model has none
         """
+        sample = {**sample, "id": self.ids(sample)}
         if self.cfg.latent_mode != "mean":
             if not hasattr(models[0], "latent_dim"):
                 raise InputError(f"--latent-mode {self.cfg.latent_mode} needs a checkpoint of bart_vae")
             net_input = sample["net_input"]
-            size = len(net_input["src_tokens"])
-            if "id" in sample:
-                indices = sample["id"].tolist()
-            else:  # fairseq-interactive gives no numbers
-                indices = range(self.sentences_without_id, self.sentences_without_id + size)
-                self.sentences_without_id += size
+            indices = sample["id"].tolist()
             encoder, prior = models[0].encoder, self.cfg.latent_mode == "prior"
             dim = encoder.prior.eps_dim if prior else encoder.posterior.eps_dim
             eps = standard_normal(self.cfg.seed, Purpose.GENERATION, 0, indices, dim).to(net_input["src_tokens"].device)
@@ -227,6 +233,16 @@ class VAEDenoisingTask(FairseqTask):
                     latent = {"z": encoder.prior(context).rsample(eps)}
             sample = {**sample, "net_input": {**net_input, **latent}}
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
+
+    def ids(self, sample: Dict[str, Any]) -> Tensor:
+        """The numbers of a batch's sentences, B, on which all of their draws depend."""
+        if "id" in sample:
+            return sample["id"]
+        size = len(sample["net_input"]["src_tokens"])
+        if self.numbers:
+            return torch.tensor(self.numbers.popleft())
+        self.lines += size
+        return torch.arange(self.lines - size, self.lines)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model and, before training, check the checkpoint from which training starts.
@@ -260,7 +276,7 @@ class VAEDenoisingTask(FairseqTask):
         return model
 
     def build_generator(self, models: Sequence[Any], args: Any, **kwargs: Any) -> Any:
-        """fairseq's sequence generator, with a faster nucleus and without filler words in its output.
+        """fairseq's sequence generator, with draws of each sentence's own, and without filler words in its output.
 
         Dictionaries of BART have filler words, which GPT-2's BPE cannot decode.
 
@@ -269,7 +285,7 @@ class VAEDenoisingTask(FairseqTask):
             args: flags of generation
         """
         generator = super().build_generator(models, args, **kwargs)
-        use_nucleus(generator, self.dictionary)
+        use_sentence_sampling(generator, self.dictionary, self.cfg.seed)
         fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}
         if fillers and hasattr(generator, "symbols_to_strip_from_output"):
             generator.symbols_to_strip_from_output = generator.symbols_to_strip_from_output | fillers

@@ -109,7 +109,7 @@ def test_half_precision_is_for_weights_alone():
     built.rate_controller.weight.fill_(0.1234567890123)
     built = built.half().float().half()
     assert built.rate_controller.weight.item() == 0.1234567890123
-    assert built.rate_controller.update.dtype == torch.long and built.encoder.posterior.mu.weight.dtype == torch.half
+    assert built.rate_controller.update.dtype == torch.float64 and built.encoder.posterior.mu.weight.dtype == torch.half
 
 
 def flags(**others):
@@ -171,3 +171,15 @@ def test_a_controller_and_a_schedule_are_one_too_many():
     for given in (dict(kl_weight=0.5), dict(kl_schedule="linear", kl_warmup_updates=3), dict(kl_zero_updates=3)):
         with pytest.raises(InputError, match="--rate-controller lagrangian sets beta: leave out"):
             criterion(**given)(built, batch(SENTENCES))
+
+
+def test_states_of_the_first_version_load_and_the_first_version_loads_these():
+    """Its number of the update was an integer."""
+    built = RateController("lagrangian", 5.0, 0.01, 2.0)
+    settle(built, 30)
+    state = {key: value.clone() for key, value in built.state_dict().items()}
+    again = RateController("lagrangian", 5.0, 0.01, 2.0)
+    again.load_state_dict({**state, "update": state["update"].long()})
+    assert again.update == state["update"] == 29 and settle(again, 5, first=30) == settle(built, 5, first=30)
+    first = torch.zeros((), dtype=torch.long)
+    assert first.copy_(state["update"]) == 29

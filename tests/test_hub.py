@@ -109,6 +109,10 @@ def test_sampling_depends_on_its_seed_alone(vae):
     torch.manual_seed(6)
     assert vae.sample(4, sampling=True, sampling_topp=0.9) == first
     assert vae.sample(4, sampling=True, sampling_topp=0.9, seed=2) != first
+    assert vae.sample(10, sampling=True)[:3] == vae.sample(3, sampling=True)
+    for batch_size in (1, 3):
+        vae.batch_size = batch_size
+        assert vae.sample(4, sampling=True, sampling_topp=0.9) == first
     z = torch.randn(2, 32)
     assert vae.decode(z) == vae.decode(z, beam=5) and all(len(text.split()) <= 3 for text in vae.decode(z, max_len=3))
 

@@ -99,6 +99,35 @@ def test_lines_without_number_get_one_each(data):
     assert torch.cat(seen).equal(standard_normal(1, Purpose.GENERATION, 0, range(3), Z))
 
 
+LINES = [[9, 3, 7], [4], [5, 5, 5, 5], [8, 2], [6], [7, 3, 1, 2]]
+
+
+@pytest.mark.parametrize("mode", ["mean", "sample"])
+@pytest.mark.parametrize("sampling", [{}, {"sampling": True}, {"sampling": True, "sampling_topp": 0.8}])
+def test_what_fairseq_interactive_generates_does_not_depend_on_its_buffer_or_batches(data, mode, sampling):
+    """As it makes its batches, sorted by length within a buffer, and gives them back without the sentences' numbers."""
+    built = model(std=0.4)
+
+    def texts(buffer, batch_size):
+        task, found = build(data, latent_mode=mode), {}
+        generator = task.build_generator([built], Namespace(beam=2, max_len_b=8, **sampling))
+        for start in range(0, len(LINES), buffer):
+            tokens = [torch.tensor([word + 4 for word in line] + [2]) for line in LINES[start : start + buffer]]
+            lines = task.build_dataset_for_inference(tokens, [len(line) for line in tokens], constraints=None)
+            for made in task.get_batch_iterator(lines, max_sentences=batch_size).next_epoch_itr(shuffle=False):
+                net_input = {key: made["net_input"][key] for key in ("src_tokens", "src_lengths")}
+                for index, best in zip(
+                    made["id"].tolist(), task.inference_step(generator, [built], {"net_input": net_input})
+                ):
+                    found[start + index] = best[0]["tokens"].tolist()
+        return found
+
+    expected = texts(6, 6)
+    assert len({tuple(words) for words in expected.values()}) > 1
+    for buffer, batch_size in [(1, 1), (2, 2), (4, 3), (6, 2)]:
+        assert texts(buffer, batch_size) == expected
+
+
 @pytest.mark.parametrize(
     "cfg, message",
     [

@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     GENERATION = 3  # eps of z in generation; when = 0
     WORDS = 4  # dropout of words of the decoder's input in training; when = update
     PRIOR = 5  # eps of the prior's samples in the MMD; when = update
+    TOKENS = 6  # words drawn in generation; when = the number of words before
 
 
 def stream(seed: int, purpose: Purpose, when: int, index: int) -> np.random.Generator:

@@ -150,7 +150,8 @@ class RateController(nn.Module):
         for name, value in initial(controller, max_weight)._asdict().items():
             self.register_buffer(name, value)
         self.register_buffer("sums", torch.zeros(2, dtype=torch.float64))
-        self.register_buffer("update", torch.zeros((), dtype=torch.long))
+        # to which the sums belong; no integer, which fairseq\'s moving average of the weights could not take
+        self.register_buffer("update", torch.zeros((), dtype=torch.float64))
 
     def observe(self, sums: Tensor, update: int) -> None:
         """Add a batch's sums; sums that are not finite do not count.

@@ -1,0 +1,146 @@
+"""Every pair of options works together or is refused in one line: training, validation, saving, resuming, generation.
+
+The rows are a covering array: each pair of values of two options stands in at least one of them.
+"""
+
+import logging
+from argparse import Namespace
+
+import pytest
+import torch
+from allpairspy import AllPairs
+from fairseq import options, tasks
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import metrics
+from fairseq.trainer import Trainer
+from helpers import write_data
+
+from fairseq_vae.base.corruption import corruptions
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.latent.injection import injections
+from fairseq_vae.latent.pooling import poolings
+from fairseq_vae.latent.posterior import posteriors
+from fairseq_vae.latent.prior import priors
+from fairseq_vae.objective.controller import CONTROLLERS
+from fairseq_vae.objective.terms import terms
+
+OFF = ""
+RATE = "--rate-target=2 --rate-max-weight=2"
+OPTIONS = {
+    "injection": [*injections.names(), ",".join(injections.names()), "self-attention,embedding"],
+    "pooling": poolings.names(),
+    "prior": priors.names(),
+    "posterior": posteriors.names(),
+    "slots": ["--latent-memory-slots=1", "--latent-memory-slots=2"],
+    "latent": [OFF, "--deterministic-latent", "--zero-latent"],
+    "frozen": [OFF, "--freeze-decoder", "--freeze-embeddings", "--freeze-decoder --freeze-embeddings"],
+    "bn-mu": [OFF, "--bn-mu=0.5"],
+    **{name: [OFF, f"--{name.replace('_', '-')}-weight=0.5"] for name in terms.names()},
+    "controller": [OFF, *(f"--rate-controller={name} {RATE}" for name in CONTROLLERS if name != "none")],
+    "autocast": [OFF, "--autocast-bf16"],
+    "activations": [OFF, "--checkpoint-activations"],
+    "shared": [OFF, "--share-all-embeddings", "--share-decoder-input-output-embed"],
+    "dropout": [OFF, "--dropout=0.1", "--encoder-layerdrop=0.5", "--decoder-layerdrop=0.5"],
+    "schedule": [
+        OFF,
+        "--kl-schedule=linear --kl-warmup-updates=3 --kl-ramp=cosine --kl-start=0.1",
+        "--kl-schedule=cyclical --kl-cycle-updates=2 --kl-zero-updates=1",
+        "--kl-weight=0",
+    ],
+    "free bits": [
+        OFF,
+        "--free-bits=0.2",
+        "--free-bits=0.5 --free-bits-mode=sentence",
+        "--free-bits=0.2 --free-bits-mode=batch-dimension --free-bits-group=2",
+        "--free-bits=0.5 --free-bits-mode=batch-sentence",
+    ],
+    "words": [OFF, "--word-dropout=0.3"],
+    "smoothing": [OFF, "--label-smoothing=0.1"],
+    "denominator": [OFF, "--sentence-avg"],
+    "corruption": [f"--noise={name}" for name in corruptions.names()],
+    "accumulation": [OFF, "--update-freq=2"],
+    "average": [OFF, "--store-ema --ema-decay=0.9"],
+    "generation": ["mean", "sample", "prior"],
+}
+ROWS = [dict(zip(OPTIONS, row)) for row in AllPairs(list(OPTIONS.values()))]
+SIZES = (
+    "--arch=bart_vae_tiny --latent-dim=4 --encoder-layers=2 --decoder-layers=2 --encoder-embed-dim=16 "
+    "--decoder-embed-dim=16 --encoder-ffn-embed-dim=16 --decoder-ffn-embed-dim=16 --max-source-positions=32 "
+    "--max-target-positions=32 --task=vae_denoising --criterion=vae_cross_entropy --optimizer=adam --lr=0.01 --cpu "
+    "--max-tokens=40 --num-workers=0 --max-update=4 --clip-norm=1"
+)
+
+
+def flags(row):
+    chosen = [
+        value for name, value in row.items() if name not in ("injection", "pooling", "prior", "posterior", "generation")
+    ]
+    named = [f"--latent-{name}={row[name]}" for name in ("injection", "pooling", "prior", "posterior")]
+    return [*SIZES.split(), *named, *" ".join(chosen).split()]
+
+
+def trainer(data, given):
+    args = options.parse_args_and_arch(options.get_training_parser(), input_args=[data, *given])
+    cfg = convert_namespace_to_omegaconf(args)
+    torch.manual_seed(1)
+    task = tasks.setup_task(cfg.task)
+    for split in ("train", "valid"):
+        task.load_dataset(split)
+    return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
+
+
+def batches(task, split):
+    """The batches of the first epoch, in the order of the sentences' lengths."""
+    iterator = task.get_batch_iterator(task.dataset(split), max_tokens=40, disable_iterator_cache=True)
+    return list(iterator.next_epoch_itr(shuffle=False))
+
+
+def step(built):
+    built.begin_epoch(1)
+    built.train_step(batches(built.task, "train")[: built.cfg.optimization.update_freq[0]])
+
+
+def validate(built):
+    with metrics.aggregate(new_root=True) as found:
+        for batch in batches(built.task, "valid"):
+            built.valid_step(batch)
+    return found.get_smoothed_values()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    logging.disable(logging.ERROR)
+    sentences = [[i % 7, (3 * i) % 11, i % 5, 2][: 1 + i % 4] for i in range(24)]
+    yield write_data(tmp_path_factory.mktemp("data"), train=sentences, valid=sentences[:9], test=sentences[:5])
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(value for value in row.values() if value))
+def test_a_row_of_options_trains_saves_resumes_validates_and_generates(data, tmp_path, row):
+    try:
+        built = trainer(data, [*flags(row), f"--save-dir={tmp_path}"])
+        step(built)
+        before = validate(built)
+        built.consolidate_optimizer()
+        built.save_checkpoint(str(tmp_path / "checkpoint_last.pt"), {"train_iterator": {"epoch": 1}, "val_loss": None})
+        again = trainer(data, [*flags(row), f"--save-dir={tmp_path}"])
+        again.load_checkpoint(str(tmp_path / "checkpoint_last.pt"))
+        assert validate(again)["neg_elbo"] == before["neg_elbo"]
+        step(built)
+        step(again)
+    except InputError as error:
+        assert "\n" not in str(error) and "--" in str(error), error
+        return
+    assert all(before[key] == before[key] for key in ("rec", "kl", "loss")), "no NaN"
+    for mine, theirs in zip(built.model.state_dict().values(), again.model.state_dict().values()):
+        assert mine.equal(theirs), "resumed = uninterrupted"
+    prior = row["generation"] == "prior"
+    model, _, task = load_model(
+        str(tmp_path / "checkpoint_last.pt"), data, latent_mode=row["generation"], num_samples=3 if prior else 0
+    )
+    task.load_dataset("test")
+    generator = task.build_generator([model], Namespace(beam=2, max_len_b=8))
+    for batch in batches(task, "test"):
+        found = task.inference_step(generator, [model], batch)
+        assert len(found) == len(batch["id"]) and all(len(one[0]["tokens"]) for one in found)
