@@ -16,12 +16,12 @@ from .base.errors import InputError
 from .base.stream import Purpose, standard_normal
 from .base.text import Joiner, build_bpe, find_bpe, piece_style
 from .checkpoints.load import load_model
-from .checkpoints.read import folders
+from .checkpoints.read import folders, model_settings, read_checkpoint
 from .data import SentenceDataset
 from .latent.distributions import Gaussian, rows
 from .measure.scoring import encoder_input, joined, sentence_nll
 
-__all__ = ["BARTVAEHubInterface", "Sentences", "load"]
+__all__ = ["BARTVAEHubInterface", "Sentences", "find_data", "load"]
 
 Sentences = Union[str, Sequence[str]]
 
@@ -67,11 +67,16 @@ class BARTVAEHubInterface(nn.Module):
         """The device of the model."""
         return next(self.model.parameters()).device
 
-    def encode(self, sentences: Sentences) -> Any:
+    @property
+    def window(self) -> int:
+        """Sentences within which `encode` sorts by length; it cuts a longer list into such windows."""
+        return 100 * self.batch_size
+
+    def encode(self, sentences: Union[Sentences, Sequence[Tensor]]) -> Any:
         """The posteriors q(z|x) of N sentences.
 
         Args:
-            sentences: N strings, or one
+            sentences: N strings, or one, or the tokens of N sentences, each with </s> at its end
 
         Returns:
             a distribution with N rows on the model's device: a GaussianPosterior, mu and logvar N x Z, unless the model
@@ -96,23 +101,28 @@ class BARTVAEHubInterface(nn.Module):
         z: Tensor,
         beam: int = 5,
         sampling: bool = False,
+        sampling_topk: int = -1,
         sampling_topp: float = 1.0,
         temperature: float = 1.0,
         max_len: Optional[int] = None,
         seed: int = 1,
         sources: Union[Sentences, Sequence[Tensor], None] = None,
+        first: int = 0,
     ) -> List[str]:
         """A sentence for each row of z, N x Z, by fairseq's own sequence generator.
 
         Args:
             z: N x Z
             beam: width of beam search; 1 is greedy
-            sampling: draw every token instead, from the most probable ones that together have `sampling_topp`
+            sampling: draw every token instead
+            sampling_topk: from so many most probable ones; -1: from all
+            sampling_topp: from the most probable ones that together have this probability; 1: from all
             temperature: of the softmax, both for sampling and for beam search
             max_len: most tokens of a sentence (default: as many as the model has positions)
             seed: of the drawn tokens, which depend on it and on the row's number alone
             sources: N sentences that the decoder reads beside z, for a model with a context, as strings or as tokens
                 with <s> and </s>; other models ignore them
+            first: the first row's number, where z is a part of more rows
 
         Returns:
             N strings
@@ -125,6 +135,7 @@ class BARTVAEHubInterface(nn.Module):
         if sources is not None and len(listed(sources)) != len(z):
             raise InputError(f"{len(listed(sources))} sources for {len(z)} rows of z: expected as many")
         options = Namespace(beam=1 if sampling else beam, temperature=temperature, sampling=sampling)
+        options.sampling_topk = sampling_topk if sampling else -1
         options.sampling_topp = sampling_topp if sampling else -1.0
         options.max_len_b = max_len or self.model.max_decoder_positions() - 1
         generator = self.task.build_generator([self.model], options)
@@ -135,7 +146,7 @@ class BARTVAEHubInterface(nn.Module):
                 part = z[start : start + self.batch_size].to(self.device)
                 given = None if sources is None else listed(sources)[start : start + self.batch_size]
                 sample = {
-                    "id": torch.arange(start, start + len(part)),
+                    "id": torch.arange(first + start, first + start + len(part)),
                     "net_input": {**self.source(len(part), given), "z": part},
                 }
                 sentences += [self.join(best["tokens"]) for best, *_ in generator.generate([self.model], sample)]
@@ -246,11 +257,11 @@ class BARTVAEHubInterface(nn.Module):
             result[sample["id"].cpu()] = weights.logsumexp(0) - math.log(samples)
         return result
 
-    def batches(self, sentences: Sentences) -> Iterator[Dict[str, Any]]:
+    def batches(self, sentences: Union[Sentences, Sequence[Tensor]]) -> Iterator[Dict[str, Any]]:
         """Cut sentences into batches of like length. The code that takes a batch runs without gradients.
 
         Args:
-            sentences: N strings, or one
+            sentences: N strings, or one, or the tokens of N sentences
 
         Returns:
             fairseq's batches, with the sentences' numbers, from 0 to N - 1, under `id`
@@ -258,9 +269,9 @@ class BARTVAEHubInterface(nn.Module):
         Raises:
             InputError: a sentence is empty or longer than the model's positions
         """
-        tokens = [self.tokens(sentence) for sentence in listed(sentences)]
+        tokens = [self.tokens(part) if isinstance(part, str) else part for part in listed(sentences)]
         dataset = SentenceDataset(tokens, [len(sentence) for sentence in tokens], self.task.source_dictionary)
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        order = sorted(range(len(tokens)), key=lambda i: (i // self.window, len(tokens[i])))
         for start in range(0, len(order), self.batch_size):
             sample = dataset.collater([dataset[i] for i in order[start : start + self.batch_size]])
             with torch.no_grad():
@@ -292,6 +303,27 @@ class BARTVAEHubInterface(nn.Module):
 def listed(sentences: Union[Sentences, Sequence[Tensor]]) -> Sequence[Any]:
     """A single string as a list of one; a list as it is."""
     return [sentences] if isinstance(sentences, str) else sentences
+
+
+def find_data(checkpoint: str) -> str:
+    """The folder with the dict.txt of a checkpoint's training: near it, or the one that it was trained with.
+
+    Args:
+        checkpoint: a file
+
+    Raises:
+        InputError: neither is there
+    """
+    near = folders(checkpoint)
+    for folder in [*near, *(os.path.join(folder, "data-bin") for folder in near)]:
+        if os.path.isfile(os.path.join(folder, "dict.txt")):
+            return folder
+    trained = str(getattr(model_settings(read_checkpoint(checkpoint)), "data", ""))
+    if os.path.isfile(os.path.join(trained, "dict.txt")):
+        return trained
+    raise InputError(
+        f"no dict.txt beside {checkpoint} or above it: give the folder of its training's data (--data DIR)"
+    )
 
 
 def load(

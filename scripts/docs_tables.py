@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import yaml
 
+from fairseq_vae.cli.arguments import SHARED
 from fairseq_vae.cli.main import parser
 from fairseq_vae.evaluate import SCHEMA
 from fairseq_vae.finetune import recipe
@@ -91,21 +92,33 @@ def subcommands() -> Iterator[Tuple[str, str, argparse.ArgumentParser]]:
 
 
 def commands() -> str:
-    parts = []
+    parts, shared = [], {}
     for name, line, command in subcommands():
         command.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=WIDTH)
         usage = command.format_usage().replace("usage: ", "").replace("[-h] ", "").replace(" [-h]", "").strip()
         parts += [f"### {name}", f"{prose(command.description or f'{line[0].upper()}{line[1:]}.')}"]
         parts.append(f"```text\n{usage}\n```")
-        rows = []
-        for action in command._actions:
-            if isinstance(action, argparse._HelpAction):
-                continue
+        groups = {group.title: group._group_actions for group in command._action_groups}
+        own = [action for title, actions in groups.items() if title not in SHARED for action in actions]
+        for title in SHARED:
+            shared.setdefault(title, {}).update({action.dest: action for action in groups.get(title, ())})
+        if len(own) > 1:  # one is --help
+            parts.append(arguments(own))
+        also = [f"[{title}](#{title.replace(' ', '-')}_1)" for title in SHARED if title in groups]
+        if also:
+            parts.append(f"Beside these: {' and '.join(also)}.")
+    for title, actions in shared.items():
+        parts += [f"### {title} {{#{title.replace(' ', '-')}_1}}", arguments(list(actions.values()))]
+    return "\n\n".join(parts)
+
+
+def arguments(actions: Sequence[argparse.Action]) -> str:
+    rows = []
+    for action in actions:
+        if not isinstance(action, argparse._HelpAction):
             shown = " ".join(filter(None, (", ".join(action.option_strings), value_name(action))))
             rows.append([f"`{shown}`", prose(action.help or "")])
-        if rows:
-            parts.append(table(["argument", "meaning"], rows))
-    return "\n\n".join(parts)
+    return table(["argument", "meaning"], rows)
 
 
 def value_name(action: argparse.Action) -> str:

@@ -3,11 +3,12 @@
 import contextlib
 import hashlib
 import os
+import sys
 from typing import Callable, Iterator, List, Union
 
 from .errors import InputError
 
-__all__ = ["complete", "fingerprint", "read_lines", "write", "write_text"]
+__all__ = ["complete", "fingerprint", "read_lines", "stream_lines", "write", "write_text"]
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -81,6 +82,25 @@ def read_lines(path: Path) -> List[str]:
     except UnicodeDecodeError as error:
         raise InputError(f"{os.fspath(path)} is not UTF-8 at byte {error.start}") from error
     return lines[:-1] if lines[-1] == "" else lines
+
+
+def stream_lines(path: Path) -> Iterator[str]:
+    """A text's lines one by one, as read_lines reads them.
+
+    Args:
+        path: of the file; "-": standard input
+
+    Raises:
+        InputError: a line is not UTF-8
+    """
+    name = "standard input" if path == "-" else os.fspath(path)
+    with contextlib.ExitStack() as stack:
+        stream = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))
+        for number, line in enumerate(stream, 1):
+            try:
+                yield line.decode("utf-8").rstrip("\n")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{name}, line {number} is not UTF-8 at its byte {error.start + 1}") from error
 
 
 def fingerprint(path: Path) -> str:

@@ -12,11 +12,19 @@ from typing import List, Optional
 
 from ..base.host import load_user_dir, require_fairseq
 from ..base.version import __version__
-from . import convert, evaluate, finetune, interpolate, path
+from . import convert, decode, encode, evaluate, finetune, interpolate, path
 
 __all__ = ["COMMANDS", "main", "parser"]
 
-COMMANDS = {"path": path, "finetune": finetune, "convert": convert, "evaluate": evaluate, "interpolate": interpolate}
+COMMANDS = {
+    "path": path,
+    "finetune": finetune,
+    "convert": convert,
+    "evaluate": evaluate,
+    "encode": encode,
+    "decode": decode,
+    "interpolate": interpolate,
+}
 
 
 def parser() -> argparse.ArgumentParser:
