@@ -1,19 +1,33 @@
-"""Laws of every registered prior."""
+"""Laws of every registered prior, and of every kind that is fitted after training."""
 
 import math
 
 import pytest
 import torch
 
+from fairseq_vae.latent.fitted import KINDS
 from fairseq_vae.latent.prior import StandardNormal, priors
 
 Z = 2
 
-every_prior = pytest.mark.parametrize("name", priors.names())
+every_prior = pytest.mark.parametrize("name", [*priors.names(), *(f"fitted {kind}" for kind in KINDS)])
+TRILS = torch.tensor([[[1.0, 0.0], [0.5, 0.7]], [[0.6, 0.0], [-0.8, 1.2]]])
+FITTED = {
+    "gaussian": {"mu": torch.tensor([0.5, -1.0]), "tril": TRILS[0]},
+    "mixture": {
+        "logits": torch.tensor([0.3, 0.7]).log(),
+        "mus": torch.tensor([[-2.0, 1.0], [1.0, 0.0]]),
+        "trils": TRILS,
+    },
+    "flow": {"mu": torch.tensor([0.5, -1.0]), "tril": TRILS[0]},
+}
 
 
 def made(name):
     torch.manual_seed(1)
+    if name.startswith("fitted "):
+        kind = name.split()[1]
+        return KINDS[kind](FITTED[kind])
     prior = priors[name](Z, priors.config(name, None))
     prior.reset_parameters()
     return prior
@@ -69,7 +83,7 @@ def test_it_is_in_float32_whatever_the_precision_and_survives_a_checkpoint(name)
     z = torch.randn(5, Z)
     before = prior().log_prob(z)
     assert prior.half()().log_prob(z).dtype == torch.float32
-    again = priors[name](Z, priors.config(name, None))
+    again = made(name)
     again.load_state_dict(made(name).state_dict())
     torch.testing.assert_close(again().log_prob(z), before)
     assert prior.signature and "|" not in prior.signature, "the evaluation's signature is cut at |"

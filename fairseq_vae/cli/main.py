@@ -12,7 +12,7 @@ from typing import List, Optional
 
 from ..base.host import load_user_dir, require_fairseq
 from ..base.version import __version__
-from . import convert, decode, encode, evaluate, finetune, interpolate, path
+from . import convert, decode, encode, evaluate, finetune, fit_prior, interpolate, path
 
 __all__ = ["COMMANDS", "main", "parser"]
 
@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "encode": encode,
     "decode": decode,
+    "fit-prior": fit_prior,
     "interpolate": interpolate,
 }
 

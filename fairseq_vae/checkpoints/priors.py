@@ -1,0 +1,66 @@
+"""Priors fitted after training, in files of safetensors that name their checkpoint."""
+
+import json
+from typing import Any
+
+from ..base.errors import InputError
+from ..base.files import Path, write
+from ..latent.fitted import KINDS
+
+__all__ = ["load_prior", "save_prior"]
+
+FORMAT = "1"
+
+
+def save_prior(prior: Any, path: Path, checkpoint: str) -> None:
+    """Write a prior to a file, whole or not at all.
+
+    Args:
+        prior: of one of KINDS
+        path: of the file
+        checkpoint: the fingerprint of the checkpoint that it was fitted to
+    """
+    from safetensors.torch import save
+
+    [kind] = [name for name, part in KINDS.items() if type(prior) is part]
+    about = {"format": FORMAT, "kind": kind, "checkpoint": checkpoint, "latent_dim": str(prior.dim)}
+    about["settings"] = json.dumps(getattr(prior, "settings", {}))
+    tensors = {name: tensor.contiguous() for name, tensor in prior.state_dict().items()}
+    write(path, save(tensors, {"fairseq_vae": json.dumps(about)}))
+
+
+def load_prior(path: str, latent_dim: int, checkpoint: str) -> Any:
+    """Load a prior that save_prior wrote.
+
+    Args:
+        path: of the file
+        latent_dim: Z of the model
+        checkpoint: the fingerprint of the model's checkpoint
+
+    Returns:
+        a Prior in evaluation mode, without gradients
+
+    Raises:
+        InputError: the file is missing or of something else, or the prior was fitted to another checkpoint
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["fairseq_vae"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if about["format"] != FORMAT or about["kind"] not in KINDS:
+            raise ValueError
+    except FileNotFoundError as error:
+        raise InputError(f"--prior {path} does not exist: `fairseq-vae fit-prior` writes it") from error
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError) as error:
+        raise InputError(
+            f"--prior {path} is no prior that this `fairseq-vae fit-prior` wrote, or is damaged"
+        ) from error
+    if about["checkpoint"] != checkpoint:
+        raise InputError(
+            f"--prior {path} was fitted to another checkpoint (of latent_dim {about['latent_dim']}, SHA-256 "
+            f"{about['checkpoint'][:12]}…; this one has {latent_dim} and {checkpoint[:12]}…): fit it to this one"
+        )
+    prior = KINDS[about["kind"]](tensors, **json.loads(about["settings"]))
+    return prior.requires_grad_(False).eval()

@@ -1,0 +1,130 @@
+"""Priors fitted after training: densities as another library has them, fits of known truths, files."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.checkpoints.priors import load_prior, save_prior
+from fairseq_vae.fit import fit_flow, fit_gaussian, fit_mixture, mean_density
+from fairseq_vae.latent.densities import FullGaussian, Mixture
+from fairseq_vae.latent.distributions import as_double, rate, rows
+from fairseq_vae.latent.fitted import KINDS, FittedFlow, FittedGaussian
+
+Z, K = 4, 3
+GENERATOR = torch.Generator().manual_seed(1)
+Z_VALUES = torch.randn(50, Z, generator=GENERATOR, dtype=torch.float64) * 2
+MUS = torch.randn(K, Z, generator=GENERATOR, dtype=torch.float64)
+TRILS = torch.randn(K, Z, Z, generator=GENERATOR, dtype=torch.float64).tril() * 0.3 + torch.eye(Z) * 0.9
+LOGITS = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64).log()
+
+
+def test_the_full_gaussian_is_torchs():
+    theirs = MultivariateNormal(MUS[0], scale_tril=TRILS[0])
+    torch.testing.assert_close(FullGaussian(MUS[0], TRILS[0]).log_prob(Z_VALUES), theirs.log_prob(Z_VALUES))
+
+
+def test_the_mixture_is_torchs():
+    theirs = MixtureSameFamily(Categorical(logits=LOGITS), MultivariateNormal(MUS, scale_tril=TRILS))
+    ours = Mixture(LOGITS, MUS, TRILS)
+    torch.testing.assert_close(ours.log_prob(Z_VALUES), theirs.log_prob(Z_VALUES))
+    torch.testing.assert_close(ours.mean, theirs.mean)
+
+
+def test_a_mixture_of_one_is_the_gaussian_and_shares_are_met():
+    one = Mixture(torch.zeros(1), MUS[:1].float(), TRILS[:1].float())
+    eps = torch.randn(7, Z + 1)
+    torch.testing.assert_close(one.rsample(eps), FullGaussian(MUS[0].float(), TRILS[0].float()).rsample(eps[:, :-1]))
+    apart = Mixture(LOGITS, MUS * 0 + torch.arange(K)[:, None] * 100, TRILS)
+    found = (apart.rsample(torch.randn(20_000, Z + 1, generator=GENERATOR))[:, 0] / 100).round()
+    for component, share in enumerate([0.2, 0.3, 0.5]):
+        assert (found == component).double().mean().item() == pytest.approx(share, abs=0.02)
+
+
+def test_a_distribution_for_all_sentences_is_one_in_every_helper():
+    mixture = Mixture(LOGITS.float(), MUS.float(), TRILS.float())
+    assert rows(mixture, [0]) is mixture and as_double(mixture).mus.dtype == torch.float64
+    posterior = FullGaussian(MUS[0], TRILS[0])
+    assert rate(posterior, mixture, Z_VALUES).shape == (50, 1)
+
+
+def linear_gaussian(sentences, dimensions=Z):
+    """x = W z + s noise, z ~ N(0, I), W diagonal: means and variances of its exact posteriors."""
+    weight = torch.diag(torch.tensor([2.0, 1.0, 0.5, 0.1], dtype=torch.float64)[:dimensions])
+    noise = 0.5
+    precision = weight.T @ weight / noise**2 + torch.eye(dimensions)
+    z = torch.randn(sentences, dimensions, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    x = z @ weight.T + noise * torch.randn(z.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    covariance = precision.inverse()
+    return x @ weight @ covariance / noise**2, covariance.diagonal().expand_as(z)
+
+
+def test_the_prior_fitted_to_a_linear_gaussian_model_is_its_aggregated_posterior():
+    """Of a model whose data come from itself, the aggregated posterior is the prior, N(0, I)."""
+    prior = fit_gaussian(*linear_gaussian(200_000))()
+    assert prior.mu.abs().max() < 0.01
+    torch.testing.assert_close(prior.tril @ prior.tril.T, torch.eye(Z), atol=0.01, rtol=0)
+
+
+def test_the_gaussian_has_the_moments_of_samples_of_the_aggregated_posterior():
+    mean, variance = torch.randn(500, Z, generator=GENERATOR) * 3, torch.rand(500, Z, generator=GENERATOR)
+    prior = fit_gaussian(mean, variance)()
+    samples = mean.repeat(400, 1) + variance.sqrt().repeat(400, 1) * torch.randn(200_000, Z, generator=GENERATOR)
+    torch.testing.assert_close(prior.tril @ prior.tril.T, torch.cov(samples.T), atol=0.1, rtol=0)
+
+
+def clusters(size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    chosen = torch.randint(3, (size,), generator=generator)
+    return centres[chosen] + 0.5 * torch.randn(size, 2, generator=generator)
+
+
+def test_held_out_points_choose_the_mixture_of_clusters_and_the_flow_beats_the_gaussian():
+    """Three clusters of deviation 1/2: their entropy is log 3 + log(2 pi e / 4), since they hardly overlap."""
+    train, held_out = clusters(1500, 1), clusters(1500, 2)
+    entropy = math.log(3) + math.log(2 * math.pi * math.e / 4)
+    mixture = fit_mixture(train, held_out, components=4)
+    assert len(mixture.logits) in (2, 4) and mean_density(mixture, held_out) == pytest.approx(-entropy, abs=0.1)
+    gaussian = mean_density(fit_gaussian(train, torch.zeros_like(train)), held_out)
+    flow = mean_density(fit_flow(train, held_out, epochs=12), held_out)
+    assert gaussian < -entropy - 0.5 and gaussian + 0.3 < flow < -entropy + 0.1
+
+
+def fitted(kind):
+    if kind == "flow":
+        return FittedFlow({"mu": torch.zeros(Z), "tril": torch.eye(Z)})
+    fields = {"mu": MUS[0], "tril": TRILS[0]} if kind == "gaussian" else {"logits": LOGITS, "mus": MUS, "trils": TRILS}
+    return KINDS[kind](fields)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_gives_the_prior_back_and_is_of_one_checkpoint(tmp_path, kind):
+    prior, path = fitted(kind), str(tmp_path / "prior.safetensors")
+    save_prior(prior, path, "abc")
+    again = load_prior(path, Z, "abc")
+    z = Z_VALUES.float()
+    assert again().log_prob(z).equal(prior().log_prob(z)) and again.eps_dim == prior.eps_dim
+    assert again().rsample(torch.ones(1, prior.eps_dim)).equal(prior().rsample(torch.ones(1, prior.eps_dim)))
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+    with pytest.raises(InputError, match=r"fitted to another checkpoint .*: fit it to this one"):
+        load_prior(path, Z, "abd")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_a_file_that_is_no_prior_is_refused(tmp_path, content):
+    path = tmp_path / "prior.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is no prior that this `fairseq-vae fit-prior` wrote"):
+        load_prior(str(path), Z, "abc")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="does not exist: `fairseq-vae fit-prior` writes it"):
+        load_prior(str(tmp_path / "prior.safetensors"), Z, "abc")
+
+
+def test_a_fitted_prior_is_of_its_models_width():
+    assert FittedGaussian({"mu": MUS[0], "tril": TRILS[0]}).dim == Z and fitted("mixture").eps_dim == Z + 1
