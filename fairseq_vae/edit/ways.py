@@ -1,0 +1,180 @@
+"""Ways of editing: from a z to one with another attribute, by a strength. Strength 0 leaves z as it is.
+
+Rows do not depend on one another.
+
+Shapes: B rows, Z latent dimensions.
+"""
+
+from typing import Any, List, NamedTuple, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from ..base.errors import InputError
+from ..base.registry import Registry
+from .attributes import Label
+
+__all__ = ["Wish", "energy", "gradient", "register_way", "smallest", "vector", "ways"]
+
+STEPS, DECAY, REACHED = 30, 0.9, 0.9  # of gradient: most steps, the factor of the next one, the probability to reach
+BETA = (0.1, 20.0)  # of energy, at t = 0 and t = 1 (Liu et al. 2022)
+SOLVER_STEPS = 32
+
+ways: Registry = Registry("way")
+register_way = ways.register
+
+
+class Wish(NamedTuple):
+    """An attribute and the value that it shall have.
+
+    Attributes:
+        attribute: a Label or Number
+        target: of each row, B
+        weight: beside other wishes, relative
+    """
+
+    attribute: Any
+    target: Tensor
+    weight: float = 1.0
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """The weighted log probability of the target, B."""
+        return self.weight * self.attribute.log_prob(z, self.target)
+
+
+def slope(z: Tensor, wishes: Sequence[Wish]) -> Tuple[Tensor, Tensor]:
+    """The wishes' log probability of each row and its gradient.
+
+    Returns:
+        B, and B x Z
+    """
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        value = torch.stack([wish.log_prob(z) for wish in wishes]).sum(0)
+        [found] = torch.autograd.grad(value.sum(), z)
+    return value.detach(), found
+
+
+@register_way("vector", help="the vector between the means of two sets of sentences")
+def vector(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
+    """z + strength * (mean z of the target label's sentences - mean z of the other labels').
+
+    Args:
+        z: B x Z
+        wishes: of labels
+        strength: 1 goes the whole way between the means
+
+    Returns:
+        B x Z
+
+    Raises:
+        InputError: an attribute is a number
+    """
+    for wish in wishes:
+        if not isinstance(wish.attribute, Label):
+            raise InputError("--way vector: an attribute that is a number has no two sets; give --way energy")
+        means, target = wish.attribute.means, wish.target
+        others = (means.sum(0) - means[target]) / (len(means) - 1)
+        z = z + strength * wish.weight * (means[target] - others)
+    return z
+
+
+@register_way("gradient", help="steps along a classifier's gradient until it sees the target")
+def gradient(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
+    """Up to 30 steps along the gradient of log p(target | z), which shrink by 0.9 each; a row stops at p = 0.9.
+
+    Wang et al. 2019, FGIM, https://arxiv.org/abs/1905.12926.
+
+    Args:
+        z: B x Z
+        wishes: attributes and targets
+        strength: the first step's factor of the gradient
+
+    Returns:
+        B x Z
+    """
+    if not strength:
+        return z
+    size = strength
+    for _ in range(STEPS):
+        value, found = slope(z, wishes)
+        going = value < sum(wish.weight for wish in wishes) * torch.tensor(REACHED).log()
+        if not going.any():
+            break
+        z = torch.where(going[:, None], z + size * found, z)
+        size *= DECAY
+    return z
+
+
+@register_way("energy", help="the differential equation of an energy that holds z near its place; takes several wishes")
+def energy(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
+    """Solve dz/dt = -1/2 beta(t) grad [strength * log p(target | z) - |z - z_0|^2 / 2] from t = 1 to 0.
+
+    beta goes evenly from 20 at t = 1 to 0.1 at t = 0. Liu et al. 2022, LatentOps, https://arxiv.org/abs/2208.00638,
+    with their penalty for edits. The solver has fixed steps (torchdiffeq's rk4): steps that follow the error would
+    depend on the other rows.
+
+    Args:
+        z: z_0, B x Z
+        wishes: attributes and targets
+        strength: weight of all wishes beside the penalty
+
+    Returns:
+        B x Z
+
+    Raises:
+        InputError: torchdiffeq is not installed
+    """
+    if not strength:
+        return z
+    try:
+        from torchdiffeq import odeint
+    except ImportError as error:
+        raise InputError("--way energy needs torchdiffeq: pip install torchdiffeq") from error
+
+    def velocity(t: Tensor, y: Tensor) -> Tensor:
+        beta = BETA[0] + t * (BETA[1] - BETA[0])
+        _, found = slope(y, wishes)
+        return -0.5 * beta * (strength * found - (y - z))
+
+    with torch.no_grad():
+        times = torch.linspace(1, 0, SOLVER_STEPS + 1, device=z.device)
+        return odeint(velocity, z, times, method="rk4")[-1]
+
+
+def smallest(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[float]) -> Tuple[Tensor, Tensor]:
+    """For each row the smallest of some strengths at which the attribute's own classifier sees the target.
+
+    Args:
+        way: the name of a way
+        z: B x Z
+        wishes: attributes and targets
+        strengths: in rising order
+
+    Returns:
+        the edited rows, B x Z, and their strengths, B; where none is enough, those of the greatest
+    """
+    found, used = z.clone(), torch.full((len(z),), float("nan"))
+    for strength in strengths:
+        edited = ways[way](z, wishes, strength)
+        open_rows = used.isnan()
+        seen = slope(edited, wishes)[0] >= sum(wish.weight for wish in wishes) * torch.tensor(0.5).log()
+        take = open_rows & (seen.cpu() if strength != strengths[-1] else torch.ones_like(open_rows))
+        found[take] = edited[take]
+        used[take] = strength
+    return found, used
+
+
+def sweep(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[float]) -> List[Tensor]:
+    """The edited rows at each strength.
+
+    Args:
+        way: the name of a way
+        z: B x Z
+        wishes: attributes and targets
+        strengths: in any order
+
+    Returns:
+        a B x Z for each strength
+    """
+    return [ways[way](z, wishes, strength) for strength in strengths]
