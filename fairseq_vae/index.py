@@ -99,7 +99,7 @@ class Index:
             found = distances(queries, lines, metric).nan_to_num(nan=float("inf"))
             best = torch.cat((best, found), 1)
             numbers = torch.cat((numbers, torch.arange(start, start + len(lines)).expand(len(queries), -1)), 1)
-            order = best.argsort(1, stable=True)[:, :count]
+            order = best.sort(dim=1, stable=True).indices[:, :count]
             best, numbers = best.gather(1, order), numbers.gather(1, order)
         return [
             [Neighbour(n + 1, d, self.texts[n]) for n, d in zip(row, near) if d < float("inf")]

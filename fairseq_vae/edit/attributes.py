@@ -182,14 +182,14 @@ def fit_number(z: Tensor, numbers: Sequence[float], hidden: int = 64, seed: int 
     return attribute
 
 
-def learn(attribute: Any, z: Tensor, targets: Tensor, epochs: int = 50, batch: int = 256) -> None:
+def learn(attribute: Any, z: Tensor, targets: Tensor, steps: int = 2000, batch: int = 256) -> None:
     """Fit an attribute's network by Adam; the epoch that is best on a tenth of the rows counts.
 
     Args:
         attribute: with a network and log_prob
         z: N x Z
         targets: N
-        epochs: in all
+        steps: least number of them; they end with an epoch
         batch: rows of a step
     """
     network: Network = attribute.network
@@ -199,7 +199,7 @@ def learn(attribute: Any, z: Tensor, targets: Tensor, epochs: int = 50, batch: i
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3, weight_decay=1e-4)
     best: Dict[str, Tensor] = {}
     lowest = float("inf")
-    for _ in range(epochs):
+    for _ in range(-(-steps // -(-len(rest) // batch))):
         for rows in rest[torch.randperm(len(rest))].split(batch):
             loss = -attribute.log_prob(z[rows], targets[rows]).mean()
             optimizer.zero_grad()

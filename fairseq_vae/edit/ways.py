@@ -5,7 +5,7 @@ Rows do not depend on one another.
 Shapes: B rows, Z latent dimensions.
 """
 
-from typing import Any, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ __all__ = ["Wish", "energy", "gradient", "register_way", "smallest", "vector", "
 
 STEPS, DECAY, REACHED = 30, 0.9, 0.9  # of gradient: most steps, the factor of the next one, the probability to reach
 BETA = (0.1, 20.0)  # of energy, at t = 0 and t = 1 (Liu et al. 2022)
-SOLVER_STEPS = 32
 
 ways: Registry = Registry("way")
 register_way = ways.register
@@ -111,8 +110,8 @@ def energy(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
     """Solve dz/dt = -1/2 beta(t) grad [strength * log p(target | z) - |z - z_0|^2 / 2] from t = 1 to 0.
 
     beta goes evenly from 20 at t = 1 to 0.1 at t = 0. Liu et al. 2022, LatentOps, https://arxiv.org/abs/2208.00638,
-    with their penalty for edits. The solver has fixed steps (torchdiffeq's rk4): steps that follow the error would
-    depend on the other rows.
+    with their penalty for edits. torchdiffeq's dopri5 solves each row on its own: its steps follow the error, and those
+    of a batch would make a row depend on the others.
 
     Args:
         z: z_0, B x Z
@@ -132,14 +131,19 @@ def energy(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
     except ImportError as error:
         raise InputError("--way energy needs torchdiffeq: pip install torchdiffeq") from error
 
-    def velocity(t: Tensor, y: Tensor) -> Tensor:
-        beta = BETA[0] + t * (BETA[1] - BETA[0])
-        _, found = slope(y, wishes)
-        return -0.5 * beta * (strength * found - (y - z))
+    def velocity(row: int) -> Callable[[Tensor, Tensor], Tensor]:
+        own = [wish._replace(target=wish.target[row : row + 1]) for wish in wishes]
+        start = z[row : row + 1]
 
+        def of(t: Tensor, y: Tensor) -> Tensor:
+            beta = BETA[0] + t * (BETA[1] - BETA[0])
+            return -0.5 * beta * (strength * slope(y, own)[1] - (y - start))
+
+        return of
+
+    times = torch.tensor([1.0, 0.0], device=z.device)
     with torch.no_grad():
-        times = torch.linspace(1, 0, SOLVER_STEPS + 1, device=z.device)
-        return odeint(velocity, z, times, method="rk4")[-1]
+        return torch.cat([odeint(velocity(i), z[i : i + 1], times, rtol=1e-4, atol=1e-5)[-1] for i in range(len(z))])
 
 
 def smallest(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[float]) -> Tuple[Tensor, Tensor]:

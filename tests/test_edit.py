@@ -1,0 +1,140 @@
+"""Attributes of z and the ways of editing."""
+
+import pytest
+import torch
+
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.edit.attributes import SIGMA, Number, fit_label, fit_number
+from fairseq_vae.edit.ways import BETA, Wish, energy, smallest, sweep, vector, ways
+
+Z = 6
+every_way = pytest.mark.parametrize("way", ways.names())
+
+
+def labelled(size=600, seed=1):
+    """z's whose first two dimensions tell the label, which is the sign of their sum for the most part."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(size, Z, generator=generator)
+    noisy = z[:, 0] + z[:, 1] + 0.3 * torch.randn(size, generator=generator)
+    return z, ["good" if value > 0 else "bad" for value in noisy]
+
+
+@pytest.fixture(scope="module")
+def sentiment():
+    return fit_label(*labelled())
+
+
+@pytest.fixture(scope="module")
+def length():
+    z, _ = labelled(seed=2)
+    return fit_number(z, (10 + 3 * z[:, 2]).tolist(), hidden=0)
+
+
+@pytest.mark.parametrize("hidden", [0, 16])
+def test_a_label_is_learned_and_its_means_are_the_sets(hidden):
+    z, names = labelled()
+    attribute = fit_label(z, names, hidden)
+    other, theirs = labelled(seed=5)
+    accuracy = (attribute.predicted(other) == attribute.numbers(theirs)).double().mean()
+    assert accuracy > 0.88
+    good = torch.tensor([name == "good" for name in names])
+    torch.testing.assert_close(attribute.means[attribute.labels.index("good")], z[good].mean(0))
+    assert torch.allclose(
+        sum(attribute.log_prob(z, attribute.numbers([name] * len(z))).exp() for name in ("good", "bad")),
+        torch.ones(len(z)),
+        atol=1e-5,
+    )
+
+
+def test_a_number_is_learned(length):
+    z, _ = labelled(seed=7)
+    assert (length.predicted(z) - (10 + 3 * z[:, 2])).abs().mean() < 0.3
+
+
+@every_way
+def test_strength_0_is_the_row_itself(way, sentiment):
+    z, names = labelled(8, seed=3)
+    wish = Wish(sentiment, sentiment.numbers(["good"] * 8))
+    assert ways[way](z, [wish], 0.0).equal(z)
+
+
+@every_way
+def test_a_row_does_not_depend_on_the_others(way, sentiment):
+    z, _ = labelled(5, seed=3)
+    target = sentiment.numbers(["good", "bad", "good", "bad", "good"])
+    together = ways[way](z, [Wish(sentiment, target)], 1.5)
+    for i in range(5):
+        alone = ways[way](z[i : i + 1], [Wish(sentiment, target[i : i + 1])], 1.5)
+        torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=0)
+
+
+@every_way
+def test_more_strength_is_more_of_the_target_and_the_other_label_is_the_other_way(way, sentiment):
+    z, _ = labelled(40, seed=3)
+    for name in ("good", "bad"):
+        target = sentiment.numbers([name] * 40)
+        edited = sweep(way, z, [Wish(sentiment, target)], [0.0, 0.5, 2.0])
+        means = [float(sentiment.log_prob(one, target).exp().mean()) for one in edited]
+        assert means[0] < means[1] < means[2] and means[2] > 0.75
+
+
+@every_way
+def test_what_was_edited_keeps_the_other_dimensions_best_they_can(way, sentiment):
+    z, _ = labelled(40, seed=3)
+    change = (ways[way](z, [Wish(sentiment, sentiment.numbers(["good"] * 40))], 2.0) - z).abs().mean(0)
+    assert change[:2].min() > 3 * change[2:].max()
+
+
+def test_the_vector_goes_from_mean_to_mean(sentiment):
+    [good, bad] = sentiment.numbers(["good", "bad"]).tolist()
+    start = sentiment.means[bad][None]
+    end = vector(start, [Wish(sentiment, torch.tensor([good]))], 1.0)
+    torch.testing.assert_close(end[0], sentiment.means[good])
+
+
+def test_the_energys_flow_is_the_closed_form_of_a_linear_attribute():
+    """z = z* + exp(-A s)(z_0 - z*) with s = (beta_0 + beta_1) / 4 and A = I + strength w w^T / sigma^2."""
+    attribute = Number(3)
+    with torch.no_grad():
+        attribute.network.layers.weight.copy_(torch.tensor([[0.1, -0.2, 0.05]]))
+        attribute.network.layers.bias.zero_()
+    z, target, strength = torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([0.4]), 0.7
+    w = attribute.network.layers.weight[0].double()
+    hessian = torch.eye(3, dtype=torch.float64) + strength * torch.outer(w, w) / SIGMA**2
+    best = torch.linalg.solve(hessian, z[0].double() + strength * 0.4 * w / SIGMA**2)
+    wanted = best + torch.matrix_exp(-hessian * sum(BETA) / 4) @ (z[0] - best)
+    torch.testing.assert_close(energy(z, [Wish(attribute, target)], strength)[0].double(), wanted, atol=1e-3, rtol=0)
+
+
+def test_two_wishes_are_met_together(sentiment, length):
+    z, _ = labelled(20, seed=3)
+    target, number = sentiment.numbers(["good"] * 20), torch.full((20,), 14.0)
+    edited = energy(z, [Wish(sentiment, target), Wish(length, number)], 4.0)
+    assert (sentiment.predicted(edited) == target).double().mean() > 0.9
+    assert (length.predicted(edited) - 14).abs().mean() < 0.2 * (length.predicted(z) - 14).abs().mean()
+
+
+@every_way
+def test_the_smallest_strength_that_is_enough_is_taken(way, sentiment):
+    z, _ = labelled(20, seed=3)
+    wish = Wish(sentiment, sentiment.numbers(["good"] * 20))
+    strengths = [0.0, 0.5, 1.0, 2.0, 4.0]
+    edited, used = smallest(way, z, [wish], strengths)
+    assert set(used.tolist()) <= set(strengths) and len(set(used.tolist())) > 1
+    already = sentiment.predicted(z) == wish.target
+    assert used[already].eq(0).all() and edited[already].equal(z[already])
+    every = dict(zip(strengths, sweep(way, z, [wish], strengths)))
+    for row, strength, i in zip(edited, used.tolist(), range(20)):
+        torch.testing.assert_close(row, every[strength][i])
+
+
+def test_bad_input_is_named(sentiment, length):
+    z, names = labelled(20)
+    with pytest.raises(InputError, match=r"1 label\(s\) in 20 sentences: expected two or more"):
+        fit_label(z, ["good"] * 20)
+    with pytest.raises(InputError, match="all 20 numbers are 3.0"):
+        fit_number(z, [3] * 20)
+    with pytest.raises(InputError, match="label 'fine': expected one of bad, good"):
+        sentiment.numbers(["fine"])
+    with pytest.raises(InputError, match="--way vector: .*--way energy"):
+        vector(z, [Wish(length, torch.zeros(20))], 1.0)
