@@ -16,9 +16,13 @@ from .base.errors import InputError
 from .base.stream import Purpose, standard_normal
 from .base.text import Joiner, build_bpe, find_bpe, piece_style
 from .checkpoints.load import load_model
+from .checkpoints.priors import use_prior
 from .checkpoints.read import folders, model_settings, read_checkpoint
 from .data import SentenceDataset
+from .edit.ways import Wish, sweep
+from .latent import paths
 from .latent.distributions import Gaussian, rows
+from .latent.paths import PATHS
 from .measure.scoring import encoder_input, joined, sentence_nll
 
 __all__ = ["BARTVAEHubInterface", "Sentences", "find_data", "load"]
@@ -201,28 +205,84 @@ class BARTVAEHubInterface(nn.Module):
             z = encoder.prior(context).rsample(eps)
         return self.decode(z, seed=seed, sources=sources, **decoding)
 
-    def interpolate(self, a: str, b: str, steps: int = 7, **decoding: Any) -> List[str]:
-        """Decode points on the line between two sentences: z = (1 - t) mu(a) + t mu(b), t from 0 to 1 in equal steps.
+    def interpolate(self, a: str, b: str, steps: int = 7, path: str = "lerp", **decoding: Any) -> List[str]:
+        """Decode points between two sentences' posterior means, at equal steps.
 
-        Bowman et al. 2016, https://arxiv.org/abs/1511.06349. The first and the last string are the reconstructions of
-        a and b.
+        The first and the last string are the reconstructions of a and b.
 
         Args:
-            a: the sentence at t = 0
-            b: the sentence at t = 1
+            a: the sentence at the start
+            b: the sentence at the end
             steps: number of points
+            path: one of latent.paths.PATHS: "lerp", the straight line; "slerp", the arc; "typical", the line at the norm
+                of its ends
             decoding: as for decode
 
         Returns:
             as many strings as steps
 
         Raises:
-            InputError: fewer than 2 steps
+            InputError: fewer than 2 steps, or an unknown path
         """
         if steps < 2:
             raise InputError(f"{steps} steps: expected 2 or more")
-        start, end = self.encode([a, b]).mean.split(1)
-        return self.decode(torch.lerp(start, end, torch.linspace(0, 1, steps, device=self.device)[:, None]), **decoding)
+        if path not in PATHS:
+            raise InputError(f"path {path}: expected one of {', '.join(PATHS)}")
+        start, end = self.encode([a, b]).mean
+        return self.decode(paths.path(start, end, steps, path), **decoding)
+
+    def analogy(self, a: str, b: str, c: str, **decoding: Any) -> str:
+        """The sentence that is to c as b is to a: mu(c) + mu(b) - mu(a), decoded.
+
+        Args:
+            a: a sentence
+            b: a changed in some way
+            c: another sentence, to be changed in the same way
+            decoding: as for decode
+        """
+        [text] = self.decode(paths.analogy(*self.encode([a, b, c]).mean)[None], **decoding)
+        return text
+
+    def traverse(self, sentence: str, dimension: int, values: Sequence[float], **decoding: Any) -> List[str]:
+        """Decode a sentence's posterior mean with one dimension set to each of some values.
+
+        Args:
+            sentence: a string
+            dimension: of z, from 0
+            values: the dimension's
+            decoding: as for decode
+
+        Returns:
+            a string for each value
+
+        Raises:
+            InputError: z has no such dimension
+        """
+        if not 0 <= dimension < self.model.latent_dim:
+            raise InputError(f"dimension {dimension}: expected 0 to {self.model.latent_dim - 1}")
+        z = self.encode(sentence).mean[0]
+        return self.decode(paths.walk(z, dimension, torch.tensor(values).to(z)), **decoding)
+
+    def edit(
+        self, sentences: Sentences, wishes: Sequence[Wish], way: str, strengths: Sequence[float], **decoding: Any
+    ) -> List[List[str]]:
+        """Decode sentences' posterior means moved towards attributes; strength 0 is the reconstruction.
+
+        Args:
+            sentences: N strings, or one
+            wishes: attributes of z and their targets, see edit.attributes
+            way: one of edit.ways.ways
+            strengths: of the edit, in the way's own unit
+            decoding: as for decode
+
+        Returns:
+            for each strength N strings
+
+        Raises:
+            InputError: the way is unknown, or does not know an attribute
+        """
+        z = self.encode(sentences).mean
+        return [self.decode(edited, **decoding) for edited in sweep(way, z, wishes, strengths)]
 
     def log_prob(self, sentences: Sentences, samples: int = 100, seed: int = 1) -> Tensor:
         """Importance-weighted log p(x) of sentences: log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x) with K samples z_k.
@@ -327,7 +387,11 @@ def find_data(checkpoint: str) -> str:
 
 
 def load(
-    checkpoint: str, data: str, bpe: Union[str, Dict[str, str], None] = "auto", batch_size: int = 64
+    checkpoint: str,
+    data: str,
+    bpe: Union[str, Dict[str, str], None] = "auto",
+    batch_size: int = 64,
+    prior: Optional[str] = None,
 ) -> BARTVAEHubInterface:
     """Load a checkpoint as a hub interface.
 
@@ -354,4 +418,6 @@ def load(
             f"{data}/dict.txt is of pieces, and neither encoder.json with vocab.bpe nor sentencepiece.bpe.model lies "
             f"beside it or {checkpoint}: put it there, or give sentences as pieces with spaces between (bpe=None)"
         )
+    if prior is not None:
+        use_prior(model, prior, checkpoint)
     return BARTVAEHubInterface(cfg, task, model, settings, batch_size)

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from ..base.errors import InputError
-from ..base.files import Path, write
+from ..base.files import Path, fingerprint, write
 from ..latent.fitted import KINDS
 
-__all__ = ["load_prior", "save_prior"]
+__all__ = ["load_prior", "save_prior", "use_prior"]
 
 FORMAT = "1"
 
@@ -64,3 +64,18 @@ def load_prior(path: str, latent_dim: int, checkpoint: str) -> Any:
         )
     prior = KINDS[about["kind"]](tensors, **json.loads(about["settings"]))
     return prior.requires_grad_(False).eval()
+
+
+def use_prior(model: Any, path: str, checkpoint: str) -> None:
+    """Put a fitted prior into the place of a model's own.
+
+    Args:
+        model: a bart_vae
+        path: of the prior's file
+        checkpoint: the model's file
+
+    Raises:
+        InputError: as load_prior
+    """
+    device = next(model.parameters()).device
+    model.encoder.prior = load_prior(path, model.latent_dim, fingerprint(checkpoint)).to(device)

@@ -2,20 +2,32 @@
 
 import argparse
 import sys
-from typing import Any, Dict
+from typing import Any, Dict, Iterable, List
 
-__all__ = ["SHARED", "add_decoding", "add_model", "decoding", "load", "warn"]
+__all__ = [
+    "SHARED",
+    "add_decoding",
+    "add_input",
+    "add_model",
+    "decoding",
+    "load",
+    "numbers",
+    "print_rows",
+    "sentences",
+    "warn",
+]
 
 MODEL, DECODING = "the model", "decoding"
 SHARED = (MODEL, DECODING)  # titles of the groups, which the documentation shows once
 
 
-def add_model(command: argparse.ArgumentParser, data: bool = False) -> None:
+def add_model(command: argparse.ArgumentParser, data: bool = False, prior: bool = False) -> None:
     """The checkpoint, and where its dictionary and BPE are.
 
     Args:
         command: the parser
         data: whether the folder of the data is an argument after the checkpoint, as older commands have it
+        prior: whether the command draws from the prior
     """
     command.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint of bart_vae")
     if data:
@@ -33,6 +45,12 @@ def add_model(command: argparse.ArgumentParser, data: bool = False) -> None:
         metavar="FILE",
         help="encode sentences with it (default: what lies beside checkpoint or data; else they are tokens)",
     )
+    if prior:
+        group.add_argument(
+            "--prior",
+            metavar="FILE",
+            help="draw from this prior, of `fairseq-vae fit-prior` (default: the model's own)",
+        )
     group.add_argument("--batch-size", type=int, default=64, metavar="N", help="sentences at a time (default: 64)")
     group.add_argument("--user-dir", metavar="DIR", help="your own plug-in")
 
@@ -53,7 +71,7 @@ def load(args: argparse.Namespace) -> Any:
     given = args.sentencepiece_model
     settings = {"bpe": "sentencepiece", "sentencepiece_model": given}
     bpe = settings if given else find_bpe(folders(args.checkpoint, data))
-    return hub.load(args.checkpoint, data, bpe, args.batch_size)
+    return hub.load(args.checkpoint, data, bpe, args.batch_size, getattr(args, "prior", None))
 
 
 def add_decoding(command: argparse.ArgumentParser) -> None:
@@ -89,3 +107,50 @@ def warn(message: str) -> None:
     from tqdm import tqdm
 
     tqdm.write(message, file=sys.stderr)
+
+
+def add_input(command: argparse.ArgumentParser) -> None:
+    """Sentences as arguments or in a file, and the form of the output."""
+    command.add_argument("sentences", nargs="*", metavar="SENTENCE", help="given here, or in --input")
+    command.add_argument("--input", metavar="FILE|-", help="text, one sentence a line; -: standard input")
+    command.add_argument("--json", action="store_true", help="print JSON, an object a line")
+
+
+def sentences(args: argparse.Namespace) -> List[str]:
+    """The sentences of the arguments of add_input.
+
+    Raises:
+        ValueError: none are given, or they are given twice
+    """
+    from ..base.files import stream_lines
+
+    if bool(args.sentences) == bool(args.input):
+        raise ValueError("give sentences as arguments, or a file of them as --input FILE, - for standard input")
+    found = list(args.sentences or stream_lines(args.input))
+    if not found:
+        raise ValueError(f"--input {args.input} has no lines: expected one sentence a line")
+    return found
+
+
+def numbers(flag: str, value: str) -> List[float]:
+    """Numbers with commas between.
+
+    >>> numbers("--values", "-1,0.5")
+    [-1.0, 0.5]
+
+    Raises:
+        ValueError: the value has something else
+    """
+    try:
+        return [float(part) for part in value.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{flag} {value}: expected numbers with commas between, e.g. 0,0.5,1") from error
+
+
+def print_rows(args: argparse.Namespace, rows: Iterable[Dict[str, Any]], *columns: str) -> None:
+    """Print rows, one a line: as JSON with --json, otherwise some of their columns with tabs between."""
+    import json
+
+    for row in rows:
+        shown = json.dumps(row, ensure_ascii=False) if args.json else "\t".join(str(row[name]) for name in columns)
+        print(shown)

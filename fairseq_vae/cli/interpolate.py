@@ -6,8 +6,8 @@ from .arguments import add_decoding, add_model, decoding, load
 
 __all__ = ["add_arguments", "run"]
 
-HELP = "sentences on the line between two sentences' latents"
-DESCRIPTION = "Decode points on the straight line between the posterior means of two sentences."
+HELP = "sentences between two sentences' latents"
+DESCRIPTION = "Decode points at equal steps between the posterior means of two sentences."
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -16,9 +16,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("start", metavar="FROM", help="the first sentence")
     command.add_argument("end", metavar="TO", help="the last sentence")
     command.add_argument("--steps", type=int, default=7, help="sentences to print, with both ends (default: 7)")
+    command.add_argument(
+        "--path",
+        choices=("lerp", "slerp", "typical"),
+        default="lerp",
+        help="lerp: the straight line; slerp: the arc; typical: the line, moved to the norm of its ends (default: lerp)",
+    )
     add_decoding(command)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print one sentence a line, from the first sentence's reconstruction to the last one's."""
-    print("\n".join(load(args).interpolate(args.start, args.end, args.steps, **decoding(args))))
+    print("\n".join(load(args).interpolate(args.start, args.end, args.steps, args.path, **decoding(args))))

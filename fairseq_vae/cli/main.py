@@ -12,7 +12,21 @@ from typing import List, Optional
 
 from ..base.host import load_user_dir, require_fairseq
 from ..base.version import __version__
-from . import convert, decode, encode, evaluate, finetune, fit_prior, interpolate, path
+from . import (
+    analogy,
+    convert,
+    decode,
+    encode,
+    evaluate,
+    finetune,
+    fit_prior,
+    interpolate,
+    neighbours,
+    path,
+    reconstruct,
+    sample,
+    traverse,
+)
 
 __all__ = ["COMMANDS", "main", "parser"]
 
@@ -24,7 +38,12 @@ COMMANDS = {
     "encode": encode,
     "decode": decode,
     "fit-prior": fit_prior,
+    "sample": sample,
+    "reconstruct": reconstruct,
     "interpolate": interpolate,
+    "analogy": analogy,
+    "traverse": traverse,
+    "neighbours": neighbours,
 }
 
 
