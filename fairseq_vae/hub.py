@@ -232,7 +232,7 @@ class BARTVAEHubInterface(nn.Module):
         return self.decode(paths.path(start, end, steps, path), **decoding)
 
     def analogy(self, a: str, b: str, c: str, **decoding: Any) -> str:
-        """The sentence that is to c as b is to a: mu(c) + mu(b) - mu(a), decoded.
+        """The sentence that is to c as b is to a: mu(c) + mu(b) - mu(a).
 
         Args:
             a: a sentence

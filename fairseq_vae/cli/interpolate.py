@@ -20,7 +20,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--path",
         choices=("lerp", "slerp", "typical"),
         default="lerp",
-        help="lerp: the straight line; slerp: the arc; typical: the line, moved to the norm of its ends (default: lerp)",
+        help="lerp: straight line; slerp: arc; typical: straight line, moved to the norm of its ends (default: lerp)",
     )
     add_decoding(command)
 
