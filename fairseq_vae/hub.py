@@ -214,8 +214,8 @@ class BARTVAEHubInterface(nn.Module):
             a: the sentence at the start
             b: the sentence at the end
             steps: number of points
-            path: one of latent.paths.PATHS: "lerp", the straight line; "slerp", the arc; "typical", the line at the norm
-                of its ends
+            path: one of latent.paths.PATHS: "lerp", the straight line; "slerp", the arc; "typical", the line at its
+                ends' norm
             decoding: as for decode
 
         Returns:
