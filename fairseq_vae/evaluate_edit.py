@@ -1,0 +1,183 @@
+"""What an edit costs: attribute accuracy, likeness to the input and fluency over a sweep of strengths.
+
+No single strength is a method's figure: a stronger edit meets the attribute more often and keeps less of the sentence.
+"""
+
+import math
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch
+from sacrebleu.metrics import BLEU
+from tqdm import tqdm
+
+from .base.errors import InputError
+from .edit.attributes import fit_label
+from .edit.ways import Wish, ways
+from .hub import BARTVAEHubInterface
+
+__all__ = ["Row", "evaluate_edit", "judge", "summary"]
+
+DEFAULT_STRENGTHS = {
+    "vector": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0),
+    "gradient": (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+    "energy": (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+}
+
+
+class Row(NamedTuple):
+    """The figures of one way at one strength with one seed.
+
+    Attributes:
+        way: its name
+        strength: in the way's own unit
+        seed: of the halves and of the attribute's classifier
+        accuracy: share of the edited sentences in which a classifier of words, trained on other sentences than the
+            attribute, sees the target
+        self_bleu: BLEU of the edited sentences against their inputs
+        fluency: nats per token of the edited sentences under a language model; None without one
+        words: mean length of the edited sentences
+        empty: edited sentences without a word; they have no fluency
+    """
+
+    way: str
+    strength: float
+    seed: int
+    accuracy: float
+    self_bleu: float
+    fluency: Optional[float]
+    words: float
+    empty: int
+
+
+def judge(texts: Sequence[str], labels: Sequence[str], seed: int) -> Any:
+    """A classifier of words and word pairs: TF-IDF and logistic regression, by scikit-learn.
+
+    Args:
+        texts: of the training sentences
+        labels: theirs
+        seed: of the solver
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, token_pattern=r"\S+", sublinear_tf=True)
+    return make_pipeline(words, LogisticRegression(max_iter=1000, random_state=seed)).fit(texts, labels)
+
+
+def evaluate_edit(
+    vae: BARTVAEHubInterface,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    inputs: Sequence[str],
+    input_labels: Sequence[str],
+    strengths: Optional[Dict[str, Sequence[float]]] = None,
+    seeds: Sequence[int] = (1, 2, 3),
+    language_model: Optional[BARTVAEHubInterface] = None,
+    hidden: int = 0,
+    **decoding: Any,
+) -> List[Row]:
+    """Edit sentences towards the other label, by each way at each strength.
+
+    With each seed the labelled sentences fall into two halves: the attribute learns from one, the judge from the other.
+
+    Args:
+        vae: the model
+        texts: labelled sentences to learn from
+        labels: theirs, two kinds
+        inputs: sentences to edit
+        input_labels: theirs; each is edited towards the other label
+        strengths: of each way, by its name
+        seeds: of halves and classifiers
+        language_model: trained with --zero-latent, on sentences that the VAE has not seen
+        hidden: width of the attribute's hidden layer; 0: it is linear
+        decoding: as for the hub's decode
+
+    Raises:
+        InputError: there are not two labels, or texts and labels differ in number
+    """
+    for name, some, theirs in (("text", texts, labels), ("input", inputs, input_labels)):
+        if len(some) != len(theirs):
+            raise InputError(f"{len(some):,} sentences of the {name} and {len(theirs):,} labels: expected as many")
+    kinds = sorted(set(labels))
+    if len(kinds) != 2 or not set(input_labels) <= set(kinds):
+        found = ", ".join(sorted({*labels, *input_labels}))
+        raise InputError(f"labels {found}: expected two, the same in the text and in the input")
+    chosen = DEFAULT_STRENGTHS if strengths is None else strengths
+    z, start = vae.encode(texts).mean, vae.encode(inputs).mean
+    other = {kinds[0]: kinds[1], kinds[1]: kinds[0]}
+    targets = [other[label] for label in input_labels]
+    rows = []
+    total = len(seeds) * sum(map(len, chosen.values()))
+    with tqdm(total=total, desc="edits", unit="sweep point", leave=False) as bar:
+        for seed in seeds:
+            order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed)).tolist()
+            ours, theirs_half = order[: len(order) // 2], order[len(order) // 2 :]
+            attribute = fit_label(z[ours].cpu(), [labels[i] for i in ours], hidden, seed).to(z.device)
+            classifier = judge([texts[i] for i in theirs_half], [labels[i] for i in theirs_half], seed)
+            wish = Wish(attribute, attribute.numbers(targets).to(z.device))
+            for way, values in chosen.items():
+                for strength in values:
+                    edited = vae.decode(ways[way](start, [wish], strength), **decoding)
+                    rows.append(figures(way, strength, seed, edited, inputs, targets, classifier, language_model))
+                    bar.update()
+    return rows
+
+
+def figures(
+    way: str,
+    strength: float,
+    seed: int,
+    edited: Sequence[str],
+    inputs: Sequence[str],
+    targets: Sequence[str],
+    classifier: Any,
+    language_model: Optional[BARTVAEHubInterface],
+) -> Row:
+    """The figures of one point of a sweep; arguments as in evaluate_edit."""
+    accuracy = float(np.mean(classifier.predict(list(edited)) == np.array(targets)))
+    bleu = BLEU(tokenize="none").corpus_score(list(edited), [list(inputs)]).score
+    spoken = [text for text in edited if text.strip()]
+    fluency = None
+    if language_model is not None and spoken:
+        nats = -float(language_model.log_prob(spoken, samples=1).sum())
+        fluency = nats / sum(len(language_model.tokens(text)) for text in spoken)
+    words = float(np.mean([len(text.split()) for text in edited]))
+    return Row(way, strength, seed, accuracy, bleu, fluency, words, len(edited) - len(spoken))
+
+
+class Point(NamedTuple):
+    """A figure's mean over seeds, and half its 95 % interval by Student's t; 0 with one seed."""
+
+    mean: float
+    half: float
+
+
+def summary(rows: Sequence[Row]) -> List[Dict[str, Any]]:
+    """Each way and strength with the means and intervals of its figures over seeds, in the order of the rows.
+
+    >>> rows = [Row("vector", 1.0, seed, 0.5 + seed / 10, 40.0, None, 9.0, 0) for seed in (1, 2, 3)]
+    >>> [row] = summary(rows)
+    >>> row["accuracy"].mean, round(row["accuracy"].half, 3)  # 4.303 * 0.1 / sqrt(3)
+    (0.7, 0.248)
+    """
+    from scipy.stats import t as student
+
+    found = []
+    for key in dict.fromkeys((row.way, row.strength) for row in rows):
+        same = [row for row in rows if (row.way, row.strength) == key]
+        result: Dict[str, Any] = {"way": key[0], "strength": key[1]}
+        for name in ("accuracy", "self_bleu", "fluency", "words"):
+            values = [getattr(row, name) for row in same if getattr(row, name) is not None]
+            if not values:
+                result[name] = None
+                continue
+            half = 0.0
+            if len(values) > 1:
+                half = (
+                    float(student.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+                )
+            result[name] = Point(round(float(np.mean(values)), 12), half)
+        found.append(result)
+    return found
