@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .rational import exact
 from .registry import Registry
 
 __all__ = ["corrupted", "corruptions", "register_corruption", "word_dropout"]
@@ -44,7 +45,7 @@ def deletion(tokens: Tensor, ratio: float, mask: int, stream: np.random.Generato
         T - k
     """
     keep = torch.ones(len(tokens), dtype=torch.bool)
-    count = stream.integers(int(ratio * len(tokens)) + 1)
+    count = stream.integers(int(exact(ratio) * len(tokens)) + 1)
     keep[torch.from_numpy(stream.permutation(len(tokens))[:count])] = False
     return tokens[keep]
 

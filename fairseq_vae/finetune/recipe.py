@@ -8,6 +8,7 @@ The import loads neither fairseq nor omegaconf, since the command line's help na
 
 import dataclasses
 import os
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from ..base.errors import InputError
@@ -102,7 +103,7 @@ def rescale(settings: "DictConfig", length: int) -> None:
     """Change a phase's length, in updates, and in proportion the settings that LENGTHS names."""
     from omegaconf import OmegaConf
 
-    ratio = length / settings.optimization.max_update
+    ratio = Fraction(length, settings.optimization.max_update)
     for key in LENGTHS:
         value = OmegaConf.select(settings, key)
         if value:
