@@ -114,7 +114,11 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         }
         if not model.training:
             logging_output.update(validation.latent_statistics(sample["id"], output.posterior, kl))
-            logging_output.update(validation.gap_statistics(model, sample, output, target))
+
+            def eps_of(ids: Tensor) -> Optional[Tensor]:
+                return self.posterior_eps(model, {**sample, "id": ids})
+
+            logging_output.update(validation.gap_statistics(model, sample, output, target, eps_of))
         return loss, sample_size, logging_output
 
     def check_free_bits(self, size: int, latent_dim: int) -> None:

@@ -21,9 +21,11 @@ class SentenceDataset(LanguagePairDataset):
         has_target: whether samples have a target
         seed: of the order in which sentences of the same length form batches
         on_batch: a function that is given the numbers of each batch's sentences as the batch is made
+        split: its name, which batches carry as `split`; None: batches carry none
 
     Attributes:
         epoch: the number of the epoch, from 1
+        kept: the numbers, in order, of the sentences that are not skipped for their length
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class SentenceDataset(LanguagePairDataset):
         has_target: bool = True,
         seed: int = 1,
         on_batch: Optional[Callable[[List[int]], None]] = None,
+        split: Optional[str] = None,
     ):
         lengths = np.asarray(sizes)
         target = (sentences, lengths, dictionary) if has_target else ()
@@ -43,6 +46,8 @@ class SentenceDataset(LanguagePairDataset):
         self.epoch = 1
         self.seed = seed
         self.on_batch = on_batch
+        self.split = split
+        self.kept = np.arange(len(lengths))
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """A pair: `id`, `source` and `target`, which is None without targets."""
@@ -58,7 +63,36 @@ class SentenceDataset(LanguagePairDataset):
         batch = super().collater(samples, pad_to_length)
         if self.on_batch is not None and batch:
             self.on_batch(batch["id"].tolist())
-        return batch
+        return {**batch, "split": self.split} if batch and self.split is not None else batch
+
+    def partners(self, indices: Sequence[int], first: int) -> Optional[Dict[str, Tensor]]:
+        """The next sentence of each sentence among the first ones; the last one's next is the first one.
+
+        A sentence's partner belongs to the data set, so it is the same in any batch and for any number of workers.
+        Sentences that are skipped for their length have no part in it.
+
+        Args:
+            indices: the sentences' numbers, B
+            first: sentences with lower numbers have a partner
+
+        Returns:
+            `rows`: the places of the M sentences that have a partner, M; of their partners `id`, M, `src_tokens`,
+            M x T, and `src_lengths`, M. None where the data set has no two such sentences
+        """
+        ring = self.kept[self.kept < first]
+        if len(ring) < 2:
+            return None
+        numbers = np.asarray(indices)
+        rows = np.flatnonzero(np.isin(numbers, ring))
+        partners = ring[(np.searchsorted(ring, numbers[rows]) + 1) % len(ring)]
+        sources = [self[partner]["source"] for partner in partners.tolist()]
+        pad = self.src_dict.pad()
+        return {
+            "rows": torch.from_numpy(rows),
+            "id": torch.from_numpy(partners),
+            "src_tokens": data_utils.collate_tokens(sources, pad) if sources else torch.empty(0, 0, dtype=torch.long),
+            "src_lengths": torch.tensor([len(source) for source in sources], dtype=torch.long),
+        }
 
     def set_epoch(self, epoch: int) -> None:
         """Keep the number of the epoch, on which the corruption depends."""

@@ -221,6 +221,7 @@ class BARTVAEModel(BARTModel):
         z: Optional[Tensor] = None,
         target: Optional[Tensor] = None,
         label_smoothing: float = 0.0,
+        z_source: Optional[Tuple[Tensor, Tensor]] = None,
     ) -> Union[Tuple[Tensor, Dict[str, Any]], VAEOutput]:
         """Teacher forcing: logits, as fairseq expects them, or the losses of a target.
 
@@ -236,13 +237,17 @@ class BARTVAEModel(BARTModel):
             z: latents to decode, see BARTVAEEncoder.forward
             target: B x U; see loss
             label_smoothing: see loss
+            z_source: other sentences, whose z to decode, see BARTVAEEncoder.forward
 
         Returns:
             without a target: logits, B x U x V, and fairseq's dictionary of a decoder with `vae`, a VAEOutput, and its
             `posterior` (None if z was given); with a target: the VAEOutput of `loss`
         """
         with self.autocast(src_tokens.device.type):
-            encoder_out = self.encoder(src_tokens, src_lengths, token_embeddings=token_embeddings, eps=eps, z=z)
+            others = {} if z_source is None else {"z_source": z_source}  # an encoder of one's own may not know it
+            encoder_out = self.encoder(
+                src_tokens, src_lengths, token_embeddings=token_embeddings, eps=eps, z=z, **others
+            )
             output = encoder_out["vae"]
             x, extra = self.decoder(
                 prev_output_tokens,

@@ -5,29 +5,32 @@ At generation a flag chooses z: the posterior's mean, a sample of the posterior,
 
 import os
 from collections import deque
+from contextlib import nullcontext
 from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from fairseq import utils
 from fairseq.data import Dictionary, data_utils
-from fairseq.tasks import FairseqTask, register_task
+from fairseq.tasks import register_task
 from torch import Tensor
 
-from . import data, validation  # in hints, as strings: when `data` is imported first, this module runs before its end
+from . import data  # in hints, as strings: when `data` is imported first, this module runs before its end
 from .bart.sampling import use_sentence_sampling
 from .base.corruption import corrupted, corruptions
+from .base.dummy import dummy_batch
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
 from .checkpoints.read import check_dictionary, check_file
 from .flags.task import VAEDenoisingFlags, task_config
+from .watched import WatchedTask
 
 __all__ = ["VAEDenoisingTask"]
 
 
 @register_task("vae_denoising", dataclass=task_config())
-class VAEDenoisingTask(FairseqTask):
+class VAEDenoisingTask(WatchedTask):
     """Reconstruct sentences; every sentence of a split comes once an epoch.
 
     Args:
@@ -107,7 +110,7 @@ class VAEDenoisingTask(FairseqTask):
             )
         corrupt = self.cfg.noise != "none" and split in self.cfg.noise_splits.split(",")
         self.datasets[split] = data.SentenceDataset(
-            sentences, sizes, self.dictionary, self.corrupted if corrupt else None, seed=self.cfg.seed
+            sentences, sizes, self.dictionary, self.corrupted if corrupt else None, seed=self.cfg.seed, split=split
         )
 
     def corrupted(self, tokens: Tensor, epoch: int, index: int) -> Tensor:
@@ -175,23 +178,28 @@ class VAEDenoisingTask(FairseqTask):
                 "--max-source-positions and --max-target-positions, or skip them with "
                 "--skip-invalid-size-inputs-valid-test"
             )
-        return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
+        kept = super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
+        dataset.kept = np.sort(kept)
+        return kept
 
-    def train_step(self, *args: Any, **kwargs: Any) -> Tuple[Tensor, int, Dict[str, Any]]:
-        """fairseq's training step; where memory runs out, an error line names the flags that lower the peak."""
-        with memory_remedy():  # the criterion's own covers no backward pass
-            return super().train_step(*args, **kwargs)
-
-    def post_validate(self, model: Any, stats: Dict[str, Any], agg: Any) -> None:
-        """fairseq's hook after a whole validation: warn of a wrong rate. Official fairseq 0.12.2 does not call it.
+    def train_step(
+        self,
+        sample: Dict[str, Any],
+        model: Any,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+        **kwargs: Any,
+    ) -> Tuple[Tensor, int, Dict[str, Any]]:
+        """fairseq's training step; where memory runs out, an error line names the flags that lower the peak.
 
         Args:
-            model: not used
-            stats: not used
-            agg: the validation's meters, by name
+            ignore_grad: whether the batch is a dummy one, which changes no state of the model
+            others: as in fairseq
         """
-        if "_kl_dims" in agg:  # vae_cross_entropy logs it
-            validation.warn(agg)
+        with memory_remedy(), dummy_batch(model) if ignore_grad else nullcontext():  # backward pass included
+            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs)
 
     @reported()
     def inference_step(

@@ -1,4 +1,3 @@
-import gc
 from argparse import Namespace
 from pathlib import Path, PurePosixPath
 
@@ -29,14 +28,6 @@ def test_corruption_is_on_the_training_source_alone(data, noise):
     assert sources(epoch(build(data, noise=noise, noise_splits="train,valid", noise_ratio=0.5), "valid")) != clean(
         VALID
     )
-
-
-@pytest.fixture
-def short_lived_workers(monkeypatch):
-    """torch waits 5 s for a data worker that it has lost sight of."""
-    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
-    yield
-    gc.collect()
 
 
 def test_corruption_differs_by_epoch_and_is_the_same_for_any_number_of_workers(data, short_lived_workers):

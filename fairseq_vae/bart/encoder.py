@@ -3,7 +3,7 @@
 Shapes: B batch, T source length, C model width, Z latent dimensions, M slots.
 """
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -88,6 +88,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
         token_embeddings: Optional[Tensor] = None,
         eps: Optional[Tensor] = None,
         z: Optional[Tensor] = None,
+        z_source: Optional[Tuple[Tensor, Tensor]] = None,
     ) -> Dict[str, Any]:
         """Encode sentences, or take z as given.
 
@@ -102,6 +103,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
             token_embeddings: as in fairseq
             eps: standard normal draws, B x posterior.eps_dim
             z: latents to decode, B x Z
+            z_source: B other sentences and their lengths, of whose posterior z is then; the context stays the batch's
 
         Returns:
             fairseq's dictionary of an encoder, in which `encoder_out` is [slots], M x B x C, without padding; `vae` in
@@ -110,7 +112,8 @@ class BARTVAEEncoder(TransformerEncoderBase):
         prior = self.prior(self.context(src_tokens, src_lengths))
         posterior = None
         if z is None:
-            posterior = self.infer(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
+            source = (src_tokens, src_lengths) if z_source is None else z_source
+            posterior = self.infer(*source, return_all_hiddens, token_embeddings)
             sampled = eps is not None or (self.training and not self.deterministic_latent)
             z = posterior.rsample(eps) if sampled else posterior.mean
         if self.zero_latent:

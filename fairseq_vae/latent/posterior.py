@@ -47,6 +47,7 @@ class FixedScaleBatchNorm(nn.Module):
     MOMENTUM = 0.1
     mean: Tensor
     var: Tensor
+    dummy_batch = False  # see base.dummy
 
     def __init__(self, dim: int, gamma: float):
         super().__init__()
@@ -74,20 +75,28 @@ class FixedScaleBatchNorm(nn.Module):
     def remember(self, mean: Tensor, var: Tensor, rows: int) -> None:
         """Move the averages towards the moments of all workers' rows; one row alone has no variance and moves nothing.
 
+        The rows of a dummy batch do not count.
+
         Args:
             mean: of this worker's rows, Z
             var: their biased variance, Z
             rows: their number
         """
+        if self.dummy_batch:
+            rows = 0
+        momentum: Any = self.MOMENTUM
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            sums = rows * torch.stack((mean, var + mean.square(), torch.ones_like(mean)))  # 3 x Z
+            sums = torch.stack((mean, var + mean.square(), torch.ones_like(mean)))  # 3 x Z
+            sums = rows * sums if rows else torch.zeros_like(sums)
             torch.distributed.all_reduce(sums)
-            mean, square = sums[:2] / sums[2]
+            count = sums[2, 0]
+            mean, square = sums[:2] / count.clamp(min=1)
             var = (square - mean.square()).clamp(min=0)
-        elif rows == 1:
+            momentum = (momentum * (count > 1)).to(self.mean)
+        elif rows < 2:
             return
         for average, value in ((self.mean, mean), (self.var, var)):
-            average.lerp_(value.to(average), self.MOMENTUM)
+            average.lerp_(value.to(average), momentum)
 
 
 class Posterior(nn.Module):
