@@ -16,6 +16,7 @@ class Definition(NamedTuple):
 
 
 TRAINING, VALIDATION = "training", "validation"
+PARTNERS = f"{VALIDATION} of the task `vae_denoising`, M above 1"
 
 LOGGED: Sequence[Definition] = (  # by the criterion vae_cross_entropy, in fairseq's logs
     Definition(
@@ -53,10 +54,10 @@ LOGGED: Sequence[Definition] = (  # by the criterion vae_cross_entropy, in fairs
     ),
     Definition(
         ("nll_gap",),
-        "the own-z gap: by how much the z of another sentence of the batch explains one of those M worse than its own; "
-        "a batch with only one of them adds nothing",
+        "the own-z gap: by how much the z of the next of those M sentences (of the first one, for the last) explains a "
+        "sentence worse than its own z; nll_gap_shuffled of an evaluation with one sample, if M are all sentences",
         "nats per sentence",
-        VALIDATION,
+        PARTNERS,
     ),
     Definition(("kl_dim_max",), "the largest KL of a single dimension", "nats per sentence", VALIDATION),
     Definition(("kl_dim_median",), "the median over dimensions of their KL", "nats per sentence", VALIDATION),
@@ -156,7 +157,8 @@ USE_OF_Z: Sequence[Definition] = (
     Definition(("latent_dim",), "Z", "dimensions"),
     Definition(
         ("nll_gap_shuffled",),
-        "the own-z gap: by how much the next sentence's z explains a sentence worse than its own z",
+        "the own-z gap: by how much the next sentence's z (the first one's, for the last) explains a sentence worse "
+        "than its K own on average",
         "nats per sentence",
     ),
     Definition(("nll_gap_zero",), "the same for z = 0", "nats per sentence"),
