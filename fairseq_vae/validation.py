@@ -135,7 +135,7 @@ def gap_statistics(
         own = {key: value[rows] if torch.is_tensor(value) else value for key, value in net_input.items()}
         other = model(**own, eps=eps_of(ids), z_source=source, target=target[rows])
         if number < len(parts):
-            gap += (other.nll_rows - output.nll_rows[rows]).double().sum()
+            gap += (other.nll_rows - output.nll_rows[rows]).data.double().sum()
     return {"_gap": gap, "_gap_sentences": len(lengths)}
 
 

@@ -23,18 +23,21 @@ def tell(built, kl):
         built.encoder.posterior.mu.bias.fill_((2 * kl / Z) ** 0.5)
 
 
+def validation_of(task, built, subset, kl_weight=1.0):
+    """A validation of a subset as fairseq-train makes it: its figures."""
+    objective = criterion(kl_weight=kl_weight)
+    with metrics.aggregate(new_root=True) as whole:
+        for sample in epoch(task, subset):
+            _, _, log = task.valid_step(sample, built, objective)
+            task.reduce_metrics([log], objective)
+    shown = whole.get_smoothed_values()
+    task.post_validate(built, shown, whole)
+    return shown
+
+
 def subsets(task, built, kl_weight=1.0):
-    """A validation of two subsets as fairseq-train makes it: the diagnoses, in order."""
-    objective, names = criterion(kl_weight=kl_weight), []
-    for subset in SUBSETS:
-        with metrics.aggregate(new_root=True) as whole:
-            for sample in epoch(task, subset):
-                _, _, log = task.valid_step(sample, built, objective)
-                task.reduce_metrics([log], objective)
-        shown = whole.get_smoothed_values()
-        task.post_validate(built, shown, whole)
-        names.append(shown["diagnosis"])
-    return names
+    """The diagnoses of both subsets, validated in turn."""
+    return [validation_of(task, built, subset, kl_weight)["diagnosis"] for subset in SUBSETS]
 
 
 def test_each_subset_is_watched_by_itself(data, caplog):
@@ -87,3 +90,12 @@ def test_a_resumed_training_warns_as_one_that_was_not_stopped(data, caplog):
         task = build(data, **{flag: True})
         task.set_checkpoint_dict(resumed[-1])
         assert not task.watches, "a new training"
+
+
+def test_combined_subsets_are_one(data, caplog):
+    """fairseq's --combine-valid-subsets loads all of them under the first one's name."""
+    task, built = build(data), model(std=0.3)
+    task.load_dataset("valid", combine=True)
+    found = validation_of(task, built, "valid")
+    assert len(task.dataset("valid")) == 2 * len(VALID) and list(task.watches) == ["valid"]
+    assert "nll_gap" in found
