@@ -22,6 +22,7 @@ from torch import Tensor
 from .bart.decoder import BARTVAEDecoder
 from .bart.dropout import use_cheap_dropout
 from .bart.encoder import BARTVAEEncoder
+from .bart.recompute import use_recomputation
 from .base.errors import InputError, reported
 from .base.host import declare
 from .base.precision import bfloat16_works
@@ -94,6 +95,7 @@ class BARTVAEModel(BARTModel):
         for parameter in frozen:
             parameter.requires_grad_(False)
         use_cheap_dropout(self)
+        use_recomputation(self, self.cfg.offload_activations)
 
     def train(self, mode: bool = True) -> "BARTVAEModel":
         """Set training mode; a frozen decoder stays in evaluation mode, without dropout.
