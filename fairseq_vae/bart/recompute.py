@@ -71,7 +71,8 @@ def use_recomputation(model: nn.Module, offload: bool) -> None:
     # what sharded wrappers pass on of the layer inside is not in their own __dict__
     layers = [module for module in model.modules() if "precheckpoint_forward" in vars(module)]
     for layer in layers:
-        setattr(layer, "forward", functools.partial(recomputed, layer.precheckpoint_forward, offload))  # noqa: B010
+        forward: Any = layer.precheckpoint_forward
+        setattr(layer, "forward", functools.partial(recomputed, forward, offload))  # noqa: B010
     if layers and offload and not hasattr(checkpoint, "set_checkpoint_early_stop"):
         logger.warning(
             f"--offload-activations has no effect with torch {torch.__version__}, only from 2.1 on: the layers' inputs "
