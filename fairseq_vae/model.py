@@ -22,6 +22,7 @@ from torch import Tensor
 from .bart.decoder import BARTVAEDecoder
 from .bart.dropout import use_cheap_dropout
 from .bart.encoder import BARTVAEEncoder
+from .bart.recompute import use_recomputation
 from .base.errors import InputError, reported
 from .base.host import declare
 from .base.precision import bfloat16_works
@@ -94,6 +95,7 @@ class BARTVAEModel(BARTModel):
         for parameter in frozen:
             parameter.requires_grad_(False)
         use_cheap_dropout(self)
+        use_recomputation(self, self.cfg.offload_activations)
 
     def train(self, mode: bool = True) -> "BARTVAEModel":
         """Set training mode; a frozen decoder stays in evaluation mode, without dropout.
@@ -317,11 +319,17 @@ class BARTVAEModel(BARTModel):
         with reported():
             check_origin(state_dict, self.checkpoint)
             state_dict[VERSION_KEY] = self.encoder.plugin_version
+            if "encoder.memory.project.weight" in state_dict:
+                # fairseq's moving average keeps no name with "version" in it, and to fairseq's upgrade of weights this
+                # is the mark of its oldest, which had no layer norm at the end
+                state_dict.setdefault("encoder.version", self.encoder.version)
+                state_dict.setdefault("decoder.version", self.decoder.version)
             heads = sum(key.startswith("classification_heads.") for key in state_dict)
             super().upgrade_state_dict_named(state_dict, name)
             own = self.state_dict()
             cross_attention = not self.decoder.cfg.no_cross_attention
-            adapt(state_dict, own, self.encoder.dictionary, self.checkpoint, cross_attention, heads)
+            optional = self.encoder.optional_state()
+            adapt(state_dict, own, self.encoder.dictionary, self.checkpoint, cross_attention, heads, optional)
             # with layers to keep, fairseq prunes the checkpoint only after this
             if not (self.cfg.encoder.layers_to_keep or self.cfg.decoder.layers_to_keep):
                 check_architecture(state_dict, own, self.checkpoint)

@@ -3,7 +3,7 @@
 Shapes: B batch, T source length, C model width, Z latent dimensions, M slots.
 """
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -44,8 +44,15 @@ class BARTVAEEncoder(TransformerEncoderBase):
         self.posterior = posteriors[posterior](width, cfg.latent_dim, pool, posteriors.config(posterior, cfg))
         self.memory = LatentSlots(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
         self.prior = priors[prior](cfg.latent_dim, priors.config(prior, cfg))
-        # the version that wrote a checkpoint: an older plug-in refuses the checkpoint, rather than misread it
-        self.register_buffer("plugin_version", torch.tensor([int(part) for part in __version__.split(".")]))
+        # the version that wrote a checkpoint: an older plug-in refuses the checkpoint, rather than misread it; no
+        # integers, which some averages of checkpoints refuse and others round down to an older version
+        self.register_buffer("plugin_version", torch.tensor([float(part) for part in __version__.split(".")]))
+
+    def optional_state(self) -> List[str]:
+        """Names, in checkpoints, of the tensors and modules that flags add to the parts or leave out."""
+        posterior, prior = self.posterior, self.prior
+        parts = (("posterior", posterior), ("posterior", getattr(posterior, "pooling", None)), ("prior", prior))
+        return [f"encoder.{place}.{name}" for place, part in parts for name in getattr(part, "optional_state", ())]
 
     def context(self, src_tokens: Tensor, src_lengths: Optional[Tensor] = None) -> Optional[Tensor]:
         """The states of the source that prior and decoder know beside z. A conditional model overrides this method.

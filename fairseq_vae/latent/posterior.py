@@ -4,7 +4,7 @@ Shapes: B batch, T source length, C model width, Z latent dimensions.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional
+from typing import Any, ClassVar, Dict, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..base.errors import InputError
+from ..base.precision import ExactBuffers
 from ..base.registry import Registry
 from .distributions import Distribution, Gaussian
 from .pooling import Pooling
@@ -23,7 +24,7 @@ __all__ = ["DiagonalPosterior", "FixedScaleBatchNorm", "Posterior", "posteriors"
 LOGVAR_BOUND = 8.0
 
 
-class FixedScaleBatchNorm(nn.Module):
+class FixedScaleBatchNorm(ExactBuffers):
     """Batch normalisation of mu with a fixed scale (Zhu et al. 2020, BN-VAE, https://arxiv.org/abs/2004.12585).
 
     The result is gamma * (mu - mean) / sqrt(var + EPSILON) + shift: gamma is fixed, the shift is learned. The mean KL
@@ -31,7 +32,7 @@ class FixedScaleBatchNorm(nn.Module):
 
     In training, mean and (biased) variance are those of the batch that this worker sees at a time, so its rows depend
     on one another. In evaluation, and in training for a batch of one row, they are moving averages over the rows of all
-    workers.
+    workers, which begin with the moments of the first batch; before it they are 0 and 1.
 
     Args:
         dim: Z
@@ -95,6 +96,8 @@ class FixedScaleBatchNorm(nn.Module):
             momentum = (momentum * (count > 1)).to(self.mean)
         elif rows < 2:
             return
+        new = self.mean.eq(0).all() & self.var.eq(1).all()
+        momentum = torch.where(new, torch.ones_like(self.mean), torch.full_like(self.mean, self.MOMENTUM))
         for average, value in ((self.mean, mean), (self.var, var)):
             average.lerp_(value.to(average), momentum)
 
@@ -102,7 +105,7 @@ class FixedScaleBatchNorm(nn.Module):
 class Posterior(nn.Module):
     """q(z | x): a module whose call returns a distribution of z for each sentence.
 
-    In checkpoints the parameters of the pooling stand beside the posterior's own, without a prefix.
+    In checkpoints the state of the pooling stands beside the posterior's own, without a prefix.
 
     Args:
         width: C
@@ -112,6 +115,8 @@ class Posterior(nn.Module):
 
     Attributes:
         eps_dim: the number of standard normal draws from which `rsample` makes one z
+        optional_state: names of the tensors and modules that a flag of the posterior adds. A checkpoint may lack them
+            and then begins them anew, and one that has them may go on without them. Other names are the architecture.
 
     >>> from fairseq_vae.latent.pooling import poolings
     >>> posterior = posteriors["diagonal"](width=4, dim=3, pooling=poolings["mean"](4))
@@ -119,6 +124,8 @@ class Posterior(nn.Module):
     >>> posterior(states, padding).rsample(torch.zeros(2, posterior.eps_dim)).shape
     torch.Size([2, 3])
     """
+
+    optional_state: ClassVar[Tuple[str, ...]] = ()
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Any = None):
         super().__init__()
@@ -141,7 +148,7 @@ class Posterior(nn.Module):
         raise NotImplementedError
 
     def _with_prefix(self, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
-        for name, _parameter in self.pooling.named_parameters():
+        for name in self.pooling.state_dict():
             if prefix + name in state_dict:
                 state_dict[f"{prefix}pooling.{name}"] = state_dict.pop(prefix + name)
 
@@ -190,6 +197,8 @@ class DiagonalPosterior(Posterior):
     >>> mu.std(0, unbiased=False).detach().round(decimals=2)
     tensor([0.6000, 0.6000, 0.6000])
     """
+
+    optional_state = ("bn_mu",)
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Optional[DiagonalConfig] = None):
         super().__init__(width, dim, pooling, config)

@@ -4,11 +4,13 @@ Pure functions step from one update to the next. The state between steps is in a
 it.
 """
 
-from typing import Any, Callable, Dict, NamedTuple
+import math
+from typing import Callable, Dict, NamedTuple
 
 import torch
-import torch.nn as nn
 from torch import Tensor
+
+from ..base.precision import ExactBuffers
 
 __all__ = ["CONTROLLERS", "STEPS", "ControllerState", "RateController", "initial", "lagrangian_step", "pid_step"]
 
@@ -111,14 +113,14 @@ STEPS: Dict[str, Callable[[ControllerState, Tensor, float, float, float], Contro
 }
 
 
-class RateController(nn.Module):
+class RateController(ExactBuffers):
     """beta from the observed rates: one step an update, on the mean over all sentences of that update.
 
     `observe` adds up the KL of the sentences of an update; `set_num_updates` with a higher number steps and empties
     the sums, and with a lower number, which a new training from a checkpoint has, resets the controller. Sums must be
     over all workers: the buffers are then equal on all of them, and those that one worker saves are right for all. An
     update whose gradient overflows is tried again under the same number, with the same weights and beta; its sentences
-    count each time.
+    count each time. A state that is not finite, as a checkpoint cast to float16 may have it, is reset.
 
     Args:
         controller: "lagrangian" or "pid"
@@ -150,7 +152,6 @@ class RateController(nn.Module):
         for name, value in initial(controller, max_weight)._asdict().items():
             self.register_buffer(name, value)
         self.register_buffer("sums", torch.zeros(2, dtype=torch.float64))
-        # to which the sums belong; no integer, which fairseq\'s moving average of the weights could not take
         self.register_buffer("update", torch.zeros((), dtype=torch.float64))
 
     def observe(self, sums: Tensor, update: int) -> None:
@@ -170,25 +171,17 @@ class RateController(nn.Module):
         Args:
             update: the number of the update that comes next
         """
-        last, (kl, sentences) = int(self.update), self.sums
+        values = torch.stack((self.update, *self.sums, self.weight, self.memory)).tolist()
+        last, _, sentences, *_ = values
         if update == last:
             return
         state = ControllerState(self.weight, self.memory)
-        if update < last:
+        if update < last or not all(map(math.isfinite, values)):
             state = initial(self.controller, self.max_weight)
         elif sentences > 0:
-            state = STEPS[self.controller](state, kl / sentences, self.target, self.gain, self.max_weight)
+            rate = self.sums[0] / self.sums[1]
+            state = STEPS[self.controller](state, rate, self.target, self.gain, self.max_weight)
         for name, value in state._asdict().items():
             getattr(self, name).copy_(value)
         self.sums.zero_()
         self.update.fill_(update)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "RateController":
-        """Move the buffers to another device, but keep their precision: model.half() means the weights."""
-        kept = dict(self._buffers)
-        super()._apply(fn, *args, **kwargs)
-        for name, value in kept.items():
-            moved = self._buffers[name]
-            assert value is not None and moved is not None
-            self._buffers[name] = value.to(moved.device)
-        return self
