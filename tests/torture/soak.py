@@ -3,8 +3,8 @@
     python tests/torture/soak.py --minutes 30
 
 prints one line of JSON: cycles, the slope of the resident memory over time with its 95 % interval, and the numbers of
-open file handles, threads and child processes after the first and the last cycles. A cycle resumes one training for an
-epoch by fairseq-train's own loop, reads the checkpoint as a user does, reconstructs, samples and interpolates.
+open file handles, threads, child processes and tensors after the warm-up and at the end. A cycle resumes one training
+for an epoch by fairseq-train's own loop, reads the checkpoint as a user does, reconstructs, samples and interpolates.
 """
 
 import argparse
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 from workers import train, write_splits  # noqa: E402
 
 SENTENCES = [[(i * j) % 11 for j in range(1, 2 + i % 7)] for i in range(1, 61)]
@@ -45,7 +46,8 @@ def cycle(folder, number, workers=0):
 
 
 def measured():
-    """Resident memory in MB, and the numbers of open file handles, threads and child processes."""
+    """Resident memory in MB, and the numbers of open file handles, threads, child processes and tensors."""
+    gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     tasks = list(Path("/proc/self/task").iterdir())
     children = [child for task in tasks for child in (task / "children").read_text().split()]
@@ -54,6 +56,7 @@ def measured():
         "handles": len(os.listdir("/proc/self/fd")),
         "threads": len(tasks),
         "children": len(children),
+        "tensors": sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()),
     }
 
 
@@ -73,7 +76,6 @@ def soak(folder, minutes=0.0, cycles=0, workers=0, say=lambda line: None):
     begin, rows = time.monotonic(), []
     while len(rows) < cycles or time.monotonic() - begin < 60 * minutes:
         cycle(folder, len(rows) + 1, workers)
-        gc.collect()
         rows.append({"seconds": time.monotonic() - begin, **measured()})
         say(json.dumps(rows[-1]))
     return rows
@@ -88,7 +90,7 @@ def summary(rows, warm_up=0.2):
         "minutes": round(rows[-1]["seconds"] / 60, 1),
         "memory, MB": [round(warm[0]["memory"], 1), round(warm[-1]["memory"], 1)],
         "MB an hour": [round(found, 2), round(found - width, 2), round(found + width, 2)],
-        **{name: [warm[0][name], warm[-1][name]] for name in ("handles", "threads", "children")},
+        **{name: [warm[0][name], warm[-1][name]] for name in ("handles", "threads", "children", "tensors")},
     }
 
 
