@@ -236,7 +236,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         Args:
             logging_outputs: the sums of each batch or worker, by name
         """
-        total = {key: sum(log[key] for log in logging_outputs) for key in logging_outputs[0]}
+        total = {key: validation.plain(sum(log[key] for log in logging_outputs)) for key in logging_outputs[0]}
         tokens, sentences, sample_size = total["ntokens"], total["nsentences"], total["sample_size"]
         rec, kl = total["rec"], total["kl"]
         metrics.log_scalar("loss", total["loss"] / sample_size / math.log(2), sample_size, round=3)

@@ -37,6 +37,15 @@ class Statistic(torch.Tensor):
         return "x".join(map(str, self.shape))
 
 
+def plain(value: Any) -> Any:
+    """A sum without the class Statistic, since meters go into checkpoints.
+
+    fairseq adds up over workers in one tensor of all sums, of which each sum, the loss's too, comes back as a Statistic
+    if one of them was.
+    """
+    return value.as_subclass(Tensor) if torch.is_tensor(value) else value
+
+
 def latent_statistics(indices: Tensor, posterior: Any, kl: Tensor) -> Dict[str, Any]:
     """Statistics of a batch's posteriors that add up over batches and workers.
 
@@ -151,13 +160,12 @@ def log(total: Dict[str, Any]) -> None:
     """Log the sums and their figures: au, mi and its cap, marginal_kl, nll_gap, the KL of dimensions, the diagnosis.
 
     Args:
-        total: sums over all batches, by name
+        total: sums over all batches, by name; plain ones
     """
     tables = [key for key in total if key.startswith("_mi_")]
     gaps = [key for key in total if key.startswith("_gap")]
     for key in ("_sentences", "_mu_sum", "_mu_square_sum", "_kl_dims", *tables, *gaps):
-        value = total[key]  # a plain tensor, since meters go into checkpoints
-        metrics.log_scalar_sum(key, value.as_subclass(Tensor) if torch.is_tensor(value) else value)
+        metrics.log_scalar_sum(key, total[key])
     metrics.log_derived("au", au)
     if tables:
         metrics.log_derived("mi", mi)

@@ -250,3 +250,15 @@ def test_a_healthy_model_is_not_warned_of(caplog):
         optimizer.step()
     names, warnings = validations(built.eval(), caplog)
     assert names == ["ok"] * 2 and not warnings
+
+
+def test_no_class_of_ours_is_in_the_meters_that_checkpoints_keep():
+    """fairseq's sum over workers gives every value of a log the class of one of them."""
+    objective = criterion()
+    with torch.no_grad():
+        *_, log = objective(model(std=0.3), batch(SENTENCES))
+    summed = {key: torch.as_tensor(value).as_subclass(validation.Statistic) for key, value in log.items()}
+    with metrics.aggregate(new_root=True) as found:
+        objective.reduce_metrics([summed])
+    kept = [value for meter in found.values() for value in vars(meter).values() if torch.is_tensor(value)]
+    assert kept and all(type(value) is torch.Tensor for value in kept)
