@@ -178,7 +178,7 @@ def test_bad_input_is_refused(made, checkpoint, arguments, message):
 
 
 def test_pieces_that_nothing_joins_leave_text_out(made, checkpoint, monkeypatch):
-    monkeypatch.setattr("fairseq_vae.collect.is_gpt2", lambda dictionary: True)
+    monkeypatch.setattr("fairseq_vae.collect.lacking", lambda dictionary: "GPT-2 BPE")
     found = evaluate(checkpoint, str(made), samples=2, words=50)
     assert [found[key] for key in ("bytes", "bits_per_byte", "bleu", "self_bleu")] == [None] * 4
     assert found["ppl_word"] == pytest.approx(math.exp(found["neg_elbo"] * 12 / 50)) and found["words"] == 50
