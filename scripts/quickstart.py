@@ -16,13 +16,9 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from fairseq.data import Dictionary
-
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.files import fingerprint, write
 from fairseq_vae.base.lines import read_lines
-from fairseq_vae.base.text import build_bpe
-from fairseq_vae.finetune.encode import Limit, encode, loss
 from fairseq_vae.finetune.process import call, run
 from fairseq_vae.finetune.steps import minutes, step
 
@@ -83,6 +79,10 @@ class Quickstart:
 
     def encode(self, target: Path) -> None:
         import sentencepiece
+        from fairseq.data import Dictionary
+
+        from fairseq_vae.base.text import build_bpe
+        from fairseq_vae.finetune.encode import Limit, encode, loss
 
         target.mkdir(parents=True)
         text = self.output / "text"

@@ -14,6 +14,7 @@ OTHERS = {  # the first bytes of files that are taken for text by mistake, and w
     b"\xfd7zXZ": "it is compressed by xz: unpack it with unxz",
     b"\x28\xb5\x2f\xfd": "it is compressed by zstd: unpack it with unzstd",
     b"BZh": "it is compressed by bzip2: unpack it with bunzip2",
+    b"\xff\xfe\0\0": "it looks like UTF-32: convert it with iconv -f UTF-32 -t UTF-8",
     b"\xff\xfe": "it looks like UTF-16: convert it with iconv -f UTF-16 -t UTF-8",
     b"\xfe\xff": "it looks like UTF-16: convert it with iconv -f UTF-16 -t UTF-8",
 }

@@ -110,7 +110,7 @@ class Exact:
         text = ""
         for known, group in itertools.groupby(filter(None, x.split(" ")), self.known):
             run = list(group)
-            text += self.joined(run, inside=bool(text)) if known else "".join(run)
+            text += self.joined(run, inside=bool(text)) if known else "".join(run).replace("\u2581", " ")
         return text.strip(" ") if self.model is not None else text
 
     def joined(self, pieces: Sequence[str], inside: bool) -> str:

@@ -10,7 +10,7 @@ from ..base.errors import InputError
 from ..base.lines import read_lines
 from ..base.text import BPE, pieces_of
 
-__all__ = ["Encoded", "Limit", "encode", "loss"]
+__all__ = ["Encoded", "Limit", "check_lines", "encode", "loss"]
 
 
 class Limit(NamedTuple):
@@ -43,30 +43,49 @@ class Encoded(NamedTuple):
     changed: List[Tuple[int, str]]
 
 
+def check_lines(path: Path) -> int:
+    """Refuse a file that is no text of a sentence a line, before any tokenizer reads it.
+
+    Args:
+        path: the file
+
+    Returns:
+        the number of its lines
+
+    Raises:
+        InputError: it is no text, or empty, or has an empty line
+    """
+    lines = read_lines(path)
+    empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
+    if empty:
+        raise InputError(f"{path}, line {empty[0]} is empty ({len(empty):,} in all): remove empty lines")
+    if not lines:
+        raise InputError(f"{path} is empty: expected one sentence a line")
+    return len(lines)
+
+
 def encode(path: Path, bpe: BPE, dictionary: Dictionary, limit: Optional[Limit] = None) -> Encoded:
     """Encode a file's sentences, and decode them again to see what the tokenizer changes.
 
     Args:
-        path: of a text file, one sentence a line
+        path: of a text file that check_lines lets pass
         bpe: the tokenizer
         dictionary: that the pieces will be binarised with
         limit: of a sentence's length; None: none
 
     Raises:
-        InputError: the file is no text or empty; or of a line the tokenizer makes nothing, more than the limit, or what
-            the dictionary reads as a mark
+        InputError: of a line the tokenizer makes nothing, more than the limit, or what the dictionary reads as a mark
     """
     lines, pieces, changed = read_lines(path), [], []
-    if not lines:
-        raise InputError(f"{path} is empty: expected one sentence a line")
     for number, line in enumerate(tqdm(lines, desc=f"encoding {path.stem}", leave=False), 1):
         try:
             found = pieces_of(line, bpe, dictionary)
         except InputError as error:
             raise InputError(f"{path}, line {number}: {error}") from error
         if not found:
-            seen = f"has nothing that the tokenizer keeps ({line[:20]!a})" if line else "is empty"
-            raise InputError(f"{path}, line {number} {seen}: remove the line")
+            raise InputError(
+                f"{path}, line {number} has nothing that the tokenizer keeps ({line[:20]!a}): remove the line"
+            )
         if limit is not None and len(found) > limit.tokens:
             raise InputError(
                 f"{path}, line {number} is too long: {len(found):,} tokens, where {limit.reason} at most "

@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 
 from ..base.errors import InputError
 from ..base.files import fingerprint
-from ..base.lines import read_lines
 from ..base.text import Joiner, find_bpe
 from ..checkpoints.read import model_settings, read_checkpoint
+from .encode import check_lines
 from .needs import check_number, check_saving, check_space, check_splits, check_surroundings, written
 from .recipe import flags, read_recipe
 
@@ -133,13 +133,9 @@ class Plan:
         for split in SPLITS:
             path = self.data / f"{split}.txt"
             if path.is_file():
-                lines = read_lines(path)
-                empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
-                if empty or not lines:
-                    where = f"{path}, line {empty[0]}" if lines else f"{path}"
-                    raise InputError(f"{where} is empty: expected one sentence a line; remove empty lines")
+                count = check_lines(path)
                 if split == self.split:
-                    check_number(f"{path}", len(lines), split)
+                    check_number(f"{path}", count, split)
 
     def check_parts(self) -> None:
         """Build all that training will build, from the binarised text on.
