@@ -135,7 +135,8 @@ def test_a_hub_reads_and_writes_any_script(tmp_path, pieces, folder):
     vae.model.decoder.output_projection.weight.data[:] = 0
     favourite = [vae.task.target_dictionary.index(f"<0x{byte:02X}>") for byte in "\U0001f600".encode()]
     vae.model.decoder.output_projection.weight.data[favourite] += torch.rand(len(favourite), 1)
-    assert not any("<0x" in text for text in vae.sample(3, max_len=9) + vae.reconstruct(UNSEEN, max_len=9))
+    texts = vae.sample(3, max_len=9) + vae.reconstruct(UNSEEN, max_len=9)
+    assert not any("<0x" in text for text in texts) and any("\ufffd" in text for text in texts), texts
     with pytest.raises(InputError, match="half of a surrogate pair"):
         vae.encode("a\ud800b")
     with pytest.raises(InputError, match="expected 1 to"):

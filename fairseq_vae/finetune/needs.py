@@ -26,8 +26,7 @@ EVALUATED = 2  # sentences of the split at least: evaluation tells the z of one 
 def limit(split: str, evaluated: str, phases: Dict[str, DictConfig], fixed: bool = False) -> Limit:
     """The most tokens of a split's sentence in any step. Evaluation leaves no sentence out, training may.
 
-    The encoder reads <s> and </s> with the tokens, the decoder one of them. A batch of training has room for
-    --max-tokens.
+    The encoder reads <s> and </s> with the tokens, the decoder one of them. A batch has room for --max-tokens.
 
     Args:
         split: its name
@@ -37,20 +36,22 @@ def limit(split: str, evaluated: str, phases: Dict[str, DictConfig], fixed: bool
     """
     found: List[Limit] = []
     for cfg in phases.values():
-        source, target = cfg.model.max_source_positions, cfg.model.max_target_positions
-        remedy = (
-            "" if fixed else (", or raise --set model.max_source_positions=N and --set model.max_target_positions=N")
-        )
-        skipped = getattr(cfg.dataset, SKIP)
+        data, source, target = cfg.dataset, cfg.model.max_source_positions, cfg.model.max_target_positions
+        raised = "--set model.max_source_positions=N and --set model.max_target_positions=N"
+        remedy = "" if fixed else f", or raise {raised}"
+        skipped = getattr(data, SKIP)
         if split != evaluated:
             remedy += f", or leave such lines out with --set dataset.{SKIP}=true"
         elif skipped:
             remedy += f"; dataset.{SKIP} does not help, since the evaluation leaves no line out"
         if split == evaluated or not skipped:
             found.append(Limit(min(source - 2, target - 1), "the model's positions take", remedy))
-            if split == cfg.dataset.train_subset and cfg.dataset.max_tokens:
-                more = f", or raise --set dataset.max_tokens=N{remedy}"
-                found.append(Limit(cfg.dataset.max_tokens - 2, "a batch (dataset.max_tokens) takes", more))
+        if split == data.train_subset and data.max_tokens and not skipped:
+            raised = ", or raise --set dataset.max_tokens=N"
+            found.append(Limit(data.max_tokens - 2, "a batch (dataset.max_tokens) takes", f"{raised}{remedy}"))
+        if split in data.valid_subset.split(",") and data.max_tokens_valid:  # fairseq leaves none of these out
+            raised = ", or raise --set dataset.max_tokens_valid=N"
+            found.append(Limit(data.max_tokens_valid - 2, "a batch (dataset.max_tokens_valid) takes", raised))
     return min(found, default=Limit(10**9, "", ""), key=lambda part: part.tokens)
 
 
@@ -171,7 +172,8 @@ def written(cfg: DictConfig, model: Any) -> int:
         model: as the phase builds it
     """
     saving = cfg.checkpoint
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    tensors = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}  # shared ones are written once
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     moments = 0 if saving.no_save_optimizer_state or cfg.optimizer._name != "adam" else 2
     files = 2 + (not saving.no_last_checkpoints) + max(0, saving.keep_best_checkpoints)

@@ -148,7 +148,7 @@ class Plan:
         folders = [self.output / phase for phase in self.phases]
         check_surroundings(self.output, folders)
         for phase in self.phases:
-            cfg = configuration(self.flags(phase, start), phase)
+            cfg = configuration(self.flags(phase, start), phase) if start else self.configurations[phase]
             task = tasks.setup_task(cfg.task)
             task.build_criterion(cfg.criterion)
             model = task.build_model(cfg.model)
