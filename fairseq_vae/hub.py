@@ -13,8 +13,9 @@ from fairseq.data import data_utils
 from torch import Tensor
 
 from .base.errors import InputError
+from .base.lines import sentence as stripped
 from .base.stream import Purpose, standard_normal
-from .base.text import Joiner, build_bpe, find_bpe, piece_style
+from .base.text import Joiner, build_bpe, find_bpe, piece_style, pieces_of
 from .checkpoints.load import load_model
 from .checkpoints.read import folders
 from .data import SentenceDataset
@@ -279,8 +280,8 @@ class BARTVAEHubInterface(nn.Module):
             InputError: the sentence is empty or longer than the model's positions
         """
         dictionary = self.task.source_dictionary
-        pieces = self.bpe.encode(sentence) if self.bpe else sentence
-        tokens = dictionary.encode_line(pieces, add_if_not_exist=False).long()
+        pieces = pieces_of(stripped(sentence), self.bpe, dictionary)
+        tokens = dictionary.encode_line(" ".join(pieces), add_if_not_exist=False).long()
         longest = min(self.model.max_positions()) - 1  # <s> comes before them
         if not 1 < len(tokens) <= longest:
             raise InputError(

@@ -22,6 +22,7 @@ from .base.dummy import dummy_batch
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
+from .base.text import FILES, LineByLine
 from .checkpoints.read import check_dictionary, check_file
 from .flags.task import VAEDenoisingFlags, task_config
 from .watched import WatchedTask
@@ -298,6 +299,15 @@ class VAEDenoisingTask(WatchedTask):
         if fillers and hasattr(generator, "symbols_to_strip_from_output"):
             generator.symbols_to_strip_from_output = generator.symbols_to_strip_from_output | fillers
         return generator
+
+    def build_bpe(self, args: Any) -> Any:
+        """The BPE of fairseq-generate and fairseq-interactive (`--bpe`), with an exact decoder where there is one.
+
+        Args:
+            args: the BPE's flags
+        """
+        bpe = super().build_bpe(args)
+        return LineByLine(bpe) if bpe is not None and LineByLine(bpe).name in FILES else bpe
 
     @property
     def source_dictionary(self) -> Dictionary:

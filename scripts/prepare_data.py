@@ -14,6 +14,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Iterator, List
 
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.lines import read_lines
+
 SPLITS = {"valid": 0.03, "test": 0.03}  # share of the sentences; the rest is train
 VOCABULARY = 5000  # sentences with rarer words than these go: typing errors mostly
 BOUNDARY = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
@@ -57,14 +60,16 @@ def clean(conversations: List[List[str]]) -> List[List[str]]:
     return result
 
 
-def read_lines(path: Path) -> List[List[str]]:
+def own(path: Path) -> List[List[str]]:
     """A user's text as groups of one line. Refuses what fairseq-preprocess would turn into empty sentences."""
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # only a newline ends a line
+        lines = read_lines(path)
     except OSError as error:
         sys.exit(f"prepare_data.py: --data {path}: {error.strerror}")
-    except UnicodeDecodeError as error:
-        sys.exit(f"prepare_data.py: --data {path}: not UTF-8 at byte {error.start}; convert it first, e.g. with iconv")
+    except InputError as error:
+        sys.exit(f"prepare_data.py: --data {error}")
+    while lines and not lines[-1]:
+        lines.pop()  # empty lines at the end are none
     empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if len(empty) == len(lines):
         sys.exit(f"prepare_data.py: --data {path}: the file has no text; expected one sentence a line")
@@ -86,7 +91,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the split (default: 1)")
     args = parser.parse_args()
 
-    groups = read_lines(args.data) if args.data else clean(list(chat()))
+    groups = own(args.data) if args.data else clean(list(chat()))
     random.Random(args.seed).shuffle(groups)
     if args.limit:
         total = 0

@@ -186,7 +186,7 @@ def test_a_folder_of_other_settings_is_refused(made, checkpoint, everything, who
         shutil.copytree(made, tmp_path / "data")
         arguments["data"] = write_data(tmp_path / "data", train=rows)
     if name == "split":
-        arguments.update(labels=None, generate=11)
+        arguments.update(labels=None, text=None, generate=11)
     before = contents(whole)
     with pytest.raises(InputError) as error:
         collect(**arguments, keep=str(whole))

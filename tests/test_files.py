@@ -3,7 +3,8 @@ import hashlib
 import pytest
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.files import complete, fingerprint, read_lines, write
+from fairseq_vae.base.files import complete, fingerprint, write
+from fairseq_vae.base.lines import read_lines
 
 
 def test_unicodes_line_ends_end_no_line(tmp_path):
@@ -15,7 +16,7 @@ def test_unicodes_line_ends_end_no_line(tmp_path):
 
 def test_text_that_is_not_utf8_is_refused_by_its_byte(tmp_path):
     (tmp_path / "text.txt").write_bytes(b"caf\xe9\n")
-    with pytest.raises(InputError, match="text.txt is not UTF-8 at byte 3"):
+    with pytest.raises(InputError, match="text.txt, line 1: not UTF-8 at byte 3"):
         read_lines(tmp_path / "text.txt")
 
 

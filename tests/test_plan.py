@@ -57,7 +57,7 @@ def test_data_without_its_parts_is_refused(text, bart, plan):
 
 @pytest.mark.parametrize(
     "content, message",
-    [(b"one\n\ntwo\n", "line 2 is empty"), (b"", "it is empty"), (b"caf\xe9\n", "not UTF-8 at byte 3")],
+    [(b"one\n\ntwo\n", "line 2 is empty"), (b"", "is empty"), (b"caf\xe9\n", "not UTF-8 at byte 3")],
 )
 def test_bad_text_is_refused_by_file_and_line(text, plan, content, message):
     (text / "valid.txt").write_bytes(content)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, lines of text, and fingerprints."""
+"""Files that are whole or not there at all, and their fingerprints."""
 
 import contextlib
 import hashlib
@@ -7,7 +7,7 @@ from typing import Callable, Iterator, List, Union
 
 from .errors import InputError
 
-__all__ = ["complete", "fingerprint", "read_lines", "write", "write_text"]
+__all__ = ["complete", "fingerprint", "write", "write_text"]
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -66,21 +66,6 @@ def complete(folder: str, last: str) -> Iterator[Callable[[str], str]]:
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
         raise
-
-
-def read_lines(path: Path) -> List[str]:
-    """Read a text's lines; only a newline ends one, whatever else Unicode counts as a line's end.
-
-    Raises:
-        InputError: the text is not UTF-8
-    """
-    with open(path, "rb") as file:
-        content = file.read()
-    try:
-        lines = content.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{os.fspath(path)} is not UTF-8 at byte {error.start}") from error
-    return lines[:-1] if lines[-1] == "" else lines
 
 
 def fingerprint(path: Path) -> str:

@@ -27,6 +27,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print one sentence a line, from the first sentence's reconstruction to the last one's."""
     from .. import hub
+    from ..base.lines import one_line
     from ..base.text import find_bpe
     from ..checkpoints.read import folders
 
@@ -34,4 +35,4 @@ def run(args: argparse.Namespace) -> None:
     settings = {"bpe": "sentencepiece", "sentencepiece_model": given}
     bpe = settings if given else find_bpe(folders(args.checkpoint, args.data))
     vae = hub.load(args.checkpoint, args.data, bpe)
-    print("\n".join(vae.interpolate(args.start, args.end, args.steps, beam=args.beam)))
+    print("\n".join(map(one_line, vae.interpolate(args.start, args.end, args.steps, beam=args.beam))))

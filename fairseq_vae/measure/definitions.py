@@ -109,7 +109,13 @@ LIKELIHOOD: Sequence[Definition] = (
     Definition(("sentences",), "number of the split's sentences"),
     Definition(("tokens",), "number of the split's tokens, one end a sentence counted"),
     Definition(("words",), "number of the split's words, one end a sentence counted; or as `--words` says"),
-    Definition(("bytes",), "bytes of the joined text in UTF-8, without line ends", "", "text"),
+    Definition(("bytes",), "bytes of the text in UTF-8, without line ends and white space beside them", "", "text"),
+    Definition(
+        ("bytes_of",),
+        "the text whose bytes are counted: `given`, the file of `--text`; or `joined`, what the tokens join to",
+        "",
+        "text",
+    ),
     Definition(
         ("intervals",),
         "95 % bootstrap intervals over sentences, [low, high], of `rec`, `kl`, `neg_elbo`, `nll_iw`, `ppl_token`, "

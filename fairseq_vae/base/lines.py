@@ -1,0 +1,89 @@
+"""Lines of text: what a file of sentences is, what ends a line, and what of a line is its sentence."""
+
+import os
+import re
+from typing import List, Union
+
+from .errors import InputError
+
+__all__ = ["one_line", "read_lines", "sentence"]
+
+OTHERS = {  # the first bytes of files that are taken for text by mistake, and what to do with them
+    b"\x1f\x8b": "it is compressed by gzip: unpack it with gunzip",
+    b"PK\x03\x04": "it is a zip archive: unpack it",
+    b"\xfd7zXZ": "it is compressed by xz: unpack it with unxz",
+    b"\x28\xb5\x2f\xfd": "it is compressed by zstd: unpack it with unzstd",
+    b"BZh": "it is compressed by bzip2: unpack it with bunzip2",
+    b"\xff\xfe\0\0": "it looks like UTF-32: convert it with iconv -f UTF-32 -t UTF-8",
+    b"\xff\xfe": "it looks like UTF-16: convert it with iconv -f UTF-16 -t UTF-8",
+    b"\xfe\xff": "it looks like UTF-16: convert it with iconv -f UTF-16 -t UTF-8",
+}
+CONVERT = "convert it, e.g. with iconv -f LATIN1 -t UTF-8"
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_lines(path: Union[str, "os.PathLike[str]"]) -> List[str]:
+    """Read a text's sentences, one a line.
+
+    A line ends in \\n or \\r\\n, whatever else Unicode counts as a line's end; the last one may lack it. What a line
+    has beside its sentence is left out: see `sentence`.
+
+    Args:
+        path: of a file in UTF-8
+
+    Returns:
+        a sentence a line; of an empty line, ""
+
+    Raises:
+        InputError: the path is a folder's, or the text is not UTF-8, has a NUL, or a carriage return within a line
+    """
+    name = os.fspath(path)
+    if os.path.isdir(path):
+        raise InputError(f"{name} is a folder: expected a text file, one sentence a line")
+    with open(path, "rb") as file:
+        content = file.read()
+    hint = next((hint for start, hint in OTHERS.items() if content.startswith(start)), None)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        where = f"{name}, line {line}: not UTF-8 at byte {error.start} of the file"
+        raise InputError(f"{where}; {hint or CONVERT}") from error
+    lines = text.replace("\r\n", "\n").split("\n")
+    for character, what in (
+        ("\0", hint or "a NUL byte, which no text has: is it UTF-16, or no text at all?"),
+        (
+            "\r",
+            "a carriage return within it, where lines end in \\n or \\r\\n; tr '\\r' '\\n' makes a line end of each",
+        ),
+    ):
+        if character in text:
+            number = next((number for number, line in enumerate(lines, 1) if character in line), None)
+            if number is not None:
+                raise InputError(f"{name}, line {number}: {what}")
+    if lines[-1] == "":
+        lines.pop()
+    return [sentence(line) for line in lines]
+
+
+def sentence(line: str) -> str:
+    """The sentence of a line: without white space at its ends, and without a byte order mark at its head.
+
+    The mark, U+FEFF, tells a file's encoding, and comes within a text where files that begin with it were joined.
+    Within a line, it is text.
+
+    Raises:
+        InputError: half of a surrogate pair stands alone, which no encoding can write
+
+    >>> sentence("\\ufeff a dog\\t")
+    'a dog'
+    """
+    alone = SURROGATE.search(line)
+    if alone:
+        raise InputError(f"{line[:60]!r} has half of a surrogate pair at character {alone.start()}: it is no text")
+    return line.lstrip("\ufeff").strip(" \t\r\n")
+
+
+def one_line(text: str) -> str:
+    """A generated text as one line of a list: with a space in place of each character that ends a line."""
+    return re.sub("[\r\n]", " ", text)
