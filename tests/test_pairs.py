@@ -39,7 +39,7 @@ OPTIONS = {
     **{name: [OFF, f"--{name.replace('_', '-')}-weight=0.5"] for name in terms.names()},
     "controller": [OFF, *(f"--rate-controller={name} {RATE}" for name in CONTROLLERS if name != "none")],
     "autocast": [OFF, "--autocast-bf16"],
-    "activations": [OFF, "--checkpoint-activations"],
+    "activations": [OFF, "--checkpoint-activations", "--offload-activations"],
     "shared": [OFF, "--share-all-embeddings", "--share-decoder-input-output-embed"],
     "dropout": [OFF, "--dropout=0.1", "--encoder-layerdrop=0.5", "--decoder-layerdrop=0.5"],
     "schedule": [
@@ -106,6 +106,12 @@ def validate(built):
         for batch in batches(built.task, "valid"):
             built.valid_step(batch)
     return found.get_smoothed_values()
+
+
+@pytest.fixture(autouse=True)
+def bfloat16(monkeypatch):
+    """Autocast on any machine, however slow."""
+    monkeypatch.setattr("fairseq_vae.model.bfloat16_works", lambda device: True)
 
 
 @pytest.fixture(scope="module")

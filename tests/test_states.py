@@ -100,6 +100,15 @@ def test_a_moving_average_is_its_closed_form(flags, float32):
     check_sane(again)
 
 
+def test_a_moving_average_keeps_the_layer_norm_at_the_end():
+    built = trained(encoder_normalize_before=True, decoder_normalize_before=True)
+    averaged = EMA(built, Namespace(ema_decay=0.5, ema_seed_model=None, ema_fp32=False, ema_update_freq=1))
+    averaged.step(built)
+    for key, value in averaged.get_model().state_dict().items():
+        torch.testing.assert_close(value, built.state_dict()[key])
+    assert averaged.get_model().encoder.layer_norm is not None and averaged.get_model().decoder.layer_norm is not None
+
+
 def average_checkpoints(states):
     """What fairseq's scripts/average_checkpoints.py does, in the release whose division refuses integers."""
     total = {}

@@ -4,6 +4,7 @@ Pure functions step from one update to the next. The state between steps is in a
 it.
 """
 
+import logging
 import math
 from typing import Callable, Dict, NamedTuple
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from ..base.precision import ExactBuffers
 
 __all__ = ["CONTROLLERS", "STEPS", "ControllerState", "RateController", "initial", "lagrangian_step", "pid_step"]
+
+logger = logging.getLogger(__name__)
 
 CONTROLLERS = ("none", "lagrangian", "pid")
 SMOOTHING = 0.9  # of the Lagrangian's error over updates, since batches of short sentences have a lower rate
@@ -176,7 +179,10 @@ class RateController(ExactBuffers):
         if update == last:
             return
         state = ControllerState(self.weight, self.memory)
-        if update < last or not all(map(math.isfinite, values)):
+        finite = all(map(math.isfinite, values))
+        if not finite:
+            logger.warning(f"--rate-controller {self.controller}: its state is not finite; it begins anew")
+        if update < last or not finite:
             state = initial(self.controller, self.max_weight)
         elif sentences > 0:
             rate = self.sums[0] / self.sums[1]
