@@ -17,12 +17,12 @@ from torch import Tensor
 
 from . import data  # in hints, as strings: when `data` is imported first, this module runs before its end
 from .bart.sampling import use_sentence_sampling
+from .base import text  # as a module, for the same reason
 from .base.corruption import corrupted, corruptions
 from .base.dummy import dummy_batch
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
-from .base.text import FILES, LineByLine
 from .checkpoints.read import check_dictionary, check_file
 from .flags.task import VAEDenoisingFlags, task_config
 from .watched import WatchedTask
@@ -307,7 +307,7 @@ class VAEDenoisingTask(WatchedTask):
             args: the BPE's flags
         """
         bpe = super().build_bpe(args)
-        return LineByLine(bpe) if bpe is not None and LineByLine(bpe).name in FILES else bpe
+        return text.LineByLine(bpe) if bpe is not None and text.Exact(bpe).name in text.FILES else bpe
 
     @property
     def source_dictionary(self) -> Dictionary:

@@ -23,7 +23,7 @@ PAGES = sorted(
     ]
 )
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
-OTHERS = {"--config-dir", "--config-name", "--gpt2", "--text"}  # hydra's, and those that bart_base.py makes in a loop
+OTHERS = {"--config-dir", "--config-name", "--gpt2"}  # hydra's, and those that bart_base.py makes in a loop
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*(?![\w*-])")
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`|(?:^ {4}.*\n)+", re.MULTILINE | re.DOTALL)
 

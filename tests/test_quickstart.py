@@ -34,7 +34,7 @@ def test_own_text_is_split_and_used_once(tmp_path):
     [
         (b"", "no text"),
         (b"\n\n", "no text"),
-        (b"one\n\ntwo\n \n", "line 2 is empty (2 empty lines"),
+        (b"one\n\ntwo\n \nthree\n", "line 2 is empty (2 empty lines"),
         (b"one\ntwo\n", "2 lines; expected at least 100"),
         (b"caf\xe9\n", "not UTF-8 at byte 3"),
         (None, "No such file"),

@@ -98,7 +98,7 @@ class Exact:
     def known(self, piece: str) -> bool:
         """Whether the BPE has a piece."""
         if self.model is None:
-            return piece.isdigit() and int(piece) in self.bpe.bpe.decoder
+            return piece.isdecimal() and int(piece) in self.bpe.bpe.decoder
         return self.model.piece_to_id(piece) != self.model.unk_id()
 
     def encode(self, x: str) -> str:
