@@ -17,6 +17,7 @@ from ..base.errors import InputError
 from ..base.files import fingerprint, read_lines
 from ..base.text import Joiner, find_bpe
 from ..checkpoints.read import model_settings, read_checkpoint
+from ..flags.effects import check_effects
 from .recipe import flags, read_recipe
 
 __all__ = ["SPLITS", "Plan", "configuration", "shape"]
@@ -88,7 +89,7 @@ class Plan:
                 "CHECKPOINT, or --set model.freeze_decoder=false"
             )
         for phase in self.phases:
-            configuration(self.flags(phase, None), phase)
+            self.check_flags(phase)
         beside = [] if self.bart is None else [os.path.dirname(self.bart)]
         self.bpe = find_bpe([*beside, str(self.data)])
         if self.is_text:
@@ -101,6 +102,20 @@ class Plan:
             "bart": None if self.bart is None else fingerprint(self.bart),
             "data": [fingerprint(path) for path in inputs if path.is_file()],
         }
+
+    def check_flags(self, phase: str) -> None:
+        """Refuse flags that do not exist, and those that have no effect beside the phase's others.
+
+        Raises:
+            InputError: the message names the phase, the flag and the remedy
+        """
+        cfg = configuration(self.flags(phase, None), phase)
+        try:
+            check_effects(cfg.model, cfg.criterion, cfg.task)
+        except InputError as error:
+            raise InputError(
+                f"{phase} of the recipe: {error} (--set {phase}.GROUP.KEY=null takes a setting of the recipe out)"
+            ) from error
 
     def check_folder(self) -> None:
         """Refuse a data folder that is neither of fairseq-preprocess nor of plain text.
@@ -145,8 +160,8 @@ class Plan:
         for phase in self.phases:
             cfg = configuration(self.flags(phase, start), phase)
             task = tasks.setup_task(cfg.task)
-            task.build_criterion(cfg.criterion)
             model = task.build_model(cfg.model)
+            task.build_criterion(cfg.criterion)
             if start is not None:
                 model.load_state_dict(self.weights, strict=True)
             start = None  # phase 2 goes on from a file of phase 1's
