@@ -3,7 +3,6 @@
 At generation a flag chooses z: the posterior's mean, a sample of the posterior, or a sample of the prior.
 """
 
-import dataclasses
 import os
 from collections import deque
 from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
@@ -20,11 +19,10 @@ from .bart.sampling import use_sentence_sampling
 from .base.corruption import corrupted, corruptions
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
-from .base.needs import check_needs
 from .base.stream import Purpose, standard_normal, stream
 from .checkpoints.read import check_dictionary, check_file
-from .flags.effects import check_effects, flags_of
-from .flags.task import VAEDenoisingFlags, check_noise, task_config
+from .flags.effects import check_effects, check_generation
+from .flags.task import VAEDenoisingFlags, task_config
 
 __all__ = ["VAEDenoisingTask"]
 
@@ -318,10 +316,7 @@ class VAEDenoisingTask(FairseqTask):
         """
         with reported():
             if self.cfg.path:  # otherwise the flags are those of a checkpoint's training
-                check_needs(dataclasses.fields(task_config()), flags_of(self.cfg))
-                check_noise(self.cfg, list(self.datasets))
-                if str(self.cfg.latent_mode) == "sample" and getattr(models[0].encoder, "zero_latent", False):
-                    raise InputError("--latent-mode sample has no effect with a model of --zero-latent: leave it out")
+                check_generation(self.cfg, list(self.datasets), getattr(models[0].encoder, "zero_latent", False))
         generator = super().build_generator(models, args, **kwargs)
         use_sentence_sampling(generator, self.dictionary, self.cfg.seed)
         fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}

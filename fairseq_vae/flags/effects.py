@@ -6,17 +6,18 @@ since it must fit the checkpoint from which training starts.
 
 import dataclasses
 from types import SimpleNamespace
-from typing import Any, Dict
+from typing import Any, Dict, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..base.errors import InputError
 from ..base.host import declared
 from ..base.needs import check_needs, plain
 from .criterion import VAECrossEntropyFlags, check_beta
 from .model import LatentFlags, check_slots
-from .task import VAEDenoisingFlags, check_training
+from .task import VAEDenoisingFlags, check_noise, check_training, task_config
 
-__all__ = ["check_effects", "flags_of"]
+__all__ = ["check_effects", "check_generation", "flags_of"]
 
 
 def flags_of(cfg: Any) -> Dict[str, Any]:
@@ -57,6 +58,24 @@ def check_effects(model: Any, criterion: Any, task: Any) -> None:
         check_beta(merged)
     if is_a(own["task"], VAEDenoisingFlags):
         check_training(merged)
+
+
+def check_generation(task: Any, splits: Sequence[str], zero_latent: bool) -> None:
+    """Refuse a flag of the task that has no effect in generation.
+
+    Args:
+        task: its flags
+        splits: that are read; fairseq-interactive reads none
+        zero_latent: whether the model has --zero-latent
+
+    Raises:
+        InputError: the message names the flag, its value, and what would make it count
+    """
+    values = flags_of(task)
+    check_needs(dataclasses.fields(task_config()), values)
+    check_noise(SimpleNamespace(**values), splits)
+    if zero_latent and plain(values["latent_mode"]) == "sample":
+        raise InputError("--latent-mode sample has no effect with a model of --zero-latent: leave it out")
 
 
 def is_a(config: Any, kind: type) -> bool:
