@@ -1,6 +1,7 @@
 """The criterion vae_cross_entropy: the negative ELBO in fairseq's form, and the figures that are logged of it."""
 
 import math
+from argparse import Namespace
 from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import torch
@@ -16,6 +17,7 @@ from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
 from .flags.criterion import VAECrossEntropyFlags, check_criterion, criterion_config
+from .flags.effects import check_effects
 from .latent.distributions import rate
 from .latent.output import VAEOutput
 from .measure.metrics import perplexity
@@ -55,6 +57,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         names = active_terms(cfg, of_model=False)
         self.terms = {name: terms[name](terms.config(name, cfg)) for name in names}
         self.seed = cfg.seed
+        self.unchecked: Any = None  # the flags, until they are checked with the model's
         self.schedule: Dict[str, Any] = dict(
             schedule=str(cfg.kl_schedule),
             final=cfg.kl_weight,
@@ -65,6 +68,16 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             shape=str(cfg.kl_ramp),
             zero_updates=cfg.kl_zero_updates,
         )
+
+    @classmethod
+    def build_criterion(cls, cfg: Any, task: FairseqTask) -> "VAECrossEntropyCriterion":
+        """fairseq's hook: build the criterion; its first batch in training checks its flags with the model's.
+
+        vae_denoising has checked them before, and another task has no hook for it.
+        """
+        criterion: VAECrossEntropyCriterion = super().build_criterion(cfg, task)
+        criterion.unchecked = cfg
+        return criterion
 
     @reported()
     def forward(self, model: Any, sample: Dict[str, Any], reduce: bool = True) -> Tuple[Tensor, int, Dict[str, Any]]:
@@ -83,6 +96,9 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         """
         target = model.get_targets(sample, None)
         eps = self.posterior_eps(model, sample)
+        if model.training and self.unchecked is not None:
+            check_effects(getattr(model, "args", Namespace()), self.unchecked, self.task.cfg)
+            self.unchecked = None
         smoothing = self.label_smoothing if model.training else 0.0
         net_input = self.net_input(model, sample)
         with memory_remedy():

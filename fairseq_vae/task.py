@@ -24,6 +24,7 @@ from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
 from .checkpoints.read import check_dictionary, check_file
+from .flags.effects import check_effects, check_generation
 from .flags.task import VAEDenoisingFlags, task_config
 from .watched import WatchedTask
 
@@ -50,15 +51,20 @@ class VAEDenoisingTask(WatchedTask):
         super().__init__(cfg)
         if not 0 <= cfg.noise_ratio <= 1:
             raise InputError(f"--noise-ratio {cfg.noise_ratio}: expected a number between 0 and 1")
-        if (cfg.latent_mode == "prior") != (cfg.num_samples > 0):
+        if cfg.latent_mode == "prior" and cfg.num_samples < 1:
             raise InputError(
-                f"--latent-mode {cfg.latent_mode} --num-samples {cfg.num_samples}: sentences from the prior take both "
-                "--latent-mode prior and --num-samples N, N 1 or more; other modes take no --num-samples"
+                f"--num-samples {cfg.num_samples}: --latent-mode prior needs 1 or more, to generate so many"
+            )
+        if cfg.latent_mode != "prior" and cfg.num_samples:
+            raise InputError(
+                f"--num-samples {cfg.num_samples} has no effect without --latent-mode prior: give that too, or leave "
+                "--num-samples out"
             )
         for path in utils.split_paths(cfg.path) if cfg.path else ():
             check_file(path)
         self.dictionary = dictionary
         self.mask = dictionary.add_symbol("<mask>")  # at the end, where BART's pretraining put it
+        self.trained: Any = None  # the flags of the model that is built for training
         self.lines = 0  # of fairseq-interactive, which numbers the sentences of each buffer anew
         self.numbers: Deque[List[int]] = deque()  # of the sentences in batches that are made and not yet generated from
 
@@ -266,9 +272,11 @@ class VAEDenoisingTask(WatchedTask):
             the model, its weights initialised
 
         Raises:
-            InputError: the checkpoint is missing, truncated, unsafe, or of another dictionary
+            InputError: the checkpoint is missing, truncated, unsafe, or of another dictionary; or the task has noise
+                and the model reads no source
         """
         start = self.cfg.path
+        self.trained = None if from_checkpoint else cfg
         with reported():  # not a decorator, since fairseq looks at the arguments of this method
             if not from_checkpoint:
                 last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
@@ -280,9 +288,28 @@ class VAEDenoisingTask(WatchedTask):
                     check_file(start)
                     check_dictionary(start, self.dictionary, self.cfg.data)
             model = super().build_model(cfg, from_checkpoint)
+            noise, encoder = str(self.cfg.noise), getattr(model, "encoder", None)
+            if noise != "none" and not from_checkpoint and not getattr(encoder, "reads_source", True):
+                raise InputError(f"--noise {noise} has no effect with --zero-latent: leave one of the two out")
         if start:
             model.checkpoint = f"checkpoint {start}"
         return model
+
+    @reported()
+    def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build a criterion and, before training, check that every flag of model, criterion and task has an effect.
+
+        Args:
+            cfg: the criterion's flags
+            others: as in fairseq
+
+        Raises:
+            InputError: a flag has a bad value, or no effect beside the others
+        """
+        criterion = super().build_criterion(cfg, *args, **kwargs)
+        if self.trained is not None:
+            check_effects(self.trained, cfg, self.cfg)
+        return criterion
 
     def build_generator(self, models: Sequence[Any], args: Any, **kwargs: Any) -> Any:
         """fairseq's sequence generator, with draws of each sentence's own, and without filler words in its output.
@@ -292,7 +319,13 @@ class VAEDenoisingTask(WatchedTask):
         Args:
             models: as in fairseq
             args: flags of generation
+
+        Raises:
+            InputError: a flag that fairseq-generate or fairseq-interactive was given has no effect
         """
+        with reported():
+            if self.cfg.path:  # otherwise the flags are those of a checkpoint's training
+                check_generation(self.cfg, list(self.datasets), getattr(models[0].encoder, "zero_latent", False))
         generator = super().build_generator(models, args, **kwargs)
         use_sentence_sampling(generator, self.dictionary, self.cfg.seed)
         fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}

@@ -139,7 +139,7 @@ class Quickstart:
             "dataset.num_workers=0",
             f"optimization.lr=[{size['lr']}]",
             "lr_scheduler.warmup_updates=100",
-            f"criterion.free_bits={FREE_BITS}",
+            f"phase2.criterion.free_bits={FREE_BITS}",
             f"phase2.criterion.kl_warmup_updates={size['phase2'] // 2}",
             f"checkpoint.save_interval_updates={size['every']}",
         ):

@@ -155,7 +155,6 @@ def test_the_loss_has_the_controllers_beta():
     "given, message",
     [
         (dict(rate_controller="pid"), "--rate-target 0.0: --rate-controller pid expects more than 0"),
-        (dict(rate_target=3.0), "add --rate-controller"),
         (flags(rate_gain=-1.0), "--rate-gain -1.0"),
         (flags(rate_max_weight=0.0), "--rate-max-weight 0.0"),
         (flags(deterministic_latent=True), "no rate"),

@@ -123,8 +123,8 @@ def test_what_fairseq_interactive_generates_does_not_depend_on_its_buffer_or_bat
     "cfg, message",
     [
         ({"noise_ratio": 1.2}, "--noise-ratio 1.2"),
-        ({"latent_mode": "prior"}, "--num-samples N"),
-        ({"num_samples": 3}, "--latent-mode prior and"),
+        ({"latent_mode": "prior"}, "--num-samples 0: --latent-mode prior needs 1 or more"),
+        ({"num_samples": 3}, "--num-samples 3 has no effect without --latent-mode prior"),
     ],
 )
 def test_bad_flags_are_refused_by_name(data, cfg, message):

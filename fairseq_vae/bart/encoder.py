@@ -66,6 +66,11 @@ class BARTVAEEncoder(TransformerEncoderBase):
         """
         return None
 
+    @property
+    def reads_source(self) -> bool:
+        """Whether anything depends on the source: with --zero-latent a context alone does."""
+        return not self.zero_latent or type(self).context is not BARTVAEEncoder.context
+
     def infer(
         self,
         src_tokens: Tensor,

@@ -17,7 +17,8 @@ from .registry import Registry
 
 __all__ = ["corrupted", "corruptions", "register_corruption", "word_dropout"]
 
-corruptions: Registry = Registry("noise")  # the kind is named after its flag, --noise
+# the kind is named after its flag, --noise
+corruptions: Registry = Registry("noise", counts=lambda name: {"noise": (name,)})
 register_corruption = corruptions.register
 
 

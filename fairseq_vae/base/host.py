@@ -90,6 +90,22 @@ def declare(group: str, name: str, cls: type, dataclass: type) -> None:
     ConfigStore.instance().store(name=name, group=group, node=node, provider="fairseq")
 
 
+def declared(group: str, name: Optional[str]) -> Optional[type]:
+    """The flags that fairseq knows of something registered: its dataclass, or None if it has none.
+
+    Args:
+        group: "model", "task" or "criterion"
+        name: the registered name; of a model also that of an architecture
+    """
+    from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+    from fairseq.registry import REGISTRIES
+    from fairseq.tasks import TASK_REGISTRY
+
+    own = {"model": {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY}, "task": TASK_REGISTRY}
+    registry = own[group] if group in own else REGISTRIES[group]["registry"]
+    return getattr(registry.get(name), "__dataclass", None)
+
+
 def fairseq_fields(fields: Iterable[dataclasses.Field], own: Iterable[str] = ()) -> List[Tuple[str, Any, Any]]:
     """The flags of registered parts as fields for dataclasses.make_dataclass.
 
@@ -110,8 +126,8 @@ def fairseq_fields(fields: Iterable[dataclasses.Field], own: Iterable[str] = ())
             raise InputError(f"--{field.name.replace('_', '-')} is a flag already; choose another name for the field")
         choices = field.metadata.get("choices")
         kind = ChoiceEnum(choices) if choices else field.type
-        help_only = {"help": field.metadata["help"]}
-        result.append((field.name, kind, dataclasses.field(default=field.default, metadata=help_only)))
+        metadata = {"help": field.metadata["help"], "needs": field.metadata.get("needs", {})}
+        result.append((field.name, kind, dataclasses.field(default=field.default, metadata=metadata)))
     return result
 
 

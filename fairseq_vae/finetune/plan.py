@@ -16,6 +16,7 @@ from ..base.errors import InputError
 from ..base.files import fingerprint
 from ..base.text import Joiner, find_bpe
 from ..checkpoints.read import model_settings, read_checkpoint
+from ..flags.effects import check_effects
 from .encode import check_lines
 from .needs import check_number, check_saving, check_space, check_splits, check_surroundings, written
 from .recipe import flags, read_recipe
@@ -89,7 +90,7 @@ class Plan:
                 f"--recipe {recipe} freezes the decoder, which without --bart has random weights: give --bart "
                 "CHECKPOINT, or --set model.freeze_decoder=false"
             )
-        self.configurations = {phase: configuration(self.flags(phase, None), phase) for phase in self.phases}
+        self.configurations = {phase: self.check_flags(phase) for phase in self.phases}
         check_saving(self.configurations)
         beside = [] if self.bart is None else [os.path.dirname(self.bart)]
         self.bpe = find_bpe([*beside, str(self.data)])
@@ -103,6 +104,21 @@ class Plan:
             "bart": None if self.bart is None else fingerprint(self.bart),
             "data": [fingerprint(path) for path in inputs if path.is_file()],
         }
+
+    def check_flags(self, phase: str) -> DictConfig:
+        """The configuration of a phase; flags that do not exist, or have no effect beside its others, are refused.
+
+        Raises:
+            InputError: the message names the phase, the flag and the remedy
+        """
+        cfg = configuration(self.flags(phase, None), phase)
+        try:
+            check_effects(cfg.model, cfg.criterion, cfg.task)
+        except InputError as error:
+            raise InputError(
+                f"{phase} of the recipe: {error} (--set {phase}.GROUP.KEY=null takes a setting of the recipe out)"
+            ) from error
+        return cfg
 
     def check_folder(self) -> None:
         """Refuse a data folder that is neither of fairseq-preprocess nor of plain text.
@@ -150,8 +166,8 @@ class Plan:
         for phase in self.phases:
             cfg = configuration(self.flags(phase, start), phase) if start else self.configurations[phase]
             task = tasks.setup_task(cfg.task)
-            task.build_criterion(cfg.criterion)
             model = task.build_model(cfg.model)
+            task.build_criterion(cfg.criterion)
             if start is not None:
                 model.load_state_dict(self.weights, strict=True)
             needed += written(cfg, model)

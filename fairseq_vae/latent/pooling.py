@@ -47,7 +47,7 @@ class Pooling(nn.Module):
         raise NotImplementedError
 
 
-poolings: Registry = Registry("pooling", needs=("forward",))
+poolings: Registry = Registry("pooling", ("forward",), counts=lambda name: {"latent_pooling": (name,)})
 register_pooling = poolings.register
 
 

@@ -158,7 +158,7 @@ def _without_prefix(module: nn.Module, state_dict: Dict[str, Tensor], prefix: st
         state_dict[prefix + key[len(f"{prefix}pooling.") :]] = state_dict.pop(key)
 
 
-posteriors: Registry = Registry("posterior", needs=("forward",))
+posteriors: Registry = Registry("posterior", ("forward",), counts=lambda name: {"latent_posterior": (name,)})
 register_posterior = posteriors.register
 
 
@@ -170,7 +170,8 @@ class DiagonalConfig:
         default=0.0,
         metadata={
             "help": "batch-normalise mu to this fixed standard deviation, with which a sentence's KL is at least "
-            "latent-dim x its square / 2 nats (Zhu et al. 2020, BN-VAE: 0.6); 0: no normalisation (default: 0)"
+            "latent-dim x its square / 2 nats (Zhu et al. 2020, BN-VAE: 0.6); 0: no normalisation (default: 0)",
+            "needs": {"zero_latent": (False,)},
         },
     )
 

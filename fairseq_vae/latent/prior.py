@@ -55,7 +55,7 @@ class Prior(nn.Module):
         raise NotImplementedError
 
 
-priors: Registry = Registry("prior", needs=("forward", "signature"))
+priors: Registry = Registry("prior", ("forward", "signature"), counts=lambda name: {"latent_prior": (name,)})
 register_prior = priors.register
 
 
