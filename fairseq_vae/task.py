@@ -9,8 +9,9 @@ from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from fairseq import utils
+from fairseq import search, utils
 from fairseq.data import Dictionary, data_utils
+from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import FairseqTask, register_task
 from torch import Tensor
 
@@ -19,8 +20,10 @@ from .bart.sampling import use_sentence_sampling
 from .base.corruption import corrupted, corruptions
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
+from .base.lengths import told_apart, too_long
 from .base.stream import Purpose, standard_normal, stream
 from .checkpoints.read import check_dictionary, check_file
+from .flags.host import check_generation, check_training
 from .flags.task import VAEDenoisingFlags, task_config
 
 __all__ = ["VAEDenoisingTask"]
@@ -55,6 +58,8 @@ class VAEDenoisingTask(FairseqTask):
             check_file(path)
         self.dictionary = dictionary
         self.mask = dictionary.add_symbol("<mask>")  # at the end, where BART's pretraining put it
+        self.positions: Optional[Tuple[int, int]] = None  # of source and target, once there is a model
+        self.trained = False  # whether fairseq loads that model's weights, and does not train it
         self.lines = 0  # of fairseq-interactive, which numbers the sentences of each buffer anew
         self.numbers: Deque[List[int]] = deque()  # of the sentences in batches that are made and not yet generated from
 
@@ -96,9 +101,12 @@ class VAEDenoisingTask(FairseqTask):
         path = os.path.join(paths[(epoch - 1) % len(paths)], split)
         if os.path.exists(f"{path}.bin") and os.path.getsize(f"{path}.bin") == 0:
             raise InputError(f"{path}.bin has no sentences: the text given to fairseq-preprocess was empty")
+        data.check_format(path, self.cfg.dataset_impl and str(self.cfg.dataset_impl))
         sentences = data_utils.load_indexed_dataset(path, self.dictionary, self.cfg.dataset_impl, combine=combine)
         if sentences is None:
             raise InputError(f"{path}.bin does not exist: --{split}pref of fairseq-preprocess --only-source makes it")
+        if getattr(sentences, "supports_prefetch", False):  # the old format has no single sentence before
+            sentences.prefetch(range(len(sentences)))
         sizes = np.asarray(sentences.sizes)
         if (sizes < 2).any():
             raise InputError(
@@ -125,13 +133,14 @@ class VAEDenoisingTask(FairseqTask):
         return corrupted(tokens, str(self.cfg.noise), self.cfg.noise_ratio, self.mask, own)
 
     def build_dataset_for_inference(
-        self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], **kwargs: Any
+        self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], constraints: Optional[Tensor] = None
     ) -> "data.SentenceDataset":
         """The data set of some sentences, clean and without targets.
 
         Args:
             src_tokens: N tensors of tokens, each with </s> at its end
             src_lengths: their lengths, N
+            constraints: of constrained decoding, as fairseq packs them, N x L
         """
         first = self.lines
         self.lines += len(src_tokens)
@@ -139,7 +148,30 @@ class VAEDenoisingTask(FairseqTask):
         def remember(ids: List[int]) -> None:
             self.numbers.append([first + index for index in ids])
 
-        return data.SentenceDataset(src_tokens, src_lengths, self.dictionary, has_target=False, on_batch=remember)
+        return data.SentenceDataset(
+            src_tokens, src_lengths, self.dictionary, has_target=False, on_batch=remember, constraints=constraints
+        )
+
+    def get_batch_iterator(
+        self,
+        dataset: Any,
+        max_tokens: Optional[int] = None,
+        max_sentences: Optional[int] = None,
+        max_positions: Any = None,
+        **options: Any,
+    ) -> Any:
+        """fairseq's batches; a sentence that is longer than a batch meets filter_indices_by_size, not an assertion.
+
+        Args:
+            dataset: of the sentences
+            max_tokens: in a batch
+            max_sentences: in a batch
+            max_positions: of source and target; None: not bounded
+            options: as in fairseq
+        """
+        if max_positions is not None:
+            max_positions = utils.resolve_max_positions(max_positions, max_tokens)
+        return super().get_batch_iterator(dataset, max_tokens, max_sentences, max_positions, **options)
 
     @reported()
     def filter_indices_by_size(
@@ -149,33 +181,49 @@ class VAEDenoisingTask(FairseqTask):
         max_positions: Any = None,
         ignore_invalid_inputs: bool = False,
     ) -> np.ndarray:
-        """Refuse sentences that are longer than the model's positions, rather than leave them out without a word.
+        """Refuse sentences that are too long for model or batch, rather than leave them out without a word.
 
         --skip-invalid-size-inputs-valid-test leaves them out, in training too.
 
         Args:
             indices: the sentences' numbers
             dataset: of these sentences
-            max_positions: of source and target
+            max_positions: of source and target, or the tokens of a batch where they are fewer
             ignore_invalid_inputs: not used
 
         Returns:
             the numbers of the sentences that stay
 
         Raises:
-            InputError: a sentence is too long
+            InputError: a sentence is too long; names the bounds that were met
         """
-        _, ignored = dataset.filter_indices_by_size(indices, max_positions)
-        if len(ignored) and not self.cfg.skip_invalid_size_inputs_valid_test:
-            split = next((name for name, value in self.datasets.items() if value is dataset), "input")
-            raise InputError(
-                f"{os.path.join(self.cfg.data, split)}: line {min(ignored) + 1} of the text is too long, "
-                f"{dataset.src_sizes[min(ignored)]} tokens with <s> and </s> where the model has positions for "
-                f"{max_positions} (source, target); {len(ignored)} such lines in all. Shorten them, raise "
-                "--max-source-positions and --max-target-positions, or skip them with "
-                "--skip-invalid-size-inputs-valid-test"
-            )
+        stay, ignored = dataset.filter_indices_by_size(indices, max_positions)
+        skip = self.cfg.skip_invalid_size_inputs_valid_test
+        if len(ignored) and not (skip and len(stay)):
+            self.refuse_long(dataset, max_positions, None if skip else "--skip-invalid-size-inputs-valid-test")
         return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
+
+    @reported()
+    def refuse_long(self, dataset: "data.SentenceDataset", max_positions: Any, skip_with: Optional[str] = None) -> None:
+        """Refuse a data set with a sentence that is too long.
+
+        Args:
+            dataset: of all sentences
+            max_positions: as for filter_indices_by_size
+            skip_with: what to give to leave such sentences out; None: they cannot be left out
+
+        Raises:
+            InputError: names the bounds that were met
+        """
+        _, ignored = dataset.filter_indices_by_size(np.arange(len(dataset)), max_positions)
+        if len(ignored):
+            positions = utils.resolve_max_positions((None, None), max_positions)
+            limits = (self.cfg.max_tokens, self.cfg.max_tokens_valid)
+            bounds = told_apart(positions, self.positions, dataset.tgt_sizes is not None, *limits)
+            split = next((name for name, value in self.datasets.items() if value is dataset), "input")
+            first = 1 + (self.lines - len(dataset) if split == "input" else 0)  # fairseq-interactive has buffers
+            lengths = {first + index: int(dataset.src_sizes[index]) - 2 for index in ignored}
+            raise InputError(too_long(os.path.join(self.cfg.data, split), lengths, bounds, self.trained, skip_with))
 
     def train_step(self, *args: Any, **kwargs: Any) -> Tuple[Tensor, int, Dict[str, Any]]:
         """fairseq's training step; where memory runs out, an error line names the flags that lower the peak."""
@@ -215,8 +263,15 @@ class VAEDenoisingTask(FairseqTask):
             hypotheses of each sentence, as in fairseq
 
         Raises:
-            InputError: the mode needs a latent, and the model has none
+            InputError: the mode needs a latent, and the model has none; or there are no constraints to search under
         """
+        if constraints is None and getattr(getattr(generator, "search", None), "supports_constraints", False):
+            raise InputError(
+                "--constraints: they stand in the input lines of fairseq-interactive, behind tabs; fairseq-generate "
+                "has none: leave the flag out"
+            )
+        if isinstance(generator, SequenceScorer) and sample.get("target") is None:
+            raise InputError("--score-reference: these sentences have no reference; leave the flag out")
         sample = {**sample, "id": self.ids(sample)}
         if self.cfg.latent_mode != "mean":
             if not hasattr(models[0], "latent_dim"):
@@ -232,6 +287,8 @@ class VAEDenoisingTask(FairseqTask):
                     context = encoder.context(net_input["src_tokens"], net_input.get("src_lengths"))
                     latent = {"z": encoder.prior(context).rsample(eps)}
             sample = {**sample, "net_input": {**net_input, **latent}}
+        if isinstance(getattr(generator, "search", None), search.DiverseBeamSearch):
+            sample["id"] = torch.arange(len(sample["id"]))  # it takes them for the numbers of the batch's rows
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
 
     def ids(self, sample: Dict[str, Any]) -> Tensor:
@@ -262,6 +319,7 @@ class VAEDenoisingTask(FairseqTask):
         start = self.cfg.path
         with reported():  # not a decorator, since fairseq looks at the arguments of this method
             if not from_checkpoint:
+                check_training(self.cfg.cpu, self.cfg.fp16, self.cfg.tpu)
                 last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
                 if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
                     start = self.cfg.restore_file
@@ -273,6 +331,7 @@ class VAEDenoisingTask(FairseqTask):
             model = super().build_model(cfg, from_checkpoint)
         if start:
             model.checkpoint = f"checkpoint {start}"
+        self.positions, self.trained = model.max_positions(), from_checkpoint
         return model
 
     def build_generator(self, models: Sequence[Any], args: Any, **kwargs: Any) -> Any:
@@ -283,7 +342,12 @@ class VAEDenoisingTask(FairseqTask):
         Args:
             models: as in fairseq
             args: flags of generation
+
+        Raises:
+            InputError: a flag has no meaning for this model
         """
+        with reported():
+            check_generation(args, str(self.cfg.latent_mode))
         generator = super().build_generator(models, args, **kwargs)
         use_sentence_sampling(generator, self.dictionary, self.cfg.seed)
         fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}

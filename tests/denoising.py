@@ -19,6 +19,9 @@ def build(data, **cfg):
         "restore_file": "checkpoint_last.pt",
         "finetune_from_model": None,
         "save_dir": "",
+        "max_tokens": None,
+        "max_tokens_valid": None,
+        **dict.fromkeys(("cpu", "fp16", "tpu"), False),
     }
     return VAEDenoisingTask.setup_task(task_config()(data=data, **{**defaults, **cfg}))
 

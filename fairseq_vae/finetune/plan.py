@@ -142,8 +142,11 @@ class Plan:
             InputError: weights, dictionary, settings and sentences do not fit one another
         """
         start = self.bart
+        tokens: Dict[str, List[Optional[int]]] = {"train": [], "valid": []}  # in a batch
         for phase in self.phases:
             cfg = configuration(self.flags(phase, start), phase)
+            tokens["train"].append(cfg.dataset.max_tokens)
+            tokens["valid"].append(cfg.dataset.max_tokens_valid)
             task = tasks.setup_task(cfg.task)
             task.build_criterion(cfg.criterion)
             model = task.build_model(cfg.model)
@@ -151,10 +154,11 @@ class Plan:
                 model.load_state_dict(self.weights, strict=True)
             start = None  # phase 2 goes on from a file of phase 1's
         Joiner(task.source_dictionary, self.bpe)  # evaluation and samples need words
-        positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
         for split in ("train", "valid", self.split):
             task.load_dataset(split)
             dataset = task.dataset(split)
+            limits = (task.max_positions(), model.max_positions(), *tokens.get(split, []))
+            positions = utils.resolve_max_positions(*limits)
             task.filter_indices_by_size(np.arange(len(dataset)), dataset, positions)
 
     def flags(self, phase: str, start: Optional[str]) -> List[str]:

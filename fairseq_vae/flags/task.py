@@ -51,6 +51,11 @@ class VAEDenoisingFlags(FairseqDataclass):
         "dataset.dataset_impl"
     )
     skip_invalid_size_inputs_valid_test: bool = II("dataset.skip_invalid_size_inputs_valid_test")
+    max_tokens: Optional[int] = II("dataset.max_tokens")
+    max_tokens_valid: Optional[int] = II("dataset.max_tokens_valid")
+    cpu: bool = II("common.cpu")
+    fp16: bool = II("common.fp16")
+    tpu: bool = II("common.tpu")
 
 
 def task_config() -> Type[FairseqDataclass]:
