@@ -5,7 +5,6 @@ import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import fairseq
-import numpy as np
 import torch
 from fairseq import utils
 from fairseq.data import Dictionary
@@ -157,8 +156,8 @@ def load_split(model: Any, task: Any, split: str, max_tokens: int, seed: int) ->
     dataset = task.dataset(split)
     if len(dataset) < 2:
         raise InputError(f"--split {split}: one sentence; expected 2 or more, to tell its z from another's")
-    positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
-    task.filter_indices_by_size(np.arange(len(dataset)), dataset, positions)
+    positions = utils.resolve_max_positions(task.max_positions(), model.max_positions(), max_tokens)
+    task.refuse_long(dataset, positions)
     return Scorer(model, dataset, max_tokens, seed)
 
 

@@ -1,13 +1,35 @@
 """Sentences as fairseq's data sets."""
 
+import os
 from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
 from fairseq.data import Dictionary, LanguagePairDataset, data_utils
+from fairseq.data.indexed_dataset import infer_dataset_impl
 from torch import Tensor
 
-__all__ = ["SentenceDataset"]
+from .base.errors import InputError
+
+__all__ = ["SentenceDataset", "check_format"]
+
+
+def check_format(path: str, given: Optional[str]) -> None:
+    """Refuse a split whose files are of another format than --dataset-impl says, or of one that cannot be read.
+
+    Args:
+        path: of the split, without suffix
+        given: the value of --dataset-impl; None: fairseq finds the format
+
+    Raises:
+        InputError: names the format that is there
+    """
+    found = infer_dataset_impl(path)
+    if found and given not in (None, found) and {given, found} != {"lazy", "cached"}:
+        raise InputError(f"--dataset-impl {given}: {path} is of format {found}; leave the flag out")
+    raw = f"{path}.None-None"  # as fairseq-preprocess --only-source --dataset-impl raw names it
+    if not found and os.path.exists(raw):
+        raise InputError(f"{raw} is of format raw, not binarised: run fairseq-preprocess without --dataset-impl")
 
 
 class SentenceDataset(LanguagePairDataset):
@@ -22,6 +44,7 @@ class SentenceDataset(LanguagePairDataset):
         seed: of the order in which sentences of the same length form batches
         on_batch: a function that is given the numbers of each batch's sentences as the batch is made
         split: its name, which batches carry as `split`; None: batches carry none
+        constraints: of constrained decoding, as fairseq packs them, N x L
 
     Attributes:
         epoch: the number of the epoch, from 1
@@ -38,10 +61,11 @@ class SentenceDataset(LanguagePairDataset):
         seed: int = 1,
         on_batch: Optional[Callable[[List[int]], None]] = None,
         split: Optional[str] = None,
+        constraints: Optional[Tensor] = None,
     ):
         lengths = np.asarray(sizes)
         target = (sentences, lengths, dictionary) if has_target else ()
-        super().__init__(sentences, lengths + 1, dictionary, *target, left_pad_source=False)
+        super().__init__(sentences, lengths + 1, dictionary, *target, left_pad_source=False, constraints=constraints)
         self.corrupt = corrupt
         self.epoch = 1
         self.seed = seed
@@ -56,7 +80,8 @@ class SentenceDataset(LanguagePairDataset):
             source = self.corrupt(tokens, self.epoch, index)
         bos = tokens.new_tensor([self.src_dict.bos()])
         target = tokens if self.tgt is not None else None
-        return {"id": index, "source": torch.cat((bos, source)), "target": target}
+        pair = {"id": index, "source": torch.cat((bos, source)), "target": target}
+        return pair if self.constraints is None else {**pair, "constraints": self.constraints[index]}
 
     def collater(self, samples: Sequence[Dict[str, Any]], pad_to_length: Optional[Dict[str, int]] = None) -> Any:
         """fairseq's batch of some pairs."""

@@ -13,6 +13,7 @@ from fairseq.data import data_utils
 from torch import Tensor
 
 from .base.errors import InputError
+from .base.lengths import Bounds
 from .base.lines import sentence as stripped
 from .base.stream import Purpose, standard_normal
 from .base.text import Joiner, build_bpe, find_bpe, piece_style, pieces_of
@@ -282,10 +283,10 @@ class BARTVAEHubInterface(nn.Module):
         dictionary = self.task.source_dictionary
         pieces = pieces_of(stripped(sentence), self.bpe, dictionary)
         tokens = dictionary.encode_line(" ".join(pieces), add_if_not_exist=False).long()
-        longest = min(self.model.max_positions()) - 1  # <s> comes before them
-        if not 1 < len(tokens) <= longest:
+        longest = Bounds(*self.model.max_positions()).longest
+        if not 1 <= len(tokens) - 1 <= longest:
             raise InputError(
-                f"{sentence[:60]!r} has {len(tokens) - 1} tokens; expected 1 to {longest - 1}, the model's positions"
+                f"{sentence[:60]!r} has {len(tokens) - 1} tokens; expected 1 to {longest}, the model's positions"
             )
         return tokens
 

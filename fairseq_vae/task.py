@@ -10,8 +10,9 @@ from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from fairseq import utils
+from fairseq import search, utils
 from fairseq.data import Dictionary, data_utils
+from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import register_task
 from torch import Tensor
 
@@ -22,9 +23,11 @@ from .base.corruption import corrupted, corruptions
 from .base.dummy import dummy_batch
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
+from .base.lengths import told_apart, too_long
 from .base.stream import Purpose, standard_normal, stream
 from .checkpoints.read import check_dictionary, check_file
 from .flags.effects import check_effects, check_generation
+from .flags.host import check_decoding, check_machine
 from .flags.task import VAEDenoisingFlags, task_config
 from .watched import WatchedTask
 
@@ -64,7 +67,8 @@ class VAEDenoisingTask(WatchedTask):
             check_file(path)
         self.dictionary = dictionary
         self.mask = dictionary.add_symbol("<mask>")  # at the end, where BART's pretraining put it
-        self.trained: Any = None  # the flags of the model that is built for training
+        self.positions: Optional[Tuple[int, int]] = None  # of source and target, once there is a model
+        self.trains: Any = None  # the flags of the model that is built for training; None: its weights are loaded
         self.lines = 0  # of fairseq-interactive, which numbers the sentences of each buffer anew
         self.numbers: Deque[List[int]] = deque()  # of the sentences in batches that are made and not yet generated from
 
@@ -106,9 +110,12 @@ class VAEDenoisingTask(WatchedTask):
         path = os.path.join(paths[(epoch - 1) % len(paths)], split)
         if os.path.exists(f"{path}.bin") and os.path.getsize(f"{path}.bin") == 0:
             raise InputError(f"{path}.bin has no sentences: the text given to fairseq-preprocess was empty")
+        data.check_format(path, self.cfg.dataset_impl and str(self.cfg.dataset_impl))
         sentences = data_utils.load_indexed_dataset(path, self.dictionary, self.cfg.dataset_impl, combine=combine)
         if sentences is None:
             raise InputError(f"{path}.bin does not exist: --{split}pref of fairseq-preprocess --only-source makes it")
+        if getattr(sentences, "supports_prefetch", False):  # the old format has no single sentence before
+            sentences.prefetch(range(len(sentences)))
         sizes = np.asarray(sentences.sizes)
         if (sizes < 2).any():
             raise InputError(
@@ -135,13 +142,14 @@ class VAEDenoisingTask(WatchedTask):
         return corrupted(tokens, str(self.cfg.noise), self.cfg.noise_ratio, self.mask, own)
 
     def build_dataset_for_inference(
-        self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], **kwargs: Any
+        self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], constraints: Optional[Tensor] = None
     ) -> "data.SentenceDataset":
         """The data set of some sentences, clean and without targets.
 
         Args:
             src_tokens: N tensors of tokens, each with </s> at its end
             src_lengths: their lengths, N
+            constraints: of constrained decoding, as fairseq packs them, N x L
         """
         first = self.lines
         self.lines += len(src_tokens)
@@ -149,7 +157,30 @@ class VAEDenoisingTask(WatchedTask):
         def remember(ids: List[int]) -> None:
             self.numbers.append([first + index for index in ids])
 
-        return data.SentenceDataset(src_tokens, src_lengths, self.dictionary, has_target=False, on_batch=remember)
+        return data.SentenceDataset(
+            src_tokens, src_lengths, self.dictionary, has_target=False, on_batch=remember, constraints=constraints
+        )
+
+    def get_batch_iterator(
+        self,
+        dataset: Any,
+        max_tokens: Optional[int] = None,
+        max_sentences: Optional[int] = None,
+        max_positions: Any = None,
+        **options: Any,
+    ) -> Any:
+        """fairseq's batches; a sentence that is longer than a batch meets filter_indices_by_size, not an assertion.
+
+        Args:
+            dataset: of the sentences
+            max_tokens: in a batch
+            max_sentences: in a batch
+            max_positions: of source and target; None: not bounded
+            options: as in fairseq
+        """
+        if max_positions is not None:
+            max_positions = utils.resolve_max_positions(max_positions, max_tokens)
+        return super().get_batch_iterator(dataset, max_tokens, max_sentences, max_positions, **options)
 
     @reported()
     def filter_indices_by_size(
@@ -159,35 +190,53 @@ class VAEDenoisingTask(WatchedTask):
         max_positions: Any = None,
         ignore_invalid_inputs: bool = False,
     ) -> np.ndarray:
-        """Refuse sentences that are longer than the model's positions, rather than leave them out without a word.
+        """Refuse sentences that are too long for model or batch, rather than leave them out without a word.
 
         --skip-invalid-size-inputs-valid-test leaves them out, in training too.
 
         Args:
             indices: the sentences' numbers
             dataset: of these sentences
-            max_positions: of source and target
+            max_positions: of source and target, or the tokens of a batch where they are fewer
             ignore_invalid_inputs: not used
 
         Returns:
             the numbers of the sentences that stay
 
         Raises:
-            InputError: a sentence is too long
+            InputError: a sentence is too long; names the bounds that were met
         """
-        _, ignored = dataset.filter_indices_by_size(indices, max_positions)
-        if len(ignored) and not self.cfg.skip_invalid_size_inputs_valid_test:
-            split = next((name for name, value in self.datasets.items() if value is dataset), "input")
-            raise InputError(
-                f"{os.path.join(self.cfg.data, split)}: line {min(ignored) + 1} of the text is too long, "
-                f"{dataset.src_sizes[min(ignored)]} tokens with <s> and </s> where the model has positions for "
-                f"{max_positions} (source, target); {len(ignored)} such lines in all. Shorten them, raise "
-                "--max-source-positions and --max-target-positions, or skip them with "
-                "--skip-invalid-size-inputs-valid-test"
-            )
+        stay, ignored = dataset.filter_indices_by_size(indices, max_positions)
+        skip = self.cfg.skip_invalid_size_inputs_valid_test
+        if len(ignored) and not (skip and len(stay)):
+            self.refuse_long(dataset, max_positions, None if skip else "--skip-invalid-size-inputs-valid-test")
         kept = super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
         dataset.kept = np.sort(kept)
         return kept
+
+    @reported()
+    def refuse_long(self, dataset: "data.SentenceDataset", max_positions: Any, skip_with: Optional[str] = None) -> None:
+        """Refuse a data set with a sentence that is too long.
+
+        Args:
+            dataset: of all sentences
+            max_positions: as for filter_indices_by_size
+            skip_with: what to give to leave such sentences out; None: they cannot be left out
+
+        Raises:
+            InputError: names the bounds that were met
+        """
+        _, ignored = dataset.filter_indices_by_size(np.arange(len(dataset)), max_positions)
+        if len(ignored):
+            positions = utils.resolve_max_positions((None, None), max_positions)
+            limits = (self.cfg.max_tokens, self.cfg.max_tokens_valid)
+            bounds = told_apart(positions, self.positions, dataset.tgt_sizes is not None, *limits)
+            split = next((name for name, value in self.datasets.items() if value is dataset), "input")
+            first = 1 + (self.lines - len(dataset) if split == "input" else 0)  # fairseq-interactive has buffers
+            lengths = {first + index: int(dataset.src_sizes[index]) - 2 for index in ignored}
+            raise InputError(
+                too_long(os.path.join(self.cfg.data, split), lengths, bounds, self.trains is None, skip_with)
+            )
 
     def train_step(
         self,
@@ -230,8 +279,15 @@ class VAEDenoisingTask(WatchedTask):
             hypotheses of each sentence, as in fairseq
 
         Raises:
-            InputError: the mode needs a latent, and the model has none
+            InputError: the mode needs a latent, and the model has none; or there are no constraints to search under
         """
+        if constraints is None and getattr(getattr(generator, "search", None), "supports_constraints", False):
+            raise InputError(
+                "--constraints: they stand in the input lines of fairseq-interactive, behind tabs; fairseq-generate "
+                "has none: leave the flag out"
+            )
+        if isinstance(generator, SequenceScorer) and sample.get("target") is None:
+            raise InputError("--score-reference: these sentences have no reference; leave the flag out")
         sample = {**sample, "id": self.ids(sample)}
         if self.cfg.latent_mode != "mean":
             if not hasattr(models[0], "latent_dim"):
@@ -247,6 +303,8 @@ class VAEDenoisingTask(WatchedTask):
                     context = encoder.context(net_input["src_tokens"], net_input.get("src_lengths"))
                     latent = {"z": encoder.prior(context).rsample(eps)}
             sample = {**sample, "net_input": {**net_input, **latent}}
+        if isinstance(getattr(generator, "search", None), search.DiverseBeamSearch):
+            sample["id"] = torch.arange(len(sample["id"]))  # it takes them for the numbers of the batch's rows
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
 
     def ids(self, sample: Dict[str, Any]) -> Tensor:
@@ -276,9 +334,10 @@ class VAEDenoisingTask(WatchedTask):
                 and the model reads no source
         """
         start = self.cfg.path
-        self.trained = None if from_checkpoint else cfg
+        self.trains = None if from_checkpoint else cfg
         with reported():  # not a decorator, since fairseq looks at the arguments of this method
             if not from_checkpoint:
+                check_machine(self.cfg.cpu, self.cfg.fp16, self.cfg.tpu)
                 last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
                 if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
                     start = self.cfg.restore_file
@@ -293,6 +352,7 @@ class VAEDenoisingTask(WatchedTask):
                 raise InputError(f"--noise {noise} has no effect with --zero-latent: leave one of the two out")
         if start:
             model.checkpoint = f"checkpoint {start}"
+        self.positions = model.max_positions()
         return model
 
     @reported()
@@ -307,8 +367,8 @@ class VAEDenoisingTask(WatchedTask):
             InputError: a flag has a bad value, or no effect beside the others
         """
         criterion = super().build_criterion(cfg, *args, **kwargs)
-        if self.trained is not None:
-            check_effects(self.trained, cfg, self.cfg)
+        if self.trains is not None:
+            check_effects(self.trains, cfg, self.cfg)
         return criterion
 
     def build_generator(self, models: Sequence[Any], args: Any, **kwargs: Any) -> Any:
@@ -321,9 +381,10 @@ class VAEDenoisingTask(WatchedTask):
             args: flags of generation
 
         Raises:
-            InputError: a flag that fairseq-generate or fairseq-interactive was given has no effect
+            InputError: a flag has no effect, or no meaning for this model
         """
         with reported():
+            check_decoding(args, str(self.cfg.latent_mode))
             if self.cfg.path:  # otherwise the flags are those of a checkpoint's training
                 check_generation(self.cfg, list(self.datasets), getattr(models[0].encoder, "zero_latent", False))
         generator = super().build_generator(models, args, **kwargs)

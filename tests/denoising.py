@@ -22,6 +22,9 @@ def build(data, **cfg):
         "reset_meters": False,
         "reset_optimizer": False,
         "valid_subset": "valid",
+        "max_tokens": None,
+        "max_tokens_valid": None,
+        **dict.fromkeys(("cpu", "fp16", "tpu"), False),
     }
     return VAEDenoisingTask.setup_task(task_config()(data=data, **{**defaults, **cfg}))
 

@@ -161,7 +161,7 @@ def test_a_model_without_a_latent_is_marked(made):
         ({"mi_batch": 1}, "--mi-batch 1"),
         ({"split": "one"}, "--split one: one sentence; expected 2 or more"),
         ({"split": "empty"}, "empty.bin has no sentences"),
-        ({"max_tokens": 5}, "--max-tokens 5: expected at least 12"),
+        ({"max_tokens": 5}, "--max-tokens is 5 (13 needed)"),
         ({"labels": "short"}, "short: 1 lines; expected 12, one a sentence"),
         ({"labels": "same"}, "--labels: only 'a'"),
         ({"labels": "single"}, "--labels: 'b' has one sentence"),

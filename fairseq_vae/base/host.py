@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import importlib.abc
 import importlib.util
+import logging
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -11,7 +12,7 @@ from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 from .errors import InputError
 
-__all__ = ["MINIMUM", "REMEDY", "allow_checkpoint_classes", "require_fairseq", "when_fairseq_loads"]
+__all__ = ["MINIMUM", "REMEDY", "allow_checkpoint_classes", "hush", "require_fairseq", "when_fairseq_loads"]
 
 MINIMUM = "0.12.2"
 REMEDY = (
@@ -153,6 +154,15 @@ def load_user_dir(path: Optional[str]) -> None:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"--user-dir {path} cannot be imported ({reason})") from error
+
+
+def hush() -> None:
+    """Leave out the line that fairseq logs at every import about a package of its speech tasks, and no other line.
+
+    fairseq's own commands import fairseq first, so there the line is out before any plug-in is loaded.
+    """
+    about = "tensorboardX"
+    logging.getLogger("fairseq.tasks.text_to_speech").addFilter(lambda record: about not in record.getMessage())
 
 
 def when_fairseq_loads(action: Callable[[], None]) -> None:

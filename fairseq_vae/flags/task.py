@@ -60,7 +60,10 @@ class VAEDenoisingFlags(FairseqDataclass):
     )
     skip_invalid_size_inputs_valid_test: bool = II("dataset.skip_invalid_size_inputs_valid_test")
     train_subset: str = II("dataset.train_subset")
-    valid_subset: str = II("dataset.valid_subset")
+    max_tokens: Optional[int] = II("dataset.max_tokens")
+    max_tokens_valid: Optional[int] = II("dataset.max_tokens_valid")
+    cpu: bool = II("common.cpu")
+    tpu: bool = II("common.tpu")
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
 
