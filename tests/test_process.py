@@ -1,6 +1,8 @@
 """Commands as processes: what is shown, what a failure says, and what a kill leaves behind."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -59,6 +61,71 @@ def test_a_process_is_stopped_with_its_block():
     with pytest.raises(KeyboardInterrupt), running(["sleep", "60"]) as process:
         raise KeyboardInterrupt
     assert process.returncode and time.time() - started < 30
+
+
+def lives(pid):
+    """Whether a process is there and no zombie (orphans of a container may wait long for a parent that reaps them)."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def ended(pids):
+    """Wait for the end of processes, at most a minute."""
+    deadline = time.time() + 60
+    while any(map(lives, pids)) and time.time() < deadline:
+        time.sleep(0.05)
+    return not any(map(lives, pids))
+
+
+NESTED = """
+import sys
+from fairseq_vae.finetune.process import running
+level, file = int(sys.argv[1]), sys.argv[2]
+command = [sys.executable, "-c", sys.argv[3], str(level - 1), file, sys.argv[3]]
+if not level:  # as a training has workers: one of them in the background
+    command = ["sh", "-c", f"sleep 600 & echo $! $$ >>{file}; echo done >>{file}; wait"]
+with running(command) as process:
+    with open(file, "a") as out:
+        print(process.pid, file=out)
+    process.wait()
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+def test_no_process_outlives_its_caller_however_deep(tmp_path, ending):
+    """quickstart -> finetune -> fairseq-train -> workers."""
+    file = tmp_path / "pids"
+    caller = subprocess.Popen([sys.executable, "-c", NESTED, "2", str(file), NESTED], start_new_session=True)
+    deadline = time.time() + 120
+    while not (file.exists() and "done" in file.read_text()):
+        assert time.time() < deadline and caller.poll() is None
+        time.sleep(0.05)
+    pids = [int(word) for word in file.read_text().split() if word != "done"]
+    assert len(pids) >= 4 and all(map(lives, pids))
+    caller.send_signal(ending)  # to that one process only
+    caller.wait()
+    assert ended(pids)
+
+
+def test_what_a_command_leaves_behind_ends_with_it():
+    pid = int(call([*SHELL, "sleep 600 >/dev/null 2>&1 & echo $!"]))
+    assert ended([pid])
+
+
+def test_a_command_that_will_not_end_is_ended(monkeypatch):
+    monkeypatch.setattr("fairseq_vae.finetune.process.GRACE", 0.1)
+    deaf = [*SHELL, "trap '' TERM; echo ready; while true; do sleep 0.1; done"]
+    with pytest.raises(KeyboardInterrupt), running(deaf, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        raise KeyboardInterrupt
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_command_that_is_missing_or_killed_says_so():
+    with pytest.raises(InputError, match="^no-such-command failed: no-such-command: No such file or directory$"):
+        call(["no-such-command"])
+    with pytest.raises(InputError, match="^sh ended with status 137, see above$"):
+        run([*SHELL, "kill -9 $$"])
 
 
 def test_a_training_is_watched_and_logged(tmp_path, capfd):

@@ -62,7 +62,8 @@ def test_numbers_and_times_are_read_and_written():
     assert minutes(time.time() - 125) == "2 min 5 s"
 
 
-def test_two_runs_do_not_share_a_folder(tmp_path, plan):
+def test_two_runs_do_not_share_a_folder(tmp_path, plan, monkeypatch):
+    monkeypatch.setattr("fairseq_vae.finetune.steps.PATIENCE", 0.2)
     (tmp_path / "out").mkdir()
     with open(tmp_path / "out/.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,8 @@ from ..base.errors import InputError
 
 __all__ = ["call", "environment", "failure", "mend", "run", "running", "train"]
 
+WATCHDOG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "watchdog.py")
+GRACE = 20  # seconds between the request to end and the end
 UPDATE = re.compile(r"\| train_inner \| (\{.*\})$")  # a line of fairseq-train's log with an update's values
 WARNING = re.compile(r"\| WARNING \| fairseq_vae\.validation \| (.*)$")  # of a collapse that lasts
 
@@ -82,22 +85,41 @@ def run(command: List[str]) -> None:
 
 @contextlib.contextmanager
 def running(command: List[str], **options: Any) -> "Iterator[subprocess.Popen[str]]":
-    """A process that ends with the block: an exception there stops it, but SIGKILL of the caller does not.
+    """A process that ends with the block and with its caller, with all that it starts.
 
-    The process inherits the caller's open files, and with them the lock on the output folder.
+    An exception in the block stops it; when the caller is gone, by SIGKILL too, a watchdog beside it does. Both take
+    its whole group: the command and its workers. It inherits the caller's open files, and with them the lock on the
+    output folder.
 
     Args:
         command: name and arguments
         options: of subprocess.Popen
     """
-    process = subprocess.Popen(command, env=environment(), close_fds=False, **options)
+    watched, held = os.pipe()  # the watchdog reads the one; nobody else has the other
+    os.set_inheritable(watched, True)
+    whole = [sys.executable, "-I", "-S", WATCHDOG, str(watched), *command]
+    try:
+        process = subprocess.Popen(whole, env=environment(), close_fds=False, start_new_session=True, **options)
+    finally:
+        os.close(watched)
     try:
         yield process
     except BaseException:
-        process.terminate()
+        stop(process)
         raise
     finally:
         process.wait()
+        os.close(held)
+
+
+def stop(process: "subprocess.Popen[str]") -> None:
+    """Ask a process' group to end, and end it if it does not within GRACE seconds."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def failure(command: List[str], output: str, log: Optional[Path] = None) -> InputError:

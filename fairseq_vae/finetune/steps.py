@@ -9,7 +9,7 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import IO, Callable, Dict, List, Optional
 
 from fairseq.data import Dictionary, data_utils
 from tqdm import tqdm
@@ -24,6 +24,7 @@ from .process import call, mend, train
 __all__ = ["Finetuning", "hypotheses", "minutes", "step"]
 
 USER_DIR = Path(__file__).parent.parent
+PATIENCE = 5  # seconds
 
 
 class Finetuning:
@@ -44,11 +45,9 @@ class Finetuning:
         """
         self.output.mkdir(parents=True, exist_ok=True)
         with open(self.output / ".lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"another run is at work in {self.output}: wait for it or stop it") from error
-            os.set_inheritable(lock.fileno(), True)  # a training that outlives a killed run keeps the lock
+            if not locked(lock):
+                raise InputError(f"another run is at work in {self.output}: wait for it or stop it")
+            os.set_inheritable(lock.fileno(), True)  # the last process of a killed run keeps the lock until it is gone
             self.run_steps()
 
     def run_steps(self) -> None:
@@ -181,6 +180,19 @@ class Finetuning:
         rows.append("\nOn the line between the latents of the first two")
         rows += [f"  · {text}" for text in between.splitlines()]
         write(target, "\n".join(rows) + "\n")
+
+
+def locked(file: IO[str]) -> bool:
+    """Lock a file; the processes of a run that was killed a moment ago have PATIENCE seconds to be gone."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+        time.sleep(0.1)
 
 
 def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
