@@ -14,6 +14,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Iterator, List
 
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.files import write
+
 SPLITS = {"valid": 0.03, "test": 0.03}  # share of the sentences; the rest is train
 VOCABULARY = 5000  # sentences with rarer words than these go: typing errors mostly
 BOUNDARY = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
@@ -95,12 +98,15 @@ def main() -> None:
             if total >= args.limit:
                 groups = groups[:count]
                 break
-    args.output.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, groups))
     rest = iter(groups)
-    for split, share in SPLITS.items():
-        write_split(args.output / f"{split}.txt", take(rest, share * total))
-    write_split(args.output / "train.txt", [line for group in rest for line in group])
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        for split, share in SPLITS.items():
+            write_split(args.output / f"{split}.txt", take(rest, share * total))
+        write_split(args.output / "train.txt", [line for group in rest for line in group])
+    except (InputError, OSError) as error:
+        sys.exit(f"prepare_data.py: {error}")
 
 
 def take(groups: Iterator[List[str]], count: float) -> List[str]:
@@ -112,7 +118,7 @@ def take(groups: Iterator[List[str]], count: float) -> List[str]:
 
 
 def write_split(path: Path, lines: List[str]) -> None:
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    write(path, "".join(line + "\n" for line in lines))
     print(f"{path.stem}: {len(lines):,} sentences, {sum(len(line.split()) for line in lines):,} words")
 
 

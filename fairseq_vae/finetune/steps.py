@@ -19,7 +19,7 @@ from ..base.files import read_lines, write
 from ..base.text import Joiner, bpe_flags, build_bpe
 from ..checkpoints.read import read_checkpoint
 from .plan import SPLITS, Plan
-from .process import call, mend, train
+from .process import call, clear, mend, train
 
 __all__ = ["Finetuning", "hypotheses", "minutes", "step"]
 
@@ -124,8 +124,8 @@ class Finetuning:
         self.plan.check_parts()
         for path in (self.plan.bpe or {}).values():
             if os.path.isfile(path):
-                shutil.copyfile(path, self.output / os.path.basename(path))
-        shutil.copyfile(self.plan.bin / "dict.txt", target)
+                write(self.output / os.path.basename(path), Path(path).read_bytes())
+        write(target, (self.plan.bin / "dict.txt").read_bytes())
 
     def train(self, phase: str, start: Optional[str], target: Path) -> None:
         """Train a phase to its last update, from where it was stopped if it was.
@@ -135,14 +135,18 @@ class Finetuning:
             start: the checkpoint that it starts from; None: random weights
             target: the file to write the command to
         """
-        updates = self.plan.phases[phase].optimization.max_update
+        settings = self.plan.phases[phase]
+        updates = settings.optimization.max_update
         command = ["fairseq-train", *self.plan.flags(phase, start)]
         command.insert(2, f"--user-dir={self.plan.user_dir or USER_DIR}")
-        mend(self.output / phase)
+        mend(self.output / phase, settings.checkpoint.get("keep_interval_updates", -1))
         last = self.output / phase / "checkpoint_last.pt"
         # stopped after its last update, fairseq-train would make one more
         if not last.exists() or read_checkpoint(str(last))["optimizer_history"][-1]["num_updates"] < updates:
-            train(command, self.output / f"{phase}.log", updates)
+            try:
+                train(command, self.output / f"{phase}.log", updates)
+            finally:
+                clear(self.output / phase)
         write(target, shlex.join(command) + "\n")
 
     def own_parts(self) -> List[str]:
@@ -203,6 +207,9 @@ def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
         target: the path of the result
         action: makes it, at the path that it is given: beside `target`, which then gets its name, so that nothing
             half-written is taken for done
+
+    Raises:
+        InputError: the system does not let it be made
     """
     if target.exists():
         print(f"✓ {name}: done before")
@@ -212,8 +219,13 @@ def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
     temporary = target.with_name(f".{target.name}")
     if temporary.is_dir():
         shutil.rmtree(temporary)
-    action(temporary)
-    temporary.replace(target)
+    try:
+        action(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise InputError(
+            f"{name}: {error.filename or target.parent}: {error.strerror}: mend that and run it again, it goes on there"
+        ) from error
     print(f"✓ {name}: {minutes(started)}", flush=True)
 
 

@@ -1,6 +1,6 @@
 """Kills runs, lets them run again, and holds the end against that of a run that nobody killed.
 
-    bash scripts/torture.sh --folder DIR [--moments N] [--only NAME ...] [--writes N]
+    bash scripts/torture.sh kills --folder DIR [--moments N] [--only NAME ...] [--writes N]
 
 Each command is killed by SIGKILL, SIGTERM and Ctrl-C at N moments each, seeded and uniform over an uninterrupted run's
 time, and by SIGKILL at each change of files that hook/sitecustomize.py sees. Then it runs again, to its end. A kill is
@@ -58,9 +58,14 @@ class Torture:
             self.done = {"seconds": time.monotonic() - started, "kills": {}}
             self.done["results"] = results(self.out)
             shutil.rmtree(self.out)
-            assert self.ended(kill=0) == 0 and results(self.out) == self.done["results"], "a run is not the same again"
+            assert self.ended(kill=0) == 0 and not self.differing(), "a run is not the same again"
             self.done["writes"] = self.count()
             self.keep()
+
+    def differing(self) -> List[str]:
+        """The files of the output that are not the uninterrupted run's."""
+        found, expected = results(self.out), self.done["results"]
+        return sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
 
     def keep(self) -> None:
         write(self.path, json.dumps(self.done, indent=1) + "\n")
@@ -173,16 +178,16 @@ class Torture:
             killed = self.at_moment(how, where)
         noisy = how in ("SIGTERM", "SIGINT") and b"Traceback" in (self.folder / "log").read_bytes()
         orphans = self.orphans()
+        whole = self.out.exists() and not self.differing()  # killed after its end
         status = self.ended() if how == "write" else self.start().wait(LONGEST)
-        found, expected = results(self.out), self.done["results"]
-        lost = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+        lost = self.differing()
         told = "" if status == 0 else (self.folder / "log").read_text(errors="replace")[-400:]
         self.done["kills"][key] = {
             **{"how": how, "where": where, "killed": killed, "orphans": orphans + self.orphans(), "noisy": noisy},
-            **{"status": status, "lost": lost, "told": told},
+            **{"status": 0 if whole else status, "lost": lost, "told": told},
         }
         self.keep()
-        if lost or status or orphans:
+        if lost or orphans or (status and not whole):
             print(f"  {key}: status {status}, {orphans} orphans, lost {lost} {told}", flush=True)
 
     def run(self, moments: int, writes: int) -> None:
