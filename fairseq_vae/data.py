@@ -7,7 +7,36 @@ import torch
 from fairseq.data import Dictionary, LanguagePairDataset, data_utils
 from torch import Tensor
 
-__all__ = ["SentenceDataset"]
+from .base.errors import InputError
+
+__all__ = ["SentenceDataset", "read_sentences"]
+
+
+def read_sentences(path: str, dictionary: Dictionary, kind: Optional[str] = None, combine: bool = False) -> Any:
+    """Read binarised sentences, by fairseq's own reader.
+
+    Args:
+        path: of the .bin and .idx, without these endings
+        dictionary: of the tokens
+        kind: fairseq's --dataset-impl
+        combine: whether to go on with path1, path2, ...
+
+    Returns:
+        the sentences, None if there is no such file
+
+    Raises:
+        InputError: a file is cut off or of something else; neither has a checksum, so other changes are not seen
+    """
+    try:
+        sentences = data_utils.load_indexed_dataset(path, dictionary, kind, combine=combine)
+        if sentences is not None and len(sentences):
+            sentences[len(sentences) - 1]  # the last one is missing where the file is cut off
+    except Exception as error:
+        raise InputError(
+            f"{path}.bin or .idx is cut off or damaged ({' '.join(str(error).split()) or type(error).__name__}): run "
+            "fairseq-preprocess again"
+        ) from error
+    return sentences
 
 
 class SentenceDataset(LanguagePairDataset):

@@ -10,7 +10,7 @@ from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 from fairseq import utils
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import Dictionary
 from fairseq.tasks import FairseqTask, register_task
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from .base.corruption import corrupted, corruptions
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
+from .base.text import read_dictionary
 from .checkpoints.read import check_dictionary, check_file
 from .flags.task import VAEDenoisingFlags, task_config
 
@@ -67,12 +68,12 @@ class VAEDenoisingTask(FairseqTask):
             cfg: the task's flags
 
         Raises:
-            InputError: the folder has no dict.txt, or see the class
+            InputError: the folder has no dict.txt, or another file of that name, or see the class
         """
         path = os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
         if not os.path.exists(path):
             raise InputError(f"{path} does not exist: give the folder that fairseq-preprocess --only-source wrote")
-        return cls(cfg, Dictionary.load(path))
+        return cls(cfg, read_dictionary(path))
 
     @reported()
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
@@ -84,7 +85,7 @@ class VAEDenoisingTask(FairseqTask):
             combine: as in fairseq
 
         Raises:
-            InputError: the split does not exist, is empty, or has an empty line
+            InputError: the split does not exist, is empty, cut off, or has an empty line
         """
         if self.cfg.latent_mode == "prior":
             sentences = [torch.tensor([self.dictionary.eos()])] * self.cfg.num_samples
@@ -96,7 +97,7 @@ class VAEDenoisingTask(FairseqTask):
         path = os.path.join(paths[(epoch - 1) % len(paths)], split)
         if os.path.exists(f"{path}.bin") and os.path.getsize(f"{path}.bin") == 0:
             raise InputError(f"{path}.bin has no sentences: the text given to fairseq-preprocess was empty")
-        sentences = data_utils.load_indexed_dataset(path, self.dictionary, self.cfg.dataset_impl, combine=combine)
+        sentences = data.read_sentences(path, self.dictionary, self.cfg.dataset_impl, combine)
         if sentences is None:
             raise InputError(f"{path}.bin does not exist: --{split}pref of fairseq-preprocess --only-source makes it")
         sizes = np.asarray(sentences.sizes)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import InputError
 
-__all__ = ["BPE", "Joiner", "bpe_flags", "build_bpe", "find_bpe", "is_gpt2", "piece_style"]
+__all__ = ["BPE", "Joiner", "bpe_flags", "build_bpe", "find_bpe", "is_gpt2", "piece_style", "read_dictionary"]
 
 FILES = {  # fairseq's name of a BPE, its settings, and the files they have in BART's archives
     "gpt2": {"gpt2_encoder_json": "encoder.json", "gpt2_vocab_bpe": "vocab.bpe"},
@@ -28,6 +28,19 @@ class BPE(Protocol):
 
     def decode(self, x: str) -> str:
         """The text of pieces."""
+
+
+def read_dictionary(path: str) -> Dictionary:
+    """Read a dict.txt.
+
+    Raises:
+        InputError: it is no dictionary of fairseq's
+    """
+    try:
+        return Dictionary.load(path)
+    except Exception as error:  # of a bad line, or of bytes that are no UTF-8
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no dictionary ({reason}): expected lines of a symbol and its count") from error
 
 
 def find_bpe(folders: Sequence[str], name: str = "auto") -> Optional[Dict[str, str]]:
@@ -56,9 +69,17 @@ def find_bpe(folders: Sequence[str], name: str = "auto") -> Optional[Dict[str, s
 
 
 def build_bpe(settings: Dict[str, str]) -> BPE:
-    """Build fairseq's own encoder of these settings, as find_bpe returns them."""
+    """Build fairseq's own encoder of these settings, as find_bpe returns them.
+
+    Raises:
+        InputError: its files cannot be read
+    """
     rest = {key: value for key, value in settings.items() if key != "bpe"}
-    return encoders.build_bpe(OmegaConf.create({"_name": settings["bpe"], **rest}))
+    try:
+        return encoders.build_bpe(OmegaConf.create({"_name": settings["bpe"], **rest}))
+    except Exception as error:  # of JSON, UTF-8, or sentencepiece's own
+        reason = " ".join(str(error).split())
+        raise InputError(f"{' or '.join(rest.values())} cannot be read ({reason}): copy it again") from error
 
 
 def bpe_flags(settings: Dict[str, str]) -> List[str]:

@@ -10,7 +10,7 @@ from fairseq import options
 from torch import Tensor
 
 from ..base.errors import InputError
-from ..base.files import complete, write_text
+from ..base.files import complete, read_lines, write_text
 from .adapt import EMBEDDINGS
 from .hf_names import (
     HF_TIED,
@@ -157,14 +157,12 @@ def read_merges(folder: str) -> List[str]:
     """Read the merges of merges.txt, without its header.
 
     Raises:
-        InputError: the file is missing, or a line is not of two pieces
+        InputError: the file is missing or not UTF-8, or a line is not of two pieces
     """
     path = os.path.join(folder, "merges.txt")
     if not os.path.isfile(path):
         raise InputError(f"{folder} has no merges.txt: expected a folder of Hugging Face's BART, with merges.txt")
-    with open(path, encoding="utf-8") as file:
-        lines = file.read().split("\n")
-    merges = [line for line in lines if line and not line.startswith("#version")]
+    merges = [line for line in read_lines(path) if line and not line.startswith("#version")]
     bad = [number for number, line in enumerate(merges, 1) if len(line.split(" ")) != 2]
     if bad:
         raise InputError(f"{path}: merge {bad[0]} is {merges[bad[0] - 1]!r}, expected two pieces")

@@ -94,7 +94,12 @@ class Finetuning:
         path = self.output / "settings.json"
         if not path.exists():
             write(path, json.dumps(self.plan.settings, indent=2) + "\n")
-        elif json.loads(path.read_text(encoding="utf-8")) != self.plan.settings:
+            return
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:  # also not UTF-8
+            raise InputError(f"{path} is damaged ({error}): give another --output, or delete {self.output}") from error
+        if kept != self.plan.settings:
             raise InputError(f"{self.output} holds a run with other settings, BART or data: give another --output")
 
     def binarise(self, target: Path) -> None:
