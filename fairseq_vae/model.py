@@ -24,7 +24,6 @@ from .bart.dropout import use_cheap_dropout
 from .bart.encoder import BARTVAEEncoder
 from .base.errors import InputError, reported
 from .base.host import declare
-from .base.inert import check_inert
 from .base.precision import bfloat16_works
 from .checkpoints.adapt import VERSION_KEY, adapt, check_architecture, check_origin
 from .flags.model import REGISTRIES, check_rate, latent_config, model_config
@@ -126,11 +125,10 @@ class BARTVAEModel(BARTModel):
             the model, its weights initialised
 
         Raises:
-            InputError: a key that is no flag of the model, a value that is code, or flags that contradict one another
+            InputError: a key that is no flag of the model, or flags that contradict one another
         """
         typed = isinstance(cfg, DictConfig)
         given: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if typed else vars(cfg)
-        check_inert(given, "model configuration")
         known = {field.name: field.default for field in dataclasses.fields(model_config())}
         unknown = [key for key in given if typed and key not in known]
         if unknown:

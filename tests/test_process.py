@@ -141,6 +141,38 @@ def test_a_training_is_watched_and_logged(tmp_path, capfd):
         train([*SHELL, "echo ERROR: new; exit 1"], log, 6)
 
 
+def test_a_full_disk_is_named_with_the_remedy(tmp_path, capfd):
+    log = tmp_path / "phase1.log"
+    log.symlink_to("/dev/full")  # not even the log can be written
+    said = "2026 | ERROR | fairseq | Traceback (most recent call last):\nOSError: [Errno 28] No space left on device"
+    (tmp_path / "said").write_text(said)
+    with pytest.raises(InputError, match=f"failed: OSError: .* device: mend that and run it again, .*{log}.$"):
+        train([*SHELL, f"cat {tmp_path / 'said'}; exit 1"], log, 6)
+    train([*SHELL, "echo a line"], log, 6)
+    assert f"{log} lacks lines: No space left on device" in capfd.readouterr().err
+
+
+def test_what_a_killed_training_left_goes(tmp_path):
+    for update in 20, 40, 100:
+        torch.save({"model": torch.zeros(update)}, tmp_path / f"checkpoint_1_{update}.pt")
+    for name in "checkpoint_1_120.pt.tmp", ".mended":
+        (tmp_path / name).write_bytes(b"half")
+    mend(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3, "all are kept unless fairseq is told otherwise"
+    mend(tmp_path, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1_100.pt"]
+
+
+def test_a_mending_that_is_cut_off_leaves_what_was_there(tmp_path, monkeypatch):
+    torch.save({"model": torch.zeros(100)}, tmp_path / "checkpoint_1_60.pt")
+    (tmp_path / "checkpoint_last.pt").write_bytes(b"half")
+    (tmp_path / ".mended").symlink_to("/dev/full")
+    monkeypatch.setattr("fairseq_vae.finetune.process.clear", lambda folder: None)
+    with pytest.raises(OSError):
+        mend(tmp_path)
+    assert (tmp_path / "checkpoint_last.pt").read_bytes() == b"half", "so that the next run mends it"
+
+
 def test_checkpoints_that_a_kill_cut_off_are_mended(tmp_path):
     torch.save({"model": torch.zeros(100)}, tmp_path / "checkpoint_1_60.pt")
     whole = (tmp_path / "checkpoint_1_60.pt").read_bytes()
