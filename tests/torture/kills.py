@@ -204,7 +204,7 @@ class Torture:
 
 def table(folder: Path) -> str:
     """The figures of all cases so far, as Markdown."""
-    rows = ["| command | " + " | ".join([*SIGNALS, "at a write", "survived", "lost", "processes left"]) + " |"]
+    rows = ["| command | " + " | ".join([*SIGNALS, "at a change", "survived", "lost", "processes left"]) + " |"]
     rows.append("|---|" + "--:|" * 7)
     for name in CASES:
         path = folder / name.replace(" ", "") / "results.json"
