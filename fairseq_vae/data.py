@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .base.errors import InputError
 
-__all__ = ["SentenceDataset", "check_format"]
+__all__ = ["SentenceDataset", "check_format", "read_sentences"]
 
 
 def check_format(path: str, given: Optional[str]) -> None:
@@ -30,6 +30,35 @@ def check_format(path: str, given: Optional[str]) -> None:
     raw = f"{path}.None-None"  # as fairseq-preprocess --only-source --dataset-impl raw names it
     if not found and os.path.exists(raw):
         raise InputError(f"{raw} is of format raw, not binarised: run fairseq-preprocess without --dataset-impl")
+
+
+def read_sentences(path: str, dictionary: Dictionary, kind: Optional[str] = None, combine: bool = False) -> Any:
+    """Read binarised sentences, by fairseq's own reader.
+
+    Args:
+        path: of the .bin and .idx, without these endings
+        dictionary: of the tokens
+        kind: fairseq's --dataset-impl
+        combine: whether to go on with path1, path2, ...
+
+    Returns:
+        the sentences, None if there is no such file
+
+    Raises:
+        InputError: a file is cut off or of something else; neither has a checksum, so other changes are not seen
+    """
+    try:
+        sentences = data_utils.load_indexed_dataset(path, dictionary, kind, combine=combine)
+        if getattr(sentences, "supports_prefetch", False):  # the old format has no single sentence before
+            sentences.prefetch(range(len(sentences)))
+        if sentences is not None and len(sentences):
+            sentences[len(sentences) - 1]  # the last one is missing where the file is cut off
+    except Exception as error:
+        raise InputError(
+            f"{path}.bin or .idx is cut off or damaged ({' '.join(str(error).split()) or type(error).__name__}): run "
+            "fairseq-preprocess again"
+        ) from error
+    return sentences
 
 
 class SentenceDataset(LanguagePairDataset):

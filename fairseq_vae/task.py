@@ -11,7 +11,7 @@ from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 from fairseq import search, utils
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import Dictionary
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks import register_task
 from torch import Tensor
@@ -81,12 +81,12 @@ class VAEDenoisingTask(WatchedTask):
             cfg: the task's flags
 
         Raises:
-            InputError: the folder has no dict.txt, or see the class
+            InputError: the folder has no dict.txt, or another file of that name, or see the class
         """
         path = os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
         if not os.path.exists(path):
             raise InputError(f"{path} does not exist: give the folder that fairseq-preprocess --only-source wrote")
-        return cls(cfg, Dictionary.load(path))
+        return cls(cfg, text.read_dictionary(path))
 
     @reported()
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
@@ -98,7 +98,7 @@ class VAEDenoisingTask(WatchedTask):
             combine: as in fairseq
 
         Raises:
-            InputError: the split does not exist, is empty, or has an empty line
+            InputError: the split does not exist, is empty, cut off, or has an empty line
         """
         if self.cfg.latent_mode == "prior":
             sentences = [torch.tensor([self.dictionary.eos()])] * self.cfg.num_samples
@@ -111,11 +111,9 @@ class VAEDenoisingTask(WatchedTask):
         if os.path.exists(f"{path}.bin") and os.path.getsize(f"{path}.bin") == 0:
             raise InputError(f"{path}.bin has no sentences: the text given to fairseq-preprocess was empty")
         data.check_format(path, self.cfg.dataset_impl and str(self.cfg.dataset_impl))
-        sentences = data_utils.load_indexed_dataset(path, self.dictionary, self.cfg.dataset_impl, combine=combine)
+        sentences = data.read_sentences(path, self.dictionary, self.cfg.dataset_impl, combine)
         if sentences is None:
             raise InputError(f"{path}.bin does not exist: --{split}pref of fairseq-preprocess --only-source makes it")
-        if getattr(sentences, "supports_prefetch", False):  # the old format has no single sentence before
-            sentences.prefetch(range(len(sentences)))
         sizes = np.asarray(sentences.sizes)
         if (sizes < 2).any():
             raise InputError(

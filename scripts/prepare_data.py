@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Iterator, List
 
 from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.files import write
 from fairseq_vae.base.lines import read_lines
 
 SPLITS = {"valid": 0.03, "test": 0.03}  # share of the sentences; the rest is train
@@ -100,12 +101,15 @@ def main() -> None:
             if total >= args.limit:
                 groups = groups[:count]
                 break
-    args.output.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, groups))
     rest = iter(groups)
-    for split, share in SPLITS.items():
-        write_split(args.output / f"{split}.txt", take(rest, share * total))
-    write_split(args.output / "train.txt", [line for group in rest for line in group])
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        for split, share in SPLITS.items():
+            write_split(args.output / f"{split}.txt", take(rest, share * total))
+        write_split(args.output / "train.txt", [line for group in rest for line in group])
+    except (InputError, OSError) as error:
+        sys.exit(f"prepare_data.py: {error}")
 
 
 def take(groups: Iterator[List[str]], count: float) -> List[str]:
@@ -117,7 +121,7 @@ def take(groups: Iterator[List[str]], count: float) -> List[str]:
 
 
 def write_split(path: Path, lines: List[str]) -> None:
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    write(path, "".join(line + "\n" for line in lines))
     print(f"{path.stem}: {len(lines):,} sentences, {sum(len(line.split()) for line in lines):,} words")
 
 

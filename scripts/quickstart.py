@@ -66,7 +66,11 @@ class Quickstart:
         """One folder, one run: refuse to mix steps of different settings."""
         path = self.output / "settings.json"
         if path.exists():
-            if json.loads(path.read_text(encoding="utf-8")) != self.settings:
+            try:
+                kept = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                fail(f"{path} is damaged ({error}): give another --output, or delete {self.output}")
+            if kept != self.settings:
                 fail(f"{self.output} holds a run with other settings or data: give another --output, or delete it")
         else:
             write(path, json.dumps(self.settings, indent=2) + "\n")

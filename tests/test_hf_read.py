@@ -164,6 +164,20 @@ def test_a_bad_folder_is_one_line_and_leaves_nothing_behind(tmp_path, spoil, mes
     assert not (tmp_path / "out").exists()
 
 
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path):
+    hugging_face(tmp_path / "hf")
+    from_hf(str(tmp_path / "hf"), str(tmp_path / "fairseq/model.pt"))
+    (tmp_path / "out").mkdir()
+    for name, convert in (
+        (".model.pt.part", lambda: from_hf(str(tmp_path / "hf"), str(tmp_path / "out/model.pt"))),
+        (".model.safetensors.part", lambda: to_hf(str(tmp_path / "fairseq/model.pt"), str(tmp_path / "out"))),
+    ):
+        (tmp_path / "out" / name).symlink_to("/dev/full")
+        with pytest.raises(InputError, match=f"{tmp_path}/out cannot be written .No space left on device.") as error:
+            convert()
+        assert "\n" not in str(error.value) and not list((tmp_path / "out").iterdir())
+
+
 def test_nothing_is_overwritten(tmp_path):
     hugging_face(tmp_path / "hf")
     (tmp_path / "out").mkdir()

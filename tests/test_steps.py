@@ -116,7 +116,8 @@ def test_a_sentence_that_looks_like_a_flag_is_interpolated(tmp_path):
     assert done.returncode == 0 and done.stdout.count("\n") == 3, done.stderr
 
 
-def test_two_runs_do_not_share_a_folder(tmp_path, plan):
+def test_two_runs_do_not_share_a_folder(tmp_path, plan, monkeypatch):
+    monkeypatch.setattr("fairseq_vae.finetune.steps.PATIENCE", 0.2)
     (tmp_path / "out").mkdir()
     with open(tmp_path / "out/.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

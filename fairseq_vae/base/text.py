@@ -27,6 +27,7 @@ __all__ = [
     "lacking",
     "piece_style",
     "pieces_of",
+    "read_dictionary",
 ]
 
 FILES = {  # fairseq's name of a BPE, its settings, and the files they have in BART's archives
@@ -43,6 +44,19 @@ class BPE(Protocol):
 
     def decode(self, x: str) -> str:
         """The text of pieces."""
+
+
+def read_dictionary(path: str) -> Dictionary:
+    """Read a dict.txt.
+
+    Raises:
+        InputError: it is no dictionary of fairseq's
+    """
+    try:
+        return Dictionary.load(path)
+    except Exception as error:  # of a bad line, or of bytes that are no UTF-8
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no dictionary ({reason}): expected lines of a symbol and its count") from error
 
 
 def find_bpe(folders: Sequence[str], name: str = "auto") -> Optional[Dict[str, str]]:
@@ -71,9 +85,17 @@ def find_bpe(folders: Sequence[str], name: str = "auto") -> Optional[Dict[str, s
 
 
 def build_bpe(settings: Dict[str, str]) -> "Exact":
-    """Build fairseq's own encoder of these settings, as find_bpe returns them, with an exact decoder."""
+    """Build fairseq's own encoder of these settings, as find_bpe returns them, with an exact decoder.
+
+    Raises:
+        InputError: its files cannot be read
+    """
     rest = {key: value for key, value in settings.items() if key != "bpe"}
-    return Exact(encoders.build_bpe(OmegaConf.create({"_name": settings["bpe"], **rest})))
+    try:
+        return Exact(encoders.build_bpe(OmegaConf.create({"_name": settings["bpe"], **rest})))
+    except Exception as error:  # of JSON, UTF-8, or sentencepiece's own
+        reason = " ".join(str(error).split())
+        raise InputError(f"{' or '.join(rest.values())} cannot be read ({reason}): copy it again") from error
 
 
 class Exact:

@@ -78,7 +78,8 @@ def from_hf(source: str, target: str) -> List[str]:
         write_text(new("dict.txt"), "".join(f"{symbol} 1\n" for symbol in symbols))
         write_text(new("encoder.json"), json.dumps(encoder))
         write_text(new("vocab.bpe"), "".join(f"{line}\n" for line in ["#version: 0.2", *merges]))
-        torch.save(state, new(os.path.basename(target)))
+        with open(new(os.path.basename(target)), "wb") as file:  # by Python's file, a full disk is told as such
+            torch.save(state, file)
     return heads
 
 

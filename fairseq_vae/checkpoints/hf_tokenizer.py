@@ -8,6 +8,7 @@ import os
 from typing import Any, Dict, List, Tuple
 
 from ..base.errors import InputError
+from ..base.lines import read_lines
 from .hf_names import MASK, SPECIALS, read_json
 
 __all__ = ["read_merges", "read_vocabulary"]
@@ -47,16 +48,14 @@ def read_merges(folder: str) -> Tuple[str, List[str]]:
         the name of the file, and the merges
 
     Raises:
-        InputError: the file is missing, or a merge is not of two pieces
+        InputError: the file is missing or not UTF-8, or a merge is not of two pieces
     """
     name = chosen(folder, "merges.txt")
     path = os.path.join(folder, name)
     if name == TOKENIZER:  # in older ones a merge is a string
         merges = [m if isinstance(m, str) else " ".join(m) for m in read_tokenizer(path)["model"]["merges"]]
     else:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().split("\n")
-        merges = [line for line in lines if line and not line.startswith("#version")]
+        merges = [line for line in read_lines(path) if line and not line.startswith("#version")]
     bad = [number for number, merge in enumerate(merges, 1) if len(merge.split(" ")) != 2]
     if bad:
         raise InputError(f"{path}: merge {bad[0]} is {merges[bad[0] - 1]!r}, expected two pieces")

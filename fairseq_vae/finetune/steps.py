@@ -10,7 +10,7 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
@@ -23,11 +23,12 @@ from ..checkpoints.read import read_checkpoint
 from .encode import encode, loss
 from .needs import as_settings, limit
 from .plan import SPLITS, Plan
-from .process import call, mend, train
+from .process import call, clear, mend, train
 
 __all__ = ["Finetuning", "hypotheses", "minutes", "step"]
 
 USER_DIR = Path(__file__).parent.parent
+PATIENCE = 5  # seconds
 
 
 class Finetuning:
@@ -48,11 +49,9 @@ class Finetuning:
         """
         self.output.mkdir(parents=True, exist_ok=True)
         with open(self.output / ".lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"another run is at work in {self.output}: wait for it or stop it") from error
-            os.set_inheritable(lock.fileno(), True)  # a training that outlives a killed run keeps the lock
+            if not locked(lock):
+                raise InputError(f"another run is at work in {self.output}: wait for it or stop it")
+            os.set_inheritable(lock.fileno(), True)  # the last process of a killed run keeps the lock until it is gone
             self.run_steps()
 
     def run_steps(self) -> None:
@@ -99,7 +98,12 @@ class Finetuning:
         path = self.output / "settings.json"
         if not path.exists():
             write(path, json.dumps(self.plan.settings, indent=2) + "\n")
-        elif json.loads(path.read_text(encoding="utf-8")) != self.plan.settings:
+            return
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:  # also not UTF-8
+            raise InputError(f"{path} is damaged ({error}): give another --output, or delete {self.output}") from error
+        if kept != self.plan.settings:
             raise InputError(f"{self.output} holds a run with other settings, BART or data: give another --output")
 
     def binarise(self, target: Path) -> None:
@@ -138,8 +142,8 @@ class Finetuning:
             raise InputError(as_settings(str(error), self.plan.configurations["phase2"])) from error
         for path in (self.plan.bpe or {}).values():
             if os.path.isfile(path):
-                shutil.copyfile(path, self.output / os.path.basename(path))
-        shutil.copyfile(self.plan.bin / "dict.txt", target)
+                write(self.output / os.path.basename(path), Path(path).read_bytes())
+        write(target, (self.plan.bin / "dict.txt").read_bytes())
 
     def train(self, phase: str, start: Optional[str], target: Path) -> None:
         """Train a phase to its last update, from where it was stopped if it was.
@@ -149,14 +153,18 @@ class Finetuning:
             start: the checkpoint that it starts from; None: random weights
             target: the file to write the command to
         """
-        updates = self.plan.phases[phase].optimization.max_update
+        settings = self.plan.phases[phase]
+        updates = settings.optimization.max_update
         command = ["fairseq-train", *self.plan.flags(phase, start)]
         command.insert(2, f"--user-dir={self.plan.user_dir or USER_DIR}")
-        mend(self.output / phase)
+        mend(self.output / phase, settings.checkpoint.get("keep_interval_updates", -1))
         last = self.output / phase / "checkpoint_last.pt"
         # stopped after its last update, fairseq-train would make one more
         if not last.exists() or read_checkpoint(str(last))["optimizer_history"][-1]["num_updates"] < updates:
-            train(command, self.output / f"{phase}.log", updates)
+            try:
+                train(command, self.output / f"{phase}.log", updates)
+            finally:
+                clear(self.output / phase)
         write(target, shlex.join(command) + "\n")
 
     def own_parts(self) -> List[str]:
@@ -222,6 +230,19 @@ class Finetuning:
                 yield text, given
 
 
+def locked(file: IO[str]) -> bool:
+    """Lock a file; the processes of a run that was killed a moment ago have PATIENCE seconds to be gone."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+        time.sleep(0.1)
+
+
 def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
     """Make a file or folder unless it is there.
 
@@ -230,6 +251,9 @@ def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
         target: the path of the result
         action: makes it, at the path that it is given: beside `target`, which then gets its name, so that nothing
             half-written is taken for done
+
+    Raises:
+        InputError: the system does not let it be made
     """
     if target.exists():
         print(f"✓ {name}: done before")
@@ -239,8 +263,13 @@ def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
     temporary = target.with_name(f".{target.name}")
     if temporary.is_dir():
         shutil.rmtree(temporary)
-    action(temporary)
-    temporary.replace(target)
+    try:
+        action(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise InputError(
+            f"{name}: {error.filename or target.parent}: {error.strerror}: mend that and run it again, it goes on there"
+        ) from error
     print(f"✓ {name}: {minutes(started)}", flush=True)
 
 
