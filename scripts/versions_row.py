@@ -2,6 +2,7 @@
 
 import datetime
 import platform
+import shlex
 import sys
 import xml.etree.ElementTree as ElementTree
 from importlib import metadata
@@ -34,7 +35,7 @@ def row(report, left_out, arguments):
     counts = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
     failed = counts["failures"] + counts["errors"]
     passed = counts["tests"] - failed - counts["skipped"]
-    chosen = " ".join(f"`{argument}`" for argument in arguments) or "all"
+    chosen = f"`{shlex.join(arguments)}`" if arguments else "all"
     out = f"[{len(left_out)}](../scripts/versions_3.8.txt)" if left_out else "none"
     found = (platform.python_version(), version("ve-fairseq", "fairseq-fixed", "fairseq"), version("torch"))
     return (
