@@ -315,6 +315,17 @@ class VAEDenoisingTask(WatchedTask):
         self.lines += size
         return torch.arange(self.lines - size, self.lines)
 
+    @reported()
+    def build_criterion(self, *args: Any, **kwargs: Any) -> Any:
+        """fairseq's hook, which training and validation call and generation does not.
+
+        Raises:
+            InputError: the task is to make its sentences from the prior
+        """
+        if self.cfg.latent_mode == "prior":
+            raise InputError("--latent-mode prior: training and validation need the data's sentences; leave it out")
+        return super().build_criterion(*args, **kwargs)
+
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model and, before training, check the checkpoint from which training starts.
 

@@ -1,5 +1,6 @@
 """fairseq's own flags: those that this model or machine cannot serve are refused in one line, the others work."""
 
+import dataclasses
 import subprocess
 import sys
 from argparse import Namespace
@@ -9,8 +10,10 @@ import torch
 from denoising import build, epoch
 from fairseq.token_generation_constraints import pack_constraints
 from helpers import V, arguments, batch, model, write_data
+from omegaconf import OmegaConf
 
 from fairseq_vae.base.errors import InputError
+from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.flags.host import check_decoding, check_machine
 
 
@@ -64,6 +67,14 @@ def test_constraints_without_any_are_refused(data):
     generator = task.build_generator([built], Namespace(beam=2, constraints="ordered"))
     with pytest.raises(InputError, match="--constraints: they stand in the input lines of fairseq-interactive"):
         task.inference_step(generator, [built], batch([[1, 2]]))
+
+
+def test_neither_training_nor_validation_takes_sentences_from_the_prior(data):
+    flags = dataclasses.asdict(criterion_config()(sentence_avg=False, max_update=0, seed=1))
+    criterion = OmegaConf.create({**flags, "_name": "vae_cross_entropy"})
+    assert build(data).build_criterion(criterion) is not None
+    with pytest.raises(InputError, match="--latent-mode prior: training and validation need the data"):
+        build(data, latent_mode="prior", num_samples=3).build_criterion(criterion)
 
 
 @pytest.mark.parametrize("first", [0, 7])

@@ -209,6 +209,8 @@ def bart_fields() -> Iterator[Tuple[str, Any, Any]]:
     BARTModel.add_args(parser)
     for action in parser._actions:
         kind = bool if action.nargs == 0 else action.type if action.type in (int, float, str) else Any
+        if action.choices and kind is Any:  # argparse's values are strings unless a type says otherwise
+            kind = str
         # the trainer compares base_layers with 0, before any architecture could fill in a None
         default = 0 if action.dest == "base_layers" else None
         yield action.dest, Optional[kind], dataclasses.field(default=default, metadata={"help": action.help})
