@@ -4,7 +4,7 @@ Pure functions step from one update to the next. The state between steps is in a
 it.
 """
 
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import torch
 import torch.nn as nn
@@ -152,6 +152,7 @@ class RateController(nn.Module):
         self.register_buffer("sums", torch.zeros(2, dtype=torch.float64))
         # to which the sums belong; no integer, which fairseq\'s moving average of the weights could not take
         self.register_buffer("update", torch.zeros((), dtype=torch.float64))
+        self.last: Optional[int] = 0  # the host's copy of it; None until it is read after loading
 
     def observe(self, sums: Tensor, update: int) -> None:
         """Add a batch's sums; sums that are not finite do not count.
@@ -163,6 +164,7 @@ class RateController(nn.Module):
         sums = sums.to(self.sums)
         self.sums += torch.where(sums.isfinite().all(), sums, torch.zeros_like(sums))
         self.update.fill_(update)
+        self.last = update
 
     def set_num_updates(self, update: int) -> None:
         """Step if the number is new, on the sums observed under the last number.
@@ -170,18 +172,26 @@ class RateController(nn.Module):
         Args:
             update: the number of the update that comes next
         """
-        last, (kl, sentences) = int(self.update), self.sums
-        if update == last:
+        if self.last is None:
+            self.last = int(self.update)
+        if update == self.last:
             return
-        state = ControllerState(self.weight, self.memory)
-        if update < last:
-            state = initial(self.controller, self.max_weight)
-        elif sentences > 0:
-            state = STEPS[self.controller](state, kl / sentences, self.target, self.gain, self.max_weight)
+        state = initial(self.controller, self.max_weight)
+        if update > self.last:
+            kl, sentences = self.sums
+            before = ControllerState(self.weight, self.memory)
+            after = STEPS[self.controller](before, kl / sentences, self.target, self.gain, self.max_weight)
+            # no `if`, for which a host would wait
+            state = ControllerState(*(torch.where(sentences > 0, new, old) for new, old in zip(after, before)))
         for name, value in state._asdict().items():
             getattr(self, name).copy_(value)
         self.sums.zero_()
         self.update.fill_(update)
+        self.last = update
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.last = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "RateController":
         """Move the buffers to another device, but keep their precision: model.half() means the weights."""
