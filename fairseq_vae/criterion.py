@@ -87,9 +87,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         smoothing = self.label_smoothing if model.training else 0.0
         net_input = self.net_input(model, sample)
         with memory_remedy():
-            output = model(
-                **net_input, eps=eps, target=target, label_smoothing=smoothing, places=sample.get("places")
-            )
+            output = model(**net_input, eps=eps, target=target, label_smoothing=smoothing, places=sample.get("places"))
         kl = rate(output.posterior, output.prior, output.z)  # B x Z, or B x 1
         nsentences = target.size(0)
         weight = self.weight(model)

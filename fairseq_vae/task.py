@@ -20,6 +20,7 @@ from .base.corruption import corrupted, corruptions
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
+from .base.transfer import on_device
 from .checkpoints.read import check_dictionary, check_file
 from .flags.task import VAEDenoisingFlags, task_config
 
@@ -217,15 +218,16 @@ class VAEDenoisingTask(FairseqTask):
         Raises:
             InputError: the mode needs a latent, and the model has none
         """
-        sample = {**sample, "id": self.ids(sample)}
+        numbers, device = self.numbered(sample), sample["net_input"]["src_tokens"].device
+        if "id" not in sample:
+            sample = {**sample, "id": on_device(torch.tensor(numbers), device)}
         if self.cfg.latent_mode != "mean":
             if not hasattr(models[0], "latent_dim"):
                 raise InputError(f"--latent-mode {self.cfg.latent_mode} needs a checkpoint of bart_vae")
             net_input = sample["net_input"]
-            indices = sample["id"].tolist()
             encoder, prior = models[0].encoder, self.cfg.latent_mode == "prior"
             dim = encoder.prior.eps_dim if prior else encoder.posterior.eps_dim
-            eps = standard_normal(self.cfg.seed, Purpose.GENERATION, 0, indices, dim).to(net_input["src_tokens"].device)
+            eps = on_device(standard_normal(self.cfg.seed, Purpose.GENERATION, 0, numbers, dim), device)
             latent = {"eps": eps}
             if prior:
                 with torch.no_grad():
@@ -234,15 +236,15 @@ class VAEDenoisingTask(FairseqTask):
             sample = {**sample, "net_input": {**net_input, **latent}}
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
 
-    def ids(self, sample: Dict[str, Any]) -> Tensor:
+    def numbered(self, sample: Dict[str, Any]) -> List[int]:
         """The numbers of a batch's sentences, B, on which all of their draws depend."""
         if "id" in sample:
-            return sample["id"]
+            return sample["numbers"] if "numbers" in sample else sample["id"].tolist()
         size = len(sample["net_input"]["src_tokens"])
         if self.numbers:
-            return torch.tensor(self.numbers.popleft())
+            return self.numbers.popleft()
         self.lines += size
-        return torch.arange(self.lines - size, self.lines)
+        return list(range(self.lines - size, self.lines))
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model and, before training, check the checkpoint from which training starts.

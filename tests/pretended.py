@@ -1,4 +1,4 @@
-"""A GPU that is not at hand: tensors that say they are on `cuda:0`, hold their numbers on the CPU, and keep CUDA's rules.
+"""A GPU that is not at hand: tensors that say they are on `cuda:0`, keep CUDA's rules, and hold numbers on the CPU.
 
 Under `Device()` whatever names the device cuda makes pretended tensors. An operation that CUDA would refuse, since its
 tensors are on different devices, raises `Mixed`. Operations are counted, and so are waits: whatever makes the host wait
@@ -12,24 +12,30 @@ What is pretended is the place alone. Kernels are the CPU's, and so are the numb
 torch's C++ takes the tensors for ones of its device meta, which has autograd and needs no driver.
 """
 
+import functools
 from collections import Counter
 from contextlib import ExitStack
 from unittest import mock
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
-__all__ = ["Device", "Mixed", "Pretended", "moved"]
+__all__ = ["Device", "Mixed", "Pretended", "moved", "moved_trainer", "pinned"]
 
 CUDA, META, CPU = torch.device("cuda", 0), torch.device("meta"), torch.device("cpu")
 # the size of their result is in the data, so the host asks the device for it
-SIZED_BY_DATA = ("nonzero masked_select _unique _unique2 unique_dim unique_consecutive bincount repeat_interleave").split()
+SIZED = ("nonzero masked_select _unique _unique2 unique_dim unique_consecutive bincount repeat_interleave").split()
 READ = {"_local_scalar_dense": "item", "equal": "equal"}
-INDEXED = ("index index_put index_put_ _index_put_impl_ _unsafe_index _unsafe_index_put").split()
-SCALAR = ("masked_fill masked_fill_ fill fill_").split()  # beside elementwise ones, they take a CPU tensor of no dimension
-NOTHING_TO_DO = "empty_cache synchronize manual_seed manual_seed_all get_rng_state set_rng_state reset_peak_memory_stats"
+INDEXED = "index index_put index_put_ _index_put_impl_ _unsafe_index _unsafe_index_put".split()
+SCALAR = (
+    "masked_fill masked_fill_ fill fill_"
+).split()  # beside elementwise ones, they take a CPU tensor of no dimension
+NOTHING_TO_DO = (
+    "empty_cache synchronize manual_seed manual_seed_all get_rng_state set_rng_state reset_peak_memory_stats"
+)
 MADE_OF_DATA = (torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor)
 
 
@@ -56,6 +62,14 @@ class Pretended(torch.Tensor):
         made = torch.Tensor._make_wrapper_subclass(cls, real.size(), device=META, **place)
         made.held = real
         return made
+
+    def as_subclass(self, kind):
+        return pretended(kind)(self.held)
+
+    def __deepcopy__(self, memo):
+        copy = type(self)(self.held.clone())
+        copy = torch.nn.Parameter(copy, self.requires_grad) if isinstance(self, torch.nn.Parameter) else copy
+        return memo.setdefault(id(self), copy)
 
     def __repr__(self, **_):
         return f"Pretended({self.held!r})"
@@ -97,6 +111,13 @@ class Device:
             *((name, lambda *_, **__: None) for name in NOTHING_TO_DO.split()),
         ):
             self.stack.enter_context(mock.patch.object(torch.cuda, name, value))
+        run = torch.autograd._engine_run_backward
+
+        def run_backward(*args, **kwargs):  # which runs functions of Python as well, without the names
+            with Names(self):
+                return run(*args, **kwargs)
+
+        self.stack.enter_context(mock.patch.object(torch.autograd, "_engine_run_backward", run_backward))
         self.stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", pin))
         self.stack.enter_context(Operations(self))
         self.stack.enter_context(Names(self))
@@ -136,6 +157,10 @@ class Names(TorchFunctionMode):
             return args[0].held.tolist()
         if func in (torch.Tensor.numpy, torch.Tensor.__array__) and isinstance(args[0], Pretended):
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
+        if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and isinstance(args[0], Pretended):
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            index = tuple(torch.tensor(part) if isinstance(part, (list, np.ndarray)) else part for part in index)
+            args = (args[0], index if isinstance(args[1], tuple) else index[0], *args[2:])
         if func is torch.Tensor.cuda:
             func, kwargs = torch.Tensor.to, {**kwargs, "device": META}
         elif func is torch.Tensor.to:
@@ -161,6 +186,12 @@ class Names(TorchFunctionMode):
         return made.to(META) if device is not None and device.type == "meta" else made
 
 
+@functools.lru_cache(maxsize=None)
+def pretended(kind):
+    """The class of pretended tensors that are also of another class of tensors."""
+    return Pretended if kind is torch.Tensor else type(f"Pretended{kind.__name__}", (kind, Pretended), {})
+
+
 def pin(tensor, *_):
     """A copy in memory from which the device takes it without the host."""
     copy = tensor.clone()
@@ -169,8 +200,10 @@ def pin(tensor, *_):
 
 
 def names_cuda(value):
-    return (isinstance(value, str) and value.startswith("cuda")) or type(value) is int or (
-        isinstance(value, torch.device) and value.type == "cuda"
+    return (
+        (isinstance(value, str) and value.startswith("cuda"))
+        or type(value) is int
+        or (isinstance(value, torch.device) and value.type == "cuda")
     )
 
 
@@ -180,6 +213,10 @@ class Operations(TorchDispatchMode):
     def __init__(self, device):
         super().__init__()
         self.device = device
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # nothing is compiled, and asking at each operation takes time
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -209,7 +246,10 @@ class Operations(TorchDispatchMode):
         if not others or name in ("_to_copy", "copy_", "set_"):
             return
         if name in INDEXED:
-            others = [args[0], *(args[2:3] if name.startswith(("index_put", "_index_put", "_unsafe_index_put")) else ())]
+            others = [
+                args[0],
+                *(args[2:3] if name.startswith(("index_put", "_index_put", "_unsafe_index_put")) else ()),
+            ]
             others = [t for t in others if not isinstance(t, Pretended) and (t is args[0] or t.dim())]
         elif torch.Tag.pointwise in func.tags or name in SCALAR:
             written = [args[i] for i, a in enumerate(func._schema.arguments) if i < len(args) and writes(a)]
@@ -223,7 +263,7 @@ class Operations(TorchDispatchMode):
         device = self.device
         if name in READ:
             device.wait(READ[name])
-        elif name in SIZED_BY_DATA and kwargs.get("output_size") is None:
+        elif name in SIZED and kwargs.get("output_size") is None:
             device.wait("size")
         elif name in ("_to_copy", "copy_"):
             target = args[0] if name == "copy_" else None
@@ -307,3 +347,17 @@ def moved(module):
                 keep.append(value)
                 part._buffers[name] = once(value, Pretended)
     return module
+
+
+def moved_trainer(trainer):
+    """Move a trainer of fairseq's, made on the CPU, to the pretended device, in place; its optimizer is made anew."""
+    moved(trainer._model)
+    moved(trainer._criterion)
+    trainer.reinitialize()
+    trainer.cuda, trainer.device = True, CUDA
+    return trainer
+
+
+def pinned(sample):
+    """A batch in pinned memory, as fairseq's iterators give it where there is a GPU."""
+    return tree_map_only(torch.Tensor, torch.Tensor.pin_memory, sample)
