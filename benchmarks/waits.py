@@ -57,8 +57,8 @@ def row(data, flags, task, args):
     result = {}
     with Device() as device:
         moved_trainer(built).begin_epoch(1)
-        *before, last = map(pinned, some)
-        for sample in before:  # which make the optimizer's state
+        *_, last = before = [*map(pinned, some)]
+        for sample in before:  # the optimizer's state is made, and masks as long as the last batch
             built.train_step([sample])
         result["training"], result["waits"] = counted(device, lambda: built.train_step([last]))
         result["validation"], result["its waits"] = counted(device, lambda: built.valid_step(last))

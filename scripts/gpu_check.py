@@ -16,7 +16,6 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = ("default", "park-lee-2021")
 
 
 def arguments() -> argparse.Namespace:
@@ -29,6 +28,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--updates", type=int, default=20, help="of each part (default: 20)")
     parser.add_argument("--max-tokens", type=int, default=4096, help="tokens in a batch (default: 4096)")
     parser.add_argument("--vocabulary", type=int, default=50000, help="synthetic words (default: 50000)")
+    recipes = "default,park-lee-2021"
+    parser.add_argument("--recipes", default=recipes, help=f"comma-separated (default: {recipes})")
     parser.add_argument("--sentences", type=int, default=1000, help="synthetic sentences (default: 1000)")
     parser.add_argument("--bart", help="checkpoint of a BART for the recipes, with --data (default: random weights)")
     parser.add_argument("--data", help="text or binarised folder for the recipes (default: synthetic)")
@@ -61,7 +62,7 @@ def recipe(args, data, name):
     from measure import SIZES, finish
 
     from fairseq_vae import BARTVAEModel
-    from fairseq_vae.finetune.process import run
+    from fairseq_vae.finetune.process import call
 
     out = args.output / name
     command = ["fairseq-vae", "finetune", args.data or data, f"--output={out}", f"--recipe={name}"]
@@ -74,8 +75,9 @@ def recipe(args, data, name):
     else:
         settings += [f"model.{side}_{key}={value}" for side in ("encoder", "decoder") for key, value in sizes.items()]
         settings += [f"model.max_{side}_positions=256" for side in ("source", "target")]
+        settings += ["model.freeze_decoder=false", "model.freeze_embeddings=false"]  # random weights have to learn
     start = time.perf_counter()
-    run([*command, *(f"--set={setting}" for setting in settings)])
+    call([*command, *(f"--set={setting}" for setting in settings)])
     result = {"seconds": round(time.perf_counter() - start, 1)}
     numbers = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     result.update({key: numbers[key] for key in ("neg_elbo", "rec", "kl", "mi", "au")})
@@ -117,7 +119,7 @@ def main() -> None:
         "stock bart, fp16": lambda: training(args, data, (*STOCK, "--fp16"), "translation"),
         "fp16": lambda: training(args, data, (*VAE, "--fp16"), own),
         "checkpoint-activations": lambda: training(args, data, (*VAE, "--checkpoint-activations"), own),
-        **{f"recipe {name}": lambda name=name: recipe(args, data, name) for name in RECIPES},
+        **{f"recipe {name}": lambda name=name: recipe(args, data, name) for name in args.recipes.split(",")},
     }
     results = {}
     for name, part in parts.items():

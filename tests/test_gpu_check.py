@@ -20,7 +20,7 @@ def check(*arguments):
 
 @pytest.mark.slow
 def test_the_parts_that_need_no_gpu_work_and_the_report_is_whole(tmp_path):
-    done = check("--device", "cpu", "--output", tmp_path, *SMALL)
+    done = check("--device", "cpu", "--output", tmp_path, *SMALL, "--recipes", "default")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     results = json.loads((tmp_path / "gpu_check.json").read_text())["results"]
     assert [name for name, result in results.items() if "left out" in result] == ["stock bart, fp16", "fp16"]
