@@ -2,7 +2,7 @@
 
 import math
 from argparse import Namespace
-from typing import Any, Dict, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -16,6 +16,7 @@ from .base.corruption import word_dropout
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
+from .base.transfer import on_device, on_host
 from .flags.criterion import VAECrossEntropyFlags, check_criterion, criterion_config
 from .flags.effects import check_effects
 from .latent.distributions import rate
@@ -102,7 +103,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         smoothing = self.label_smoothing if model.training else 0.0
         net_input = self.net_input(model, sample)
         with memory_remedy():
-            output = model(**net_input, eps=eps, target=target, label_smoothing=smoothing)
+            output = model(**net_input, eps=eps, target=target, label_smoothing=smoothing, places=sample.get("places"))
         kl = rate(output.posterior, output.prior, output.z)  # B x Z, or B x 1
         nsentences = target.size(0)
         weight = self.weight(model)
@@ -207,7 +208,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         if not (model.training and self.word_dropout):
             return net_input
         words = model.decoder.dictionary
-        streams = [stream(self.seed, Purpose.WORDS, model.num_updates, index) for index in sample["id"].tolist()]
+        streams = [stream(self.seed, Purpose.WORDS, model.num_updates, index) for index in numbers(sample)]
         tokens = word_dropout(net_input["prev_output_tokens"], self.word_dropout, words.unk(), words.pad(), streams)
         return {**net_input, "prev_output_tokens": tokens}
 
@@ -223,7 +224,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         Returns:
             B x dim, float32, on the batch's device
         """
-        return standard_normal(self.seed, purpose, when, sample["id"].tolist(), dim).to(sample["target"].device)
+        eps = standard_normal(self.seed, purpose, when, numbers(sample), dim)
+        return on_device(eps, sample["target"].device)
 
     def posterior_eps(self, model: Any, sample: Dict[str, Any]) -> Optional[Tensor]:
         """The eps of z, which belong to (seed, update, sentence) in training and to (seed, sentence) in validation.
@@ -252,7 +254,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         Args:
             logging_outputs: the sums of each batch or worker, by name
         """
-        total = {key: validation.plain(sum(log[key] for log in logging_outputs)) for key in logging_outputs[0]}
+        # meters ask for each number by itself, and each would wait for a device
+        total = on_host({key: validation.plain(sum(log[key] for log in logging_outputs)) for key in logging_outputs[0]})
         tokens, sentences, sample_size = total["ntokens"], total["nsentences"], total["sample_size"]
         rec, kl = total["rec"], total["kl"]
         metrics.log_scalar("loss", total["loss"] / sample_size / math.log(2), sample_size, round=3)
@@ -289,7 +292,7 @@ class RateHook:
 
     def __init__(self, model: Any, kl: Tensor, nsentences: int):
         self.controller, self.update = model.rate_controller, model.num_updates
-        self.sums = torch.stack((kl.detach().double().sum(), kl.new_tensor(nsentences, dtype=torch.float64)))
+        self.sums = torch.stack((kl.detach().double().sum(), kl.new_full((), nsentences, dtype=torch.float64)))
 
     def __call__(self, grad: Tensor) -> None:
         """
@@ -300,6 +303,11 @@ class RateHook:
         if distributed_utils.get_data_parallel_world_size() > 1:
             distributed_utils.all_reduce(sums, group=distributed_utils.get_data_parallel_group())
         self.controller.observe(sums, self.update)
+
+
+def numbers(sample: Dict[str, Any]) -> List[int]:
+    """The numbers of a batch's sentences, B; of a data set that is not ours, a host waits for them."""
+    return sample["numbers"] if "numbers" in sample else sample["id"].tolist()
 
 
 def declare_flags() -> None:

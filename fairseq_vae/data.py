@@ -113,10 +113,19 @@ class SentenceDataset(LanguagePairDataset):
         return pair if self.constraints is None else {**pair, "constraints": self.constraints[index]}
 
     def collater(self, samples: Sequence[Dict[str, Any]], pad_to_length: Optional[Dict[str, int]] = None) -> Any:
-        """fairseq's batch of some pairs."""
+        """fairseq's batch of some pairs, with what the host has to know of it when it is on a device.
+
+        Returns:
+            fairseq's batch; with `numbers`, those in `id`, as a list, which stays on the host, and, where there are
+            targets, `places`, those of target tokens that are not padding among all B x U, row by row
+        """
         batch = super().collater(samples, pad_to_length)
+        if batch:
+            batch["numbers"] = batch["id"].tolist()
+            if batch["target"] is not None:
+                batch["places"] = batch["target"].flatten().ne(self.tgt_dict.pad()).nonzero().flatten()
         if self.on_batch is not None and batch:
-            self.on_batch(batch["id"].tolist())
+            self.on_batch(batch["numbers"])
         return {**batch, "split": self.split} if batch and self.split is not None else batch
 
     def partners(self, indices: Sequence[int], first: int) -> Optional[Dict[str, Tensor]]:

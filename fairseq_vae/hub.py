@@ -137,7 +137,7 @@ class BARTVAEHubInterface(nn.Module):
                 part = z[start : start + self.batch_size].to(self.device)
                 given = None if sources is None else listed(sources)[start : start + self.batch_size]
                 sample = {
-                    "id": torch.arange(start, start + len(part)),
+                    "id": torch.arange(start, start + len(part), device=self.device),
                     "net_input": {**self.source(len(part), given), "z": part},
                 }
                 sentences += [self.join(best["tokens"]) for best, *_ in generator.generate([self.model], sample)]

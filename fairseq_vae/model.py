@@ -224,6 +224,7 @@ class BARTVAEModel(BARTModel):
         target: Optional[Tensor] = None,
         label_smoothing: float = 0.0,
         z_source: Optional[Tuple[Tensor, Tensor]] = None,
+        places: Optional[Tensor] = None,
     ) -> Union[Tuple[Tensor, Dict[str, Any]], VAEOutput]:
         """Teacher forcing: logits, as fairseq expects them, or the losses of a target.
 
@@ -237,9 +238,8 @@ class BARTVAEModel(BARTModel):
             token_embeddings: as in fairseq, like the flags after it
             eps: standard normal draws, see BARTVAEEncoder.forward
             z: latents to decode, see BARTVAEEncoder.forward
-            target: B x U; see loss
-            label_smoothing: see loss
             z_source: other sentences, whose z to decode, see BARTVAEEncoder.forward
+            target: B x U; see loss, like `label_smoothing` and `places`
 
         Returns:
             without a target: logits, B x U x V, and fairseq's dictionary of a decoder with `vae`, a VAEOutput, and its
@@ -261,10 +261,17 @@ class BARTVAEModel(BARTModel):
                 return_all_hiddens=return_all_hiddens,
             )
             if target is not None:
-                return self.loss(x, output, target, label_smoothing)
+                return self.loss(x, output, target, label_smoothing, places)
             return x, {**extra, "vae": output, "posterior": output.posterior}
 
-    def loss(self, features: Tensor, output: VAEOutput, target: Tensor, label_smoothing: float = 0.0) -> VAEOutput:
+    def loss(
+        self,
+        features: Tensor,
+        output: VAEOutput,
+        target: Tensor,
+        label_smoothing: float = 0.0,
+        places: Optional[Tensor] = None,
+    ) -> VAEOutput:
         """The reconstruction loss of the decoder's features and, in training, the terms with parameters.
 
         Padding does not count. The logits of all tokens never exist at once.
@@ -274,13 +281,17 @@ class BARTVAEModel(BARTModel):
             output: the batch's latent
             target: B x U
             label_smoothing: fairseq's, 0 to 1; it changes `rec_loss` alone
+            places: of the N target tokens that are not padding, among B x U, in order; None finds them, for which the
+                host waits if they are on a device
 
         Returns:
             the output with `nll` and `rec_loss`; in evaluation also with `nll_rows`, in training with `terms`
         """
         padding, weight = self.decoder.padding_idx, self.decoder.output_projection.weight  # V x C
         real = target.ne(padding)
-        hidden, words = features[real], target[real]  # N x C, N
+        if places is None:
+            places = real.flatten().nonzero().flatten()
+        hidden, words = (part.flatten(0, 1).index_select(0, places) for part in (features, target))  # N x C, N
         rows: Optional[Tensor] = None
         found: Dict[str, Tensor] = {}
         if self.training:

@@ -25,6 +25,7 @@ from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.lengths import told_apart, too_long
 from .base.stream import Purpose, standard_normal, stream
+from .base.transfer import on_device
 from .checkpoints.read import check_dictionary, check_file
 from .flags.effects import check_effects, check_generation
 from .flags.host import check_decoding, check_machine
@@ -286,15 +287,16 @@ class VAEDenoisingTask(WatchedTask):
             )
         if isinstance(generator, SequenceScorer) and sample.get("target") is None:
             raise InputError("--score-reference: these sentences have no reference; leave the flag out")
-        sample = {**sample, "id": self.ids(sample)}
+        numbers, device = self.numbered(sample), sample["net_input"]["src_tokens"].device
+        if "id" not in sample:
+            sample = {**sample, "id": on_device(torch.tensor(numbers), device)}
         if self.cfg.latent_mode != "mean":
             if not hasattr(models[0], "latent_dim"):
                 raise InputError(f"--latent-mode {self.cfg.latent_mode} needs a checkpoint of bart_vae")
             net_input = sample["net_input"]
-            indices = sample["id"].tolist()
             encoder, prior = models[0].encoder, self.cfg.latent_mode == "prior"
             dim = encoder.prior.eps_dim if prior else encoder.posterior.eps_dim
-            eps = standard_normal(self.cfg.seed, Purpose.GENERATION, 0, indices, dim).to(net_input["src_tokens"].device)
+            eps = on_device(standard_normal(self.cfg.seed, Purpose.GENERATION, 0, numbers, dim), device)
             latent = {"eps": eps}
             if prior:
                 with torch.no_grad():
@@ -302,29 +304,19 @@ class VAEDenoisingTask(WatchedTask):
                     latent = {"z": encoder.prior(context).rsample(eps)}
             sample = {**sample, "net_input": {**net_input, **latent}}
         if isinstance(getattr(generator, "search", None), search.DiverseBeamSearch):
-            sample["id"] = torch.arange(len(sample["id"]))  # it takes them for the numbers of the batch's rows
+            # which takes them for the numbers of the batch's rows
+            sample = {**sample, "id": torch.arange(len(numbers), device=device)}
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
 
-    def ids(self, sample: Dict[str, Any]) -> Tensor:
+    def numbered(self, sample: Dict[str, Any]) -> List[int]:
         """The numbers of a batch's sentences, B, on which all of their draws depend."""
         if "id" in sample:
-            return sample["id"]
+            return sample["numbers"] if "numbers" in sample else sample["id"].tolist()
         size = len(sample["net_input"]["src_tokens"])
         if self.numbers:
-            return torch.tensor(self.numbers.popleft())
+            return self.numbers.popleft()
         self.lines += size
-        return torch.arange(self.lines - size, self.lines)
-
-    @reported()
-    def build_criterion(self, *args: Any, **kwargs: Any) -> Any:
-        """fairseq's hook, which training and validation call and generation does not.
-
-        Raises:
-            InputError: the task is to make its sentences from the prior
-        """
-        if self.cfg.latent_mode == "prior":
-            raise InputError("--latent-mode prior: training and validation need the data's sentences; leave it out")
-        return super().build_criterion(*args, **kwargs)
+        return list(range(self.lines - size, self.lines))
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model and, before training, check the checkpoint from which training starts.
@@ -373,8 +365,10 @@ class VAEDenoisingTask(WatchedTask):
             others: as in fairseq
 
         Raises:
-            InputError: a flag has a bad value, or no effect beside the others
+            InputError: a flag has a bad value, or no effect beside the others, or asks for sentences from the prior
         """
+        if self.cfg.latent_mode == "prior":
+            raise InputError("--latent-mode prior: training and validation need the data's sentences; leave it out")
         criterion = super().build_criterion(cfg, *args, **kwargs)
         if self.trains is not None:
             check_effects(self.trains, cfg, self.cfg)

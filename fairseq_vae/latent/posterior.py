@@ -85,7 +85,7 @@ class FixedScaleBatchNorm(ExactBuffers):
         """
         if self.dummy_batch:
             rows = 0
-        momentum: Any = self.MOMENTUM
+        counts: Any = True
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             sums = torch.stack((mean, var + mean.square(), torch.ones_like(mean)))  # 3 x Z
             sums = rows * sums if rows else torch.zeros_like(sums)
@@ -93,11 +93,11 @@ class FixedScaleBatchNorm(ExactBuffers):
             count = sums[2, 0]
             mean, square = sums[:2] / count.clamp(min=1)
             var = (square - mean.square()).clamp(min=0)
-            momentum = (momentum * (count > 1)).to(self.mean)
+            counts = count > 1
         elif rows < 2:
             return
         new = self.mean.eq(0).all() & self.var.eq(1).all()
-        momentum = torch.where(new, torch.ones_like(self.mean), torch.full_like(self.mean, self.MOMENTUM))
+        momentum = torch.where(new, torch.ones_like(self.mean), torch.full_like(self.mean, self.MOMENTUM)) * counts
         for average, value in ((self.mean, mean), (self.var, var)):
             average.lerp_(value.to(average), momentum)
 

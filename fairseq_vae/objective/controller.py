@@ -6,7 +6,8 @@ it.
 
 import logging
 import math
-from typing import Callable, Dict, NamedTuple
+import sys
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -156,6 +157,7 @@ class RateController(ExactBuffers):
             self.register_buffer(name, value)
         self.register_buffer("sums", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("update", torch.zeros((), dtype=torch.float64))
+        self.last: Optional[int] = 0  # the host's copy of it; None until it is read after loading
 
     def observe(self, sums: Tensor, update: int) -> None:
         """Add a batch's sums; sums that are not finite do not count.
@@ -167,6 +169,7 @@ class RateController(ExactBuffers):
         sums = sums.to(self.sums)
         self.sums += torch.where(sums.isfinite().all(), sums, torch.zeros_like(sums))
         self.update.fill_(update)
+        self.last = update
 
     def set_num_updates(self, update: int) -> None:
         """Step if the number is new, on the sums observed under the last number.
@@ -174,20 +177,34 @@ class RateController(ExactBuffers):
         Args:
             update: the number of the update that comes next
         """
-        values = torch.stack((self.update, *self.sums, self.weight, self.memory)).tolist()
-        last, _, sentences, *_ = values
-        if update == last:
+        if self.last is None:
+            self.last = self.read()
+        if update == self.last:
             return
-        state = ControllerState(self.weight, self.memory)
-        finite = all(map(math.isfinite, values))
-        if not finite:
-            logger.warning(f"--rate-controller {self.controller}: its state is not finite; it begins anew")
-        if update < last or not finite:
-            state = initial(self.controller, self.max_weight)
-        elif sentences > 0:
-            rate = self.sums[0] / self.sums[1]
-            state = STEPS[self.controller](state, rate, self.target, self.gain, self.max_weight)
+        state = initial(self.controller, self.max_weight)
+        if update > self.last:
+            kl, sentences = self.sums
+            before = ControllerState(self.weight, self.memory)
+            after = STEPS[self.controller](before, kl / sentences, self.target, self.gain, self.max_weight)
+            # no `if`, for which a host would wait
+            state = ControllerState(*(torch.where(sentences > 0, new, old) for new, old in zip(after, before)))
         for name, value in state._asdict().items():
             getattr(self, name).copy_(value)
         self.sums.zero_()
         self.update.fill_(update)
+        self.last = update
+
+    def read(self) -> int:
+        """The number of the update to which a loaded state belongs.
+
+        A state that is not finite, of a checkpoint in half precision, is later than any update: it begins anew.
+        """
+        values = torch.stack((self.update, *self.sums, self.weight, self.memory)).tolist()
+        if all(map(math.isfinite, values)):
+            return int(values[0])
+        logger.warning(f"--rate-controller {self.controller}: its state is not finite; it begins anew")
+        return sys.maxsize
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.last = None
