@@ -132,8 +132,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         if not model.training:
             logging_output.update(validation.latent_statistics(sample["id"], output.posterior, kl))
 
-            def eps_of(ids: Tensor) -> Optional[Tensor]:
-                return self.posterior_eps(model, {**sample, "id": ids})
+            def eps_of(ids: List[int]) -> Optional[Tensor]:
+                return self.posterior_eps(model, {**sample, "numbers": ids})
 
             logging_output.update(validation.gap_statistics(model, sample, output, target, eps_of))
         return loss, sample_size, logging_output

@@ -128,7 +128,7 @@ class SentenceDataset(LanguagePairDataset):
             self.on_batch(batch["numbers"])
         return {**batch, "split": self.split} if batch and self.split is not None else batch
 
-    def partners(self, indices: Sequence[int], first: int) -> Optional[Dict[str, Tensor]]:
+    def partners(self, indices: Sequence[int], first: int) -> Optional[Dict[str, Any]]:
         """The next sentence of each sentence among the first ones; the last one's next is the first one.
 
         A sentence's partner belongs to the data set, so it is the same in any batch and for any number of workers.
@@ -139,8 +139,9 @@ class SentenceDataset(LanguagePairDataset):
             first: sentences with lower numbers have a partner
 
         Returns:
-            `rows`: the places of the M sentences that have a partner, M; of their partners `id`, M, `src_tokens`,
-            M x T, and `src_lengths`, M. None where the data set has no two such sentences
+            `rows`: the places of the M sentences that have a partner, M; of their partners `src_tokens`, M x T, and
+            `src_lengths`, M; and as lists, for the host, their `numbers` and `lengths`. None where the data set has no
+            two such sentences
         """
         ring = self.kept[self.kept < first]
         if len(ring) < 2:
@@ -149,12 +150,13 @@ class SentenceDataset(LanguagePairDataset):
         rows = np.flatnonzero(np.isin(numbers, ring))
         partners = ring[(np.searchsorted(ring, numbers[rows]) + 1) % len(ring)]
         sources = [self[partner]["source"] for partner in partners.tolist()]
-        pad = self.src_dict.pad()
+        pad, lengths = self.src_dict.pad(), [len(source) for source in sources]
         return {
             "rows": torch.from_numpy(rows),
-            "id": torch.from_numpy(partners),
             "src_tokens": data_utils.collate_tokens(sources, pad) if sources else torch.empty(0, 0, dtype=torch.long),
-            "src_lengths": torch.tensor([len(source) for source in sources], dtype=torch.long),
+            "src_lengths": torch.tensor(lengths, dtype=torch.long),
+            "numbers": partners.tolist(),
+            "lengths": lengths,
         }
 
     def set_epoch(self, epoch: int) -> None:

@@ -9,13 +9,14 @@ posterior's row.
 
 import logging
 import math
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from torch import Tensor
 
+from .base.transfer import on_device
 from .latent.distributions import Gaussian
 from .latent.output import VAEOutput
 from .measure.diagnosis import Watch
@@ -107,7 +108,7 @@ def gap_statistics(
     sample: Dict[str, Any],
     output: VAEOutput,
     target: Tensor,
-    eps_of: Callable[[Tensor], Optional[Tensor]],
+    eps_of: Callable[[List[int]], Optional[Tensor]],
 ) -> Dict[str, Any]:
     """The own-z gap: a sentence's nll under the z of its partner, less its nll under its own z.
 
@@ -129,18 +130,18 @@ def gap_statistics(
     if partner is None:
         return {}
     assert output.nll_rows is not None
-    net_input, lengths = sample["net_input"], partner["src_lengths"].tolist()
+    net_input, lengths = sample["net_input"], partner["lengths"]
     room = max(net_input["src_tokens"].numel(), target.numel())
     parts = [[place for place, _ in pairs] for pairs in packed(lengths, range(len(lengths)), 1, room)]
     gap = torch.zeros((), dtype=torch.float64, device=target.device)
     for number in range(most(len(parts), target.device)):
         if number < len(parts):
-            places = torch.tensor(parts[number], device=target.device)  # the longest first
-            rows, ids = partner["rows"][places], partner["id"][places]
+            places = on_device(torch.tensor(parts[number]), target.device)  # the longest first
+            rows, ids = partner["rows"][places], [partner["numbers"][place] for place in parts[number]]
             source = partner["src_tokens"][places, : lengths[parts[number][0]]], partner["src_lengths"][places]
         else:  # any work: another worker has some left
             rows = torch.zeros(1, dtype=torch.long, device=target.device)
-            ids, source = sample["id"][:1], (net_input["src_tokens"][:1], net_input["src_lengths"][:1])
+            ids, source = [0], (net_input["src_tokens"][:1], net_input["src_lengths"][:1])
         own = {key: value[rows] if torch.is_tensor(value) else value for key, value in net_input.items()}
         other = model(**own, eps=eps_of(ids), z_source=source, target=target[rows])
         if number < len(parts):

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from typing import Any, DefaultDict, Dict, Sequence, Tuple
 
+import torch
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
 from . import validation
 from .base.patience import early_stopping, restore_early_stopping
+from .base.transfer import on_device
 from .measure.diagnosis import Watch
 
 __all__ = ["WatchedTask"]
@@ -40,10 +42,13 @@ class WatchedTask(FairseqTask):
         """
         self.subset = sample.get("split", "")
         if self.subset:
-            partners = self.dataset(self.subset).partners(sample["id"].tolist(), validation.MI_SENTENCES)
+            partners = self.dataset(self.subset).partners(sample["numbers"], validation.MI_SENTENCES)
             if partners is not None:
                 device = sample["target"].device
-                sample = {**sample, "partner": {key: value.to(device) for key, value in partners.items()}}
+                moved = {
+                    k: on_device(value, device) if torch.is_tensor(value) else value for k, value in partners.items()
+                }
+                sample = {**sample, "partner": moved}
         return super().valid_step(sample, model, criterion, **kwargs)
 
     def reduce_metrics(self, logging_outputs: Sequence[Dict[str, Any]], criterion: Any) -> None:

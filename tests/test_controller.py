@@ -190,9 +190,10 @@ def test_states_of_the_first_version_load_and_the_first_version_loads_these():
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_a_state_that_is_not_finite_begins_anew_and_says_so(name, value, caplog):
     """As in a checkpoint that was cast to float16, whose largest number is 65,504."""
-    controller = RateController("pid", target=8.0, gain=0.01, max_weight=1.0)
-    controller.observe(torch.tensor([160.0, 10.0]), update=3)
-    getattr(controller, name).fill_(value)
+    controller, broken = (RateController("pid", target=8.0, gain=0.01, max_weight=1.0) for _ in range(2))
+    broken.observe(torch.tensor([160.0, 10.0]), update=3)
+    getattr(broken, name).fill_(value)
+    controller.load_state_dict(broken.state_dict())
     controller.set_num_updates(4)
     assert controller.weight == controller.memory == 0 and controller.update == 4 and not controller.sums.any()
     assert [record.getMessage() for record in caplog.records] == [

@@ -69,11 +69,11 @@ def test_constraints_without_any_are_refused(data):
         task.inference_step(generator, [built], batch([[1, 2]]))
 
 
-def test_neither_training_nor_validation_takes_sentences_from_the_prior(data):
+def test_validation_takes_no_sentences_from_the_prior(data):
     flags = dataclasses.asdict(criterion_config()(sentence_avg=False, max_update=0, seed=1))
     criterion = OmegaConf.create({**flags, "_name": "vae_cross_entropy"})
     assert build(data).build_criterion(criterion) is not None
-    with pytest.raises(InputError, match="--latent-mode prior: training and validation need the data"):
+    with pytest.raises(InputError, match="--latent-mode prior: validation needs the data"):
         build(data, latent_mode="prior", num_samples=3).build_criterion(criterion)
 
 

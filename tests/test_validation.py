@@ -69,8 +69,8 @@ def test_partners_belong_to_the_split_and_go_round(monkeypatch):
             rows = [row for row in rows if row in kept]
             found = data.partners(rows, first)
             assert [rows[row] for row in found["rows"]] == [row for row in rows if row in expected]
-            assert found["id"].tolist() == [expected[row] for row in rows if row in expected]
-            sources = [data[index]["source"].tolist() for index in found["id"].tolist()]
+            assert found["numbers"] == [expected[row] for row in rows if row in expected]
+            sources = [data[index]["source"].tolist() for index in found["numbers"]]
             assert found["src_tokens"].tolist() == sources and found["src_lengths"].tolist() == list(map(len, sources))
     assert data.partners([0], 1) is None
     data.kept = np.array([3])
