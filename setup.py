@@ -54,7 +54,7 @@ setup(
             "pytest-xdist",
             "ruff",
             "tensorboard",
-            "transformers<5",  # 5 imports torchaudio at once
+            "transformers",
         ],
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},

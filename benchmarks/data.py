@@ -18,7 +18,7 @@ def main() -> None:
     sizes = size_flags(*SIZES["tiny"])
     trainers = {"stock translation": trainer(data, *STOCK, *sizes, max_tokens=args.max_tokens)}
     for noise in ("none", "deletion", "masking"):
-        flags = (*VAE, *sizes, f"--noise={noise}", "--noise-ratio=0.3")
+        flags = (*VAE, *sizes, *([] if noise == "none" else [f"--noise={noise}", "--noise-ratio=0.3"]))
         trainers[f"vae_denoising, {noise}"] = trainer(data, *flags, task="vae_denoising", max_tokens=args.max_tokens)
 
     def epoch(index, trained):

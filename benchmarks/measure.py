@@ -87,8 +87,8 @@ def size_flags(layers: int, width: int, heads: int) -> List[str]:
     return [f"--{side}-{key}={value}" for side in ("encoder", "decoder") for key, value in flags.items()]
 
 
-def trainer(data: str, *flags: str, task: str = "translation", max_tokens: int = 4096) -> Trainer:
-    """fairseq's trainer of these flags of fairseq-train, its training split loaded."""
+def trainer(data: str, *flags: str, task: str = "translation", max_tokens: int = 4096, bf16: bool = False) -> Trainer:
+    """fairseq's trainer of these flags of fairseq-train, its training split loaded; its --bf16 would ask for a TPU."""
     quiet()
     languages = ("--source-lang=src", "--target-lang=tgt") if task == "translation" else ()
     common = ("--optimizer=adam", "--lr=0.0001", "--clip-norm=1", "--required-batch-size-multiple=1", "--num-workers=0")
@@ -96,6 +96,7 @@ def trainer(data: str, *flags: str, task: str = "translation", max_tokens: int =
     device = () if torch.cuda.is_available() else ("--cpu",)
     given = [data, f"--task={task}", *languages, *common, *lengths, *device, *flags]
     cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=given))
+    cfg.common.bf16 = bf16
     torch.manual_seed(1)
     built = tasks.setup_task(cfg.task)
     for split in ("train", "valid"):

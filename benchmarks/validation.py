@@ -3,7 +3,7 @@
     python benchmarks/validation.py --folder FOLDER
 
 Validation is fairseq's Trainer.valid_step over the batches of 2,000 sentences; bart_vae's includes the KL, active units
-and mutual information that it reports.
+and mutual information that it reports and, with the task vae_denoising, the own-z gap.
 """
 
 from fairseq.logging import metrics
@@ -15,8 +15,12 @@ def main() -> None:
     data = text(args.folder, args.vocabulary)
     sizes = size_flags(*SIZES[args.size])
     trainers = {
-        name: trainer(data, *flags, *sizes, max_tokens=args.max_tokens)
-        for name, flags in (("stock bart", STOCK), ("bart_vae", VAE))
+        name: trainer(data, *flags, *sizes, task=task, max_tokens=args.max_tokens)
+        for name, flags, task in (
+            ("stock bart", STOCK, "translation"),
+            ("bart_vae, no gap", VAE, "translation"),
+            ("bart_vae", VAE, "vae_denoising"),
+        )
     }
 
     def validate(trained):

@@ -7,7 +7,7 @@ if fairseq loads the plug-in, otherwise at the end of fairseq's own import.
 
 from typing import Any
 
-from .base.host import when_fairseq_loads
+from .base.host import hush, when_fairseq_loads
 from .base.version import __version__
 
 __all__ = ["BARTVAEModel", "GaussianPosterior", "__version__", "register"]
@@ -44,4 +44,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+hush()
 when_fairseq_loads(register)

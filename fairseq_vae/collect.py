@@ -5,7 +5,6 @@ import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import fairseq
-import numpy as np
 import torch
 from fairseq import utils
 from fairseq.data import Dictionary
@@ -13,21 +12,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .base.errors import InputError
-from .base.files import fingerprint, read_lines
+from .base.files import fingerprint
+from .base.lines import read_lines
 from .base.store import Store
 from .base.stream import Purpose, standard_normal
-from .base.text import Joiner, find_bpe, is_gpt2
+from .base.text import Joiner, find_bpe, lacking
 from .base.version import __version__
 from .checkpoints.load import load_model
 from .checkpoints.read import folders
 from .hub import BARTVAEHubInterface
 from .latent.distributions import as_double, rate, rows
 from .measure.collection import BEAM, Collection, Given, Settings, resumed
+from .measure.probes import check_labels
 from .measure.scoring import Scorer
 
 __all__ = ["at_least", "collect", "load_split", "score"]
 
 VERSIONS = {"fairseq_vae": __version__, "fairseq": fairseq.__version__, "torch": str(torch.__version__)}
+DECODERS = {"sentencepiece": "sentencepiece-2"}  # whose texts are other ones than in collections before 2 decoded bytes
 LIKELIHOODS = ("rec", "nll_iw", "effective", "shuffled", "zero", "from_prior", "lm")
 
 
@@ -43,6 +45,7 @@ def collect(
     language_model: Optional[str] = None,
     labels: Optional[str] = None,
     keep: Optional[str] = None,
+    text: Optional[str] = None,
 ) -> Collection:
     """Collect everything that the evaluation of a checkpoint on a split is made of.
 
@@ -52,10 +55,18 @@ def collect(
     at_least("--words", words, 1)
     at_least("--generate", generate, 0)
     given = read_lines(labels) if labels else None
+    lines = read_lines(text) if text else None
     model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
     scorer = load_split(model, task, split, max_tokens, cfg.common.seed if seed is None else seed)
     if given is not None and len(given) != len(scorer):
         raise InputError(f"--labels {labels}: {len(given):,} lines; expected {len(scorer):,}, one a sentence")
+    if given is not None:
+        check_labels(given)
+    if lines is not None and len(lines) != len(scorer):
+        raise InputError(
+            f"--text {text}: {len(lines):,} lines; expected {len(scorer):,}, the sentences of {split} as they were "
+            "before any tokenizer"
+        )
     reference = load_language_model(language_model, data, split, max_tokens) if language_model else None
     dictionary, bpe = task.target_dictionary, find_bpe(folders(checkpoint, data))
     join = joiner(dictionary, bpe, words)
@@ -69,13 +80,14 @@ def collect(
         samples=1 if model.encoder.zero_latent else samples,  # without z there is nothing to sample
         **model_settings(model, cfg),
         **VERSIONS,
-        tokenizer=f"{tokenizer(join)}/{len(dictionary)}",
+        tokenizer=f"{tokenizer(join, dictionary)}/{len(dictionary)}",
         text=text_fingerprint(join, bpe),
         text_sentences=count or None,
         max_len=min(2 * max(scorer.lengths), model.max_decoder_positions() - 1) if count else None,
         training=short(training) if count and os.path.exists(training) else None,
         language_model=short(language_model) if language_model else None,
         labels=short(labels) if labels else None,
+        given_text=short(text) if text else None,
     )
     names = Given(checkpoint, os.path.basename(os.path.normpath(data)), words)
     store = resumed(settings, names, keep)
@@ -84,6 +96,9 @@ def collect(
         store.make("texts", lambda: [[join(tokens) for tokens in tqdm(scorer.dataset.tgt, desc="text", leave=False)]])
     if given is not None:
         store.make("labels", lambda: [given])
+    if lines is not None:
+        sizes = torch.tensor([len(line.encode()) for line in lines])
+        store.make("given_bytes", lambda: [sizes])
     store.make("posterior prior", scorer.distributions)
     fields = torch.cat([field.flatten(1) for field in store["posterior"]], 1)
     check_finite(fields, f"checkpoint {checkpoint}: the posterior", split)
@@ -141,8 +156,8 @@ def load_split(model: Any, task: Any, split: str, max_tokens: int, seed: int) ->
     dataset = task.dataset(split)
     if len(dataset) < 2:
         raise InputError(f"--split {split}: one sentence; expected 2 or more, to tell its z from another's")
-    positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
-    task.filter_indices_by_size(np.arange(len(dataset)), dataset, positions)
+    positions = utils.resolve_max_positions(task.max_positions(), model.max_positions(), max_tokens)
+    task.refuse_long(dataset, positions)
     return Scorer(model, dataset, max_tokens, seed)
 
 
@@ -163,7 +178,7 @@ def load_language_model(checkpoint: str, data: str, split: str, max_tokens: int)
 
 def joiner(dictionary: Dictionary, bpe: Optional[Dict[str, str]], words: Optional[int]) -> Optional[Joiner]:
     """Tokens to text; None where nothing can join the pieces and their words are given."""
-    return None if words is not None and bpe is None and is_gpt2(dictionary) else Joiner(dictionary, bpe)
+    return None if words is not None and bpe is None and lacking(dictionary) else Joiner(dictionary, bpe)
 
 
 def model_settings(model: Any, cfg: Any) -> Dict[str, Any]:
@@ -195,9 +210,11 @@ def data_fingerprint(dictionary: Dictionary, sentences: Sequence[Tensor]) -> str
     return digest.hexdigest()[:12]
 
 
-def tokenizer(join: Optional[Joiner]) -> str:
+def tokenizer(join: Optional[Joiner], dictionary: Dictionary) -> str:
     """The name of the BPE, or of the style in which pieces join."""
-    return "gpt2" if join is None else join.style or type(join.bpe).__name__.lower().replace("bpe", "")
+    if join is None:
+        return "gpt2" if "GPT-2" in (lacking(dictionary) or "") else "sentencepiece"
+    return join.bpe.name if join.bpe else join.style or "none"
 
 
 def text_fingerprint(join: Optional[Joiner], bpe: Optional[Dict[str, str]]) -> Optional[str]:
@@ -205,7 +222,8 @@ def text_fingerprint(join: Optional[Joiner], bpe: Optional[Dict[str, str]]) -> O
     if join is None:
         return None
     files = [path for key, path in sorted((bpe or {}).items()) if key != "bpe"]
-    return "+".join([tokenizer(join), *map(short, files)])
+    name = tokenizer(join, join.dictionary)
+    return "+".join([DECODERS.get(name, name) if bpe else name, *map(short, files)])
 
 
 def score(store: Store, scorer: Scorer, samples: int) -> None:

@@ -1,7 +1,8 @@
 """The criterion vae_cross_entropy: the negative ELBO in fairseq's form, and the figures that are logged of it."""
 
 import math
-from typing import Any, Dict, Optional, Sequence, Tuple, Union
+from argparse import Namespace
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -15,7 +16,9 @@ from .base.corruption import word_dropout
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
 from .base.stream import Purpose, standard_normal, stream
+from .base.transfer import on_device, on_host
 from .flags.criterion import VAECrossEntropyFlags, check_criterion, criterion_config
+from .flags.effects import check_effects
 from .latent.distributions import rate
 from .latent.output import VAEOutput
 from .measure.metrics import perplexity
@@ -55,6 +58,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         names = active_terms(cfg, of_model=False)
         self.terms = {name: terms[name](terms.config(name, cfg)) for name in names}
         self.seed = cfg.seed
+        self.unchecked: Any = None  # the flags, until they are checked with the model's
         self.schedule: Dict[str, Any] = dict(
             schedule=str(cfg.kl_schedule),
             final=cfg.kl_weight,
@@ -65,6 +69,16 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             shape=str(cfg.kl_ramp),
             zero_updates=cfg.kl_zero_updates,
         )
+
+    @classmethod
+    def build_criterion(cls, cfg: Any, task: FairseqTask) -> "VAECrossEntropyCriterion":
+        """fairseq's hook: build the criterion; its first batch in training checks its flags with the model's.
+
+        vae_denoising has checked them before, and another task has no hook for it.
+        """
+        criterion: VAECrossEntropyCriterion = super().build_criterion(cfg, task)
+        criterion.unchecked = cfg
+        return criterion
 
     @reported()
     def forward(self, model: Any, sample: Dict[str, Any], reduce: bool = True) -> Tuple[Tensor, int, Dict[str, Any]]:
@@ -83,10 +97,13 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         """
         target = model.get_targets(sample, None)
         eps = self.posterior_eps(model, sample)
+        if model.training and self.unchecked is not None:
+            check_effects(getattr(model, "args", Namespace()), self.unchecked, self.task.cfg)
+            self.unchecked = None
         smoothing = self.label_smoothing if model.training else 0.0
         net_input = self.net_input(model, sample)
         with memory_remedy():
-            output = model(**net_input, eps=eps, target=target, label_smoothing=smoothing)
+            output = model(**net_input, eps=eps, target=target, label_smoothing=smoothing, places=sample.get("places"))
         kl = rate(output.posterior, output.prior, output.z)  # B x Z, or B x 1
         nsentences = target.size(0)
         weight = self.weight(model)
@@ -114,7 +131,11 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         }
         if not model.training:
             logging_output.update(validation.latent_statistics(sample["id"], output.posterior, kl))
-            logging_output.update(validation.gap_statistics(model, sample, output, target))
+
+            def eps_of(ids: List[int]) -> Optional[Tensor]:
+                return self.posterior_eps(model, {**sample, "numbers": ids})
+
+            logging_output.update(validation.gap_statistics(model, sample, output, target, eps_of))
         return loss, sample_size, logging_output
 
     def check_free_bits(self, size: int, latent_dim: int) -> None:
@@ -187,7 +208,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         if not (model.training and self.word_dropout):
             return net_input
         words = model.decoder.dictionary
-        streams = [stream(self.seed, Purpose.WORDS, model.num_updates, index) for index in sample["id"].tolist()]
+        streams = [stream(self.seed, Purpose.WORDS, model.num_updates, index) for index in numbers(sample)]
         tokens = word_dropout(net_input["prev_output_tokens"], self.word_dropout, words.unk(), words.pad(), streams)
         return {**net_input, "prev_output_tokens": tokens}
 
@@ -203,7 +224,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         Returns:
             B x dim, float32, on the batch's device
         """
-        return standard_normal(self.seed, purpose, when, sample["id"].tolist(), dim).to(sample["target"].device)
+        eps = standard_normal(self.seed, purpose, when, numbers(sample), dim)
+        return on_device(eps, sample["target"].device)
 
     def posterior_eps(self, model: Any, sample: Dict[str, Any]) -> Optional[Tensor]:
         """The eps of z, which belong to (seed, update, sentence) in training and to (seed, sentence) in validation.
@@ -232,7 +254,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         Args:
             logging_outputs: the sums of each batch or worker, by name
         """
-        total = {key: sum(log[key] for log in logging_outputs) for key in logging_outputs[0]}
+        # meters ask for each number by itself, and each would wait for a device
+        total = on_host({key: validation.plain(sum(log[key] for log in logging_outputs)) for key in logging_outputs[0]})
         tokens, sentences, sample_size = total["ntokens"], total["nsentences"], total["sample_size"]
         rec, kl = total["rec"], total["kl"]
         metrics.log_scalar("loss", total["loss"] / sample_size / math.log(2), sample_size, round=3)
@@ -269,7 +292,7 @@ class RateHook:
 
     def __init__(self, model: Any, kl: Tensor, nsentences: int):
         self.controller, self.update = model.rate_controller, model.num_updates
-        self.sums = torch.stack((kl.detach().double().sum(), kl.new_tensor(nsentences, dtype=torch.float64)))
+        self.sums = torch.stack((kl.detach().double().sum(), kl.new_full((), nsentences, dtype=torch.float64)))
 
     def __call__(self, grad: Tensor) -> None:
         """
@@ -280,6 +303,11 @@ class RateHook:
         if distributed_utils.get_data_parallel_world_size() > 1:
             distributed_utils.all_reduce(sums, group=distributed_utils.get_data_parallel_group())
         self.controller.observe(sums, self.update)
+
+
+def numbers(sample: Dict[str, Any]) -> List[int]:
+    """The numbers of a batch's sentences, B; of a data set that is not ours, a host waits for them."""
+    return sample["numbers"] if "numbers" in sample else sample["id"].tolist()
 
 
 def declare_flags() -> None:

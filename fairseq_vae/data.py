@@ -1,13 +1,64 @@
 """Sentences as fairseq's data sets."""
 
+import os
 from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
 from fairseq.data import Dictionary, LanguagePairDataset, data_utils
+from fairseq.data.indexed_dataset import infer_dataset_impl
 from torch import Tensor
 
-__all__ = ["SentenceDataset"]
+from .base.errors import InputError
+
+__all__ = ["SentenceDataset", "check_format", "read_sentences"]
+
+
+def check_format(path: str, given: Optional[str]) -> None:
+    """Refuse a split whose files are of another format than --dataset-impl says, or of one that cannot be read.
+
+    Args:
+        path: of the split, without suffix
+        given: the value of --dataset-impl; None: fairseq finds the format
+
+    Raises:
+        InputError: names the format that is there
+    """
+    found = infer_dataset_impl(path)
+    if found and given not in (None, found) and {given, found} != {"lazy", "cached"}:
+        raise InputError(f"--dataset-impl {given}: {path} is of format {found}; leave the flag out")
+    raw = f"{path}.None-None"  # as fairseq-preprocess --only-source --dataset-impl raw names it
+    if not found and os.path.exists(raw):
+        raise InputError(f"{raw} is of format raw, not binarised: run fairseq-preprocess without --dataset-impl")
+
+
+def read_sentences(path: str, dictionary: Dictionary, kind: Optional[str] = None, combine: bool = False) -> Any:
+    """Read binarised sentences, by fairseq's own reader.
+
+    Args:
+        path: of the .bin and .idx, without these endings
+        dictionary: of the tokens
+        kind: fairseq's --dataset-impl
+        combine: whether to go on with path1, path2, ...
+
+    Returns:
+        the sentences, None if there is no such file
+
+    Raises:
+        InputError: a file is cut off or of something else; neither has a checksum, so other changes are not seen
+    """
+    try:
+        sentences = data_utils.load_indexed_dataset(path, dictionary, kind, combine=combine)
+        if getattr(sentences, "supports_prefetch", False):  # the old format has no single sentence before
+            sentences.prefetch(range(len(sentences)))
+        if sentences is not None and len(sentences):
+            sentences[len(sentences) - 1]  # the last one is missing where the file is cut off
+    except Exception as error:
+        raise InputError(
+            f"{path}.bin or .idx is cut off or damaged ({' '.join(str(error).split()) or type(error).__name__}): run "
+            "fairseq-preprocess again"
+        ) from error
+    return sentences
 
 
 class SentenceDataset(LanguagePairDataset):
@@ -21,9 +72,12 @@ class SentenceDataset(LanguagePairDataset):
         has_target: whether samples have a target
         seed: of the order in which sentences of the same length form batches
         on_batch: a function that is given the numbers of each batch's sentences as the batch is made
+        split: its name, which batches carry as `split`; None: batches carry none
+        constraints: of constrained decoding, as fairseq packs them, N x L
 
     Attributes:
         epoch: the number of the epoch, from 1
+        kept: the numbers, in order, of the sentences that are not skipped for their length
     """
 
     def __init__(
@@ -35,14 +89,18 @@ class SentenceDataset(LanguagePairDataset):
         has_target: bool = True,
         seed: int = 1,
         on_batch: Optional[Callable[[List[int]], None]] = None,
+        split: Optional[str] = None,
+        constraints: Optional[Tensor] = None,
     ):
         lengths = np.asarray(sizes)
         target = (sentences, lengths, dictionary) if has_target else ()
-        super().__init__(sentences, lengths + 1, dictionary, *target, left_pad_source=False)
+        super().__init__(sentences, lengths + 1, dictionary, *target, left_pad_source=False, constraints=constraints)
         self.corrupt = corrupt
         self.epoch = 1
         self.seed = seed
         self.on_batch = on_batch
+        self.split = split
+        self.kept = np.arange(len(lengths))
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """A pair: `id`, `source` and `target`, which is None without targets."""
@@ -51,14 +109,55 @@ class SentenceDataset(LanguagePairDataset):
             source = self.corrupt(tokens, self.epoch, index)
         bos = tokens.new_tensor([self.src_dict.bos()])
         target = tokens if self.tgt is not None else None
-        return {"id": index, "source": torch.cat((bos, source)), "target": target}
+        pair = {"id": index, "source": torch.cat((bos, source)), "target": target}
+        return pair if self.constraints is None else {**pair, "constraints": self.constraints[index]}
 
     def collater(self, samples: Sequence[Dict[str, Any]], pad_to_length: Optional[Dict[str, int]] = None) -> Any:
-        """fairseq's batch of some pairs."""
+        """fairseq's batch of some pairs, with what the host has to know of it when it is on a device.
+
+        Returns:
+            fairseq's batch; with `numbers`, those in `id`, as a list, which stays on the host, and, where there are
+            targets, `places`, those of target tokens that are not padding among all B x U, row by row
+        """
         batch = super().collater(samples, pad_to_length)
+        if batch:
+            batch["numbers"] = batch["id"].tolist()
+            if batch["target"] is not None:
+                batch["places"] = batch["target"].flatten().ne(self.tgt_dict.pad()).nonzero().flatten()
         if self.on_batch is not None and batch:
-            self.on_batch(batch["id"].tolist())
-        return batch
+            self.on_batch(batch["numbers"])
+        return {**batch, "split": self.split} if batch and self.split is not None else batch
+
+    def partners(self, indices: Sequence[int], first: int) -> Optional[Dict[str, Any]]:
+        """The next sentence of each sentence among the first ones; the last one's next is the first one.
+
+        A sentence's partner belongs to the data set, so it is the same in any batch and for any number of workers.
+        Sentences that are skipped for their length have no part in it.
+
+        Args:
+            indices: the sentences' numbers, B
+            first: sentences with lower numbers have a partner
+
+        Returns:
+            `rows`: the places of the M sentences that have a partner, M; of their partners `src_tokens`, M x T, and
+            `src_lengths`, M; and as lists, for the host, their `numbers` and `lengths`. None where the data set has no
+            two such sentences
+        """
+        ring = self.kept[self.kept < first]
+        if len(ring) < 2:
+            return None
+        numbers = np.asarray(indices)
+        rows = np.flatnonzero(np.isin(numbers, ring))
+        partners = ring[(np.searchsorted(ring, numbers[rows]) + 1) % len(ring)]
+        sources = [self[partner]["source"] for partner in partners.tolist()]
+        pad, lengths = self.src_dict.pad(), [len(source) for source in sources]
+        return {
+            "rows": torch.from_numpy(rows),
+            "src_tokens": data_utils.collate_tokens(sources, pad) if sources else torch.empty(0, 0, dtype=torch.long),
+            "src_lengths": torch.tensor(lengths, dtype=torch.long),
+            "numbers": partners.tolist(),
+            "lengths": lengths,
+        }
 
     def set_epoch(self, epoch: int) -> None:
         """Keep the number of the epoch, on which the corruption depends."""

@@ -22,6 +22,7 @@ def evaluate(
     labels: Optional[str] = None,
     mi_batch: Optional[int] = None,
     keep: Optional[str] = None,
+    text: Optional[str] = None,
 ) -> Numbers:
     """Evaluate a checkpoint on a split, at the ELBO's own weights: no beta, no free bits, no smoothing, no dropout.
 
@@ -40,6 +41,8 @@ def evaluate(
         labels: text file with a label for each sentence of the split, for a classifier on mu
         mi_batch: sentences in a batch of the mutual information within batches; None leaves it out
         keep: folder for everything collected, see Collection; an earlier run's parts in it are used, not made again
+        text: file of the split's sentences as they were given, one a line, whose bytes `bits_per_byte` divides by; None
+            counts those of the joined pieces, from which a tokenizer's normaliser may have taken some
 
     Returns:
         the keys that measure/definitions.py defines, with plain numbers, lists and strings; None for figures that are
@@ -59,6 +62,6 @@ def evaluate(
     """
     at_least("--mi-batch", mi_batch, 2)
     collection = collect(
-        checkpoint, data, split, samples, words, max_tokens, seed, generate, language_model, labels, keep
+        checkpoint, data, split, samples, words, max_tokens, seed, generate, language_model, labels, keep, text
     )
     return summarise(collection, mi_batch)

@@ -13,8 +13,10 @@ from fairseq.data import data_utils
 from torch import Tensor
 
 from .base.errors import InputError
+from .base.lengths import Bounds
+from .base.lines import sentence as stripped
 from .base.stream import Purpose, standard_normal
-from .base.text import Joiner, build_bpe, find_bpe, piece_style
+from .base.text import Joiner, build_bpe, find_bpe, piece_style, pieces_of
 from .checkpoints.load import load_model
 from .checkpoints.priors import use_prior
 from .checkpoints.read import folders, model_settings, read_checkpoint
@@ -150,7 +152,7 @@ class BARTVAEHubInterface(nn.Module):
                 part = z[start : start + self.batch_size].to(self.device)
                 given = None if sources is None else listed(sources)[start : start + self.batch_size]
                 sample = {
-                    "id": torch.arange(first + start, first + start + len(part)),
+                    "id": torch.arange(first + start, first + start + len(part), device=self.device),
                     "net_input": {**self.source(len(part), given), "z": part},
                 }
                 sentences += [self.join(best["tokens"]) for best, *_ in generator.generate([self.model], sample)]
@@ -350,12 +352,12 @@ class BARTVAEHubInterface(nn.Module):
             InputError: the sentence is empty or longer than the model's positions
         """
         dictionary = self.task.source_dictionary
-        pieces = self.bpe.encode(sentence) if self.bpe else sentence
-        tokens = dictionary.encode_line(pieces, add_if_not_exist=False).long()
-        longest = min(self.model.max_positions()) - 1  # <s> comes before them
-        if not 1 < len(tokens) <= longest:
+        pieces = pieces_of(stripped(sentence), self.bpe, dictionary)
+        tokens = dictionary.encode_line(" ".join(pieces), add_if_not_exist=False).long()
+        longest = Bounds(*self.model.max_positions()).longest
+        if not 1 <= len(tokens) - 1 <= longest:
             raise InputError(
-                f"{sentence[:60]!r} has {len(tokens) - 1} tokens; expected 1 to {longest - 1}, the model's positions"
+                f"{sentence[:60]!r} has {len(tokens) - 1} tokens; expected 1 to {longest}, the model's positions"
             )
         return tokens
 

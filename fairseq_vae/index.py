@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from .base.errors import InputError
-from .base.files import fingerprint, read_lines, write
+from .base.files import fingerprint, write
+from .base.lines import read_lines
 from .hub import BARTVAEHubInterface
 from .vectors import encode_file
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from .bart.decoder import BARTVAEDecoder
 from .bart.dropout import use_cheap_dropout
 from .bart.encoder import BARTVAEEncoder
+from .bart.recompute import use_recomputation
 from .base.errors import InputError, reported
 from .base.host import declare
 from .base.precision import bfloat16_works
@@ -94,6 +95,7 @@ class BARTVAEModel(BARTModel):
         for parameter in frozen:
             parameter.requires_grad_(False)
         use_cheap_dropout(self)
+        use_recomputation(self, self.cfg.offload_activations)
 
     def train(self, mode: bool = True) -> "BARTVAEModel":
         """Set training mode; a frozen decoder stays in evaluation mode, without dropout.
@@ -221,6 +223,8 @@ class BARTVAEModel(BARTModel):
         z: Optional[Tensor] = None,
         target: Optional[Tensor] = None,
         label_smoothing: float = 0.0,
+        z_source: Optional[Tuple[Tensor, Tensor]] = None,
+        places: Optional[Tensor] = None,
     ) -> Union[Tuple[Tensor, Dict[str, Any]], VAEOutput]:
         """Teacher forcing: logits, as fairseq expects them, or the losses of a target.
 
@@ -234,15 +238,18 @@ class BARTVAEModel(BARTModel):
             token_embeddings: as in fairseq, like the flags after it
             eps: standard normal draws, see BARTVAEEncoder.forward
             z: latents to decode, see BARTVAEEncoder.forward
-            target: B x U; see loss
-            label_smoothing: see loss
+            z_source: other sentences, whose z to decode, see BARTVAEEncoder.forward
+            target: B x U; see loss, like `label_smoothing` and `places`
 
         Returns:
             without a target: logits, B x U x V, and fairseq's dictionary of a decoder with `vae`, a VAEOutput, and its
             `posterior` (None if z was given); with a target: the VAEOutput of `loss`
         """
         with self.autocast(src_tokens.device.type):
-            encoder_out = self.encoder(src_tokens, src_lengths, token_embeddings=token_embeddings, eps=eps, z=z)
+            others = {} if z_source is None else {"z_source": z_source}  # an encoder of one's own may not know it
+            encoder_out = self.encoder(
+                src_tokens, src_lengths, token_embeddings=token_embeddings, eps=eps, z=z, **others
+            )
             output = encoder_out["vae"]
             x, extra = self.decoder(
                 prev_output_tokens,
@@ -254,10 +261,17 @@ class BARTVAEModel(BARTModel):
                 return_all_hiddens=return_all_hiddens,
             )
             if target is not None:
-                return self.loss(x, output, target, label_smoothing)
+                return self.loss(x, output, target, label_smoothing, places)
             return x, {**extra, "vae": output, "posterior": output.posterior}
 
-    def loss(self, features: Tensor, output: VAEOutput, target: Tensor, label_smoothing: float = 0.0) -> VAEOutput:
+    def loss(
+        self,
+        features: Tensor,
+        output: VAEOutput,
+        target: Tensor,
+        label_smoothing: float = 0.0,
+        places: Optional[Tensor] = None,
+    ) -> VAEOutput:
         """The reconstruction loss of the decoder's features and, in training, the terms with parameters.
 
         Padding does not count. The logits of all tokens never exist at once.
@@ -267,13 +281,17 @@ class BARTVAEModel(BARTModel):
             output: the batch's latent
             target: B x U
             label_smoothing: fairseq's, 0 to 1; it changes `rec_loss` alone
+            places: of the N target tokens that are not padding, among B x U, in order; None finds them, for which the
+                host waits if they are on a device
 
         Returns:
             the output with `nll` and `rec_loss`; in evaluation also with `nll_rows`, in training with `terms`
         """
         padding, weight = self.decoder.padding_idx, self.decoder.output_projection.weight  # V x C
         real = target.ne(padding)
-        hidden, words = features[real], target[real]  # N x C, N
+        if places is None:
+            places = real.flatten().nonzero().flatten()
+        hidden, words = (part.flatten(0, 1).index_select(0, places) for part in (features, target))  # N x C, N
         rows: Optional[Tensor] = None
         found: Dict[str, Tensor] = {}
         if self.training:
@@ -312,11 +330,17 @@ class BARTVAEModel(BARTModel):
         with reported():
             check_origin(state_dict, self.checkpoint)
             state_dict[VERSION_KEY] = self.encoder.plugin_version
+            if "encoder.memory.project.weight" in state_dict:
+                # fairseq's moving average keeps no name with "version" in it, and to fairseq's upgrade of weights this
+                # is the mark of its oldest, which had no layer norm at the end
+                state_dict.setdefault("encoder.version", self.encoder.version)
+                state_dict.setdefault("decoder.version", self.decoder.version)
             heads = sum(key.startswith("classification_heads.") for key in state_dict)
             super().upgrade_state_dict_named(state_dict, name)
             own = self.state_dict()
             cross_attention = not self.decoder.cfg.no_cross_attention
-            adapt(state_dict, own, self.encoder.dictionary, self.checkpoint, cross_attention, heads)
+            optional = self.encoder.optional_state()
+            adapt(state_dict, own, self.encoder.dictionary, self.checkpoint, cross_attention, heads, optional)
             # with layers to keep, fairseq prunes the checkpoint only after this
             if not (self.cfg.encoder.layers_to_keep or self.cfg.decoder.layers_to_keep):
                 check_architecture(state_dict, own, self.checkpoint)

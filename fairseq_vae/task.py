@@ -1,33 +1,35 @@
-"""The task vae_denoising: each sample is one sentence, with a corrupted source and a clean target.
-
-At generation a flag chooses z: the posterior's mean, a sample of the posterior, or a sample of the prior.
-"""
+"""The task vae_denoising: each sample is one sentence, with a corrupted source and a clean target."""
 
 import os
-from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
+from contextlib import nullcontext
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 import torch
 from fairseq import utils
-from fairseq.data import Dictionary, data_utils
-from fairseq.tasks import FairseqTask, register_task
+from fairseq.data import Dictionary
+from fairseq.tasks import register_task
 from torch import Tensor
 
-from . import data, validation  # in hints, as strings: when `data` is imported first, this module runs before its end
-from .bart.sampling import use_sentence_sampling
+from . import data  # in hints, as strings: when `data` is imported first, this module runs before its end
+from .base import text  # as a module, for the same reason
 from .base.corruption import corrupted, corruptions
+from .base.dummy import dummy_batch
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
-from .base.stream import Purpose, standard_normal, stream
+from .base.lengths import told_apart, too_long
+from .base.stream import Purpose, stream
 from .checkpoints.read import check_dictionary, check_file
+from .flags.effects import check_effects
+from .flags.host import check_machine
 from .flags.task import VAEDenoisingFlags, task_config
+from .generating import GeneratingTask
 
 __all__ = ["VAEDenoisingTask"]
 
 
 @register_task("vae_denoising", dataclass=task_config())
-class VAEDenoisingTask(FairseqTask):
+class VAEDenoisingTask(GeneratingTask):
     """Reconstruct sentences; every sentence of a split comes once an epoch.
 
     Args:
@@ -46,17 +48,21 @@ class VAEDenoisingTask(FairseqTask):
         super().__init__(cfg)
         if not 0 <= cfg.noise_ratio <= 1:
             raise InputError(f"--noise-ratio {cfg.noise_ratio}: expected a number between 0 and 1")
-        if (cfg.latent_mode == "prior") != (cfg.num_samples > 0):
+        if cfg.latent_mode == "prior" and cfg.num_samples < 1:
             raise InputError(
-                f"--latent-mode {cfg.latent_mode} --num-samples {cfg.num_samples}: sentences from the prior take both "
-                "--latent-mode prior and --num-samples N, N 1 or more; other modes take no --num-samples"
+                f"--num-samples {cfg.num_samples}: --latent-mode prior needs 1 or more, to generate so many"
+            )
+        if cfg.latent_mode != "prior" and cfg.num_samples:
+            raise InputError(
+                f"--num-samples {cfg.num_samples} has no effect without --latent-mode prior: give that too, or leave "
+                "--num-samples out"
             )
         for path in utils.split_paths(cfg.path) if cfg.path else ():
             check_file(path)
         self.dictionary = dictionary
         self.mask = dictionary.add_symbol("<mask>")  # at the end, where BART's pretraining put it
-        self.lines = 0  # of fairseq-interactive, which numbers the sentences of each buffer anew
-        self.numbers: Deque[List[int]] = deque()  # of the sentences in batches that are made and not yet generated from
+        self.positions: Optional[Tuple[int, int]] = None  # of source and target, once there is a model
+        self.trains: Any = None  # the flags of the model that is built for training; None: its weights are loaded
 
     @classmethod
     @reported()
@@ -67,12 +73,12 @@ class VAEDenoisingTask(FairseqTask):
             cfg: the task's flags
 
         Raises:
-            InputError: the folder has no dict.txt, or see the class
+            InputError: the folder has no dict.txt, or another file of that name, or see the class
         """
         path = os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
         if not os.path.exists(path):
             raise InputError(f"{path} does not exist: give the folder that fairseq-preprocess --only-source wrote")
-        return cls(cfg, Dictionary.load(path))
+        return cls(cfg, text.read_dictionary(path))
 
     @reported()
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
@@ -84,7 +90,7 @@ class VAEDenoisingTask(FairseqTask):
             combine: as in fairseq
 
         Raises:
-            InputError: the split does not exist, is empty, or has an empty line
+            InputError: the split does not exist, is empty, cut off, or has an empty line
         """
         if self.cfg.latent_mode == "prior":
             sentences = [torch.tensor([self.dictionary.eos()])] * self.cfg.num_samples
@@ -96,7 +102,8 @@ class VAEDenoisingTask(FairseqTask):
         path = os.path.join(paths[(epoch - 1) % len(paths)], split)
         if os.path.exists(f"{path}.bin") and os.path.getsize(f"{path}.bin") == 0:
             raise InputError(f"{path}.bin has no sentences: the text given to fairseq-preprocess was empty")
-        sentences = data_utils.load_indexed_dataset(path, self.dictionary, self.cfg.dataset_impl, combine=combine)
+        data.check_format(path, self.cfg.dataset_impl and str(self.cfg.dataset_impl))
+        sentences = data.read_sentences(path, self.dictionary, self.cfg.dataset_impl, combine)
         if sentences is None:
             raise InputError(f"{path}.bin does not exist: --{split}pref of fairseq-preprocess --only-source makes it")
         sizes = np.asarray(sentences.sizes)
@@ -107,7 +114,7 @@ class VAEDenoisingTask(FairseqTask):
             )
         corrupt = self.cfg.noise != "none" and split in self.cfg.noise_splits.split(",")
         self.datasets[split] = data.SentenceDataset(
-            sentences, sizes, self.dictionary, self.corrupted if corrupt else None, seed=self.cfg.seed
+            sentences, sizes, self.dictionary, self.corrupted if corrupt else None, seed=self.cfg.seed, split=split
         )
 
     def corrupted(self, tokens: Tensor, epoch: int, index: int) -> Tensor:
@@ -124,22 +131,26 @@ class VAEDenoisingTask(FairseqTask):
         own = stream(self.cfg.seed, Purpose.SOURCE, epoch, index)
         return corrupted(tokens, str(self.cfg.noise), self.cfg.noise_ratio, self.mask, own)
 
-    def build_dataset_for_inference(
-        self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], **kwargs: Any
-    ) -> "data.SentenceDataset":
-        """The data set of some sentences, clean and without targets.
+    def get_batch_iterator(
+        self,
+        dataset: Any,
+        max_tokens: Optional[int] = None,
+        max_sentences: Optional[int] = None,
+        max_positions: Any = None,
+        **options: Any,
+    ) -> Any:
+        """fairseq's batches; a sentence that is longer than a batch meets filter_indices_by_size, not an assertion.
 
         Args:
-            src_tokens: N tensors of tokens, each with </s> at its end
-            src_lengths: their lengths, N
+            dataset: of the sentences
+            max_tokens: in a batch
+            max_sentences: in a batch
+            max_positions: of source and target; None: not bounded
+            options: as in fairseq
         """
-        first = self.lines
-        self.lines += len(src_tokens)
-
-        def remember(ids: List[int]) -> None:
-            self.numbers.append([first + index for index in ids])
-
-        return data.SentenceDataset(src_tokens, src_lengths, self.dictionary, has_target=False, on_batch=remember)
+        if max_positions is not None:
+            max_positions = utils.resolve_max_positions(max_positions, max_tokens)
+        return super().get_batch_iterator(dataset, max_tokens, max_sentences, max_positions, **options)
 
     @reported()
     def filter_indices_by_size(
@@ -149,100 +160,72 @@ class VAEDenoisingTask(FairseqTask):
         max_positions: Any = None,
         ignore_invalid_inputs: bool = False,
     ) -> np.ndarray:
-        """Refuse sentences that are longer than the model's positions, rather than leave them out without a word.
+        """Refuse sentences that are too long for model or batch, rather than leave them out without a word.
 
         --skip-invalid-size-inputs-valid-test leaves them out, in training too.
 
         Args:
             indices: the sentences' numbers
             dataset: of these sentences
-            max_positions: of source and target
+            max_positions: of source and target, or the tokens of a batch where they are fewer
             ignore_invalid_inputs: not used
 
         Returns:
             the numbers of the sentences that stay
 
         Raises:
-            InputError: a sentence is too long
+            InputError: a sentence is too long; names the bounds that were met
         """
-        _, ignored = dataset.filter_indices_by_size(indices, max_positions)
-        if len(ignored) and not self.cfg.skip_invalid_size_inputs_valid_test:
-            split = next((name for name, value in self.datasets.items() if value is dataset), "input")
-            raise InputError(
-                f"{os.path.join(self.cfg.data, split)}: line {min(ignored) + 1} of the text is too long, "
-                f"{dataset.src_sizes[min(ignored)]} tokens with <s> and </s> where the model has positions for "
-                f"{max_positions} (source, target); {len(ignored)} such lines in all. Shorten them, raise "
-                "--max-source-positions and --max-target-positions, or skip them with "
-                "--skip-invalid-size-inputs-valid-test"
-            )
-        return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
-
-    def train_step(self, *args: Any, **kwargs: Any) -> Tuple[Tensor, int, Dict[str, Any]]:
-        """fairseq's training step; where memory runs out, an error line names the flags that lower the peak."""
-        with memory_remedy():  # the criterion's own covers no backward pass
-            return super().train_step(*args, **kwargs)
-
-    def post_validate(self, model: Any, stats: Dict[str, Any], agg: Any) -> None:
-        """fairseq's hook after a whole validation: warn of a wrong rate. Official fairseq 0.12.2 does not call it.
-
-        Args:
-            model: not used
-            stats: not used
-            agg: the validation's meters, by name
-        """
-        if "_kl_dims" in agg:  # vae_cross_entropy logs it
-            validation.warn(agg)
+        stay, ignored = dataset.filter_indices_by_size(indices, max_positions)
+        skip = self.cfg.skip_invalid_size_inputs_valid_test
+        if len(ignored) and not (skip and len(stay)):
+            self.refuse_long(dataset, max_positions, None if skip else "--skip-invalid-size-inputs-valid-test")
+        kept = super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
+        dataset.kept = np.sort(kept)
+        return kept
 
     @reported()
-    def inference_step(
-        self,
-        generator: Any,
-        models: Sequence[Any],
-        sample: Dict[str, Any],
-        prefix_tokens: Optional[Tensor] = None,
-        constraints: Optional[Tensor] = None,
-    ) -> List[List[Dict[str, Any]]]:
-        """Generate sentences from the z that --latent-mode chooses.
+    def refuse_long(self, dataset: "data.SentenceDataset", max_positions: Any, skip_with: Optional[str] = None) -> None:
+        """Refuse a data set with a sentence that is too long.
 
         Args:
-            generator: fairseq's sequence generator
-            models: an ensemble; its first model gives z
-            sample: fairseq's batch; without `id`, as fairseq-interactive gives it, a sentence has its line's number
-            prefix_tokens: as in fairseq
-            constraints: as in fairseq
-
-        Returns:
-            hypotheses of each sentence, as in fairseq
+            dataset: of all sentences
+            max_positions: as for filter_indices_by_size
+            skip_with: what to give to leave such sentences out; None: they cannot be left out
 
         Raises:
-            InputError: the mode needs a latent, and the model has none
+            InputError: names the bounds that were met
         """
-        sample = {**sample, "id": self.ids(sample)}
-        if self.cfg.latent_mode != "mean":
-            if not hasattr(models[0], "latent_dim"):
-                raise InputError(f"--latent-mode {self.cfg.latent_mode} needs a checkpoint of bart_vae")
-            net_input = sample["net_input"]
-            indices = sample["id"].tolist()
-            encoder, prior = models[0].encoder, self.cfg.latent_mode == "prior"
-            dim = encoder.prior.eps_dim if prior else encoder.posterior.eps_dim
-            eps = standard_normal(self.cfg.seed, Purpose.GENERATION, 0, indices, dim).to(net_input["src_tokens"].device)
-            latent = {"eps": eps}
-            if prior:
-                with torch.no_grad():
-                    context = encoder.context(net_input["src_tokens"], net_input.get("src_lengths"))
-                    latent = {"z": encoder.prior(context).rsample(eps)}
-            sample = {**sample, "net_input": {**net_input, **latent}}
-        return super().inference_step(generator, models, sample, prefix_tokens, constraints)
+        _, ignored = dataset.filter_indices_by_size(np.arange(len(dataset)), max_positions)
+        if len(ignored):
+            positions = utils.resolve_max_positions((None, None), max_positions)
+            limits = (self.cfg.max_tokens, self.cfg.max_tokens_valid)
+            bounds = told_apart(positions, self.positions, dataset.tgt_sizes is not None, *limits)
+            split = next((name for name, value in self.datasets.items() if value is dataset), "input")
+            first = 1 + (self.lines - len(dataset) if split == "input" else 0)  # fairseq-interactive has buffers
+            lengths = {first + index: int(dataset.src_sizes[index]) - 2 for index in ignored}
+            raise InputError(
+                too_long(os.path.join(self.cfg.data, split), lengths, bounds, self.trains is None, skip_with)
+            )
 
-    def ids(self, sample: Dict[str, Any]) -> Tensor:
-        """The numbers of a batch's sentences, B, on which all of their draws depend."""
-        if "id" in sample:
-            return sample["id"]
-        size = len(sample["net_input"]["src_tokens"])
-        if self.numbers:
-            return torch.tensor(self.numbers.popleft())
-        self.lines += size
-        return torch.arange(self.lines - size, self.lines)
+    def train_step(
+        self,
+        sample: Dict[str, Any],
+        model: Any,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+        **kwargs: Any,
+    ) -> Tuple[Tensor, int, Dict[str, Any]]:
+        """fairseq's training step; where memory runs out, an error line names the flags that lower the peak.
+
+        Args:
+            ignore_grad: whether the batch is a dummy one, which changes no state of the model
+            others: as in fairseq
+        """
+        with memory_remedy(), dummy_batch(model) if ignore_grad else nullcontext():  # backward pass included
+            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model and, before training, check the checkpoint from which training starts.
@@ -257,11 +240,14 @@ class VAEDenoisingTask(FairseqTask):
             the model, its weights initialised
 
         Raises:
-            InputError: the checkpoint is missing, truncated, unsafe, or of another dictionary
+            InputError: the checkpoint is missing, truncated, unsafe, or of another dictionary; or the task has noise
+                and the model reads no source
         """
         start = self.cfg.path
+        self.trains = None if from_checkpoint else cfg
         with reported():  # not a decorator, since fairseq looks at the arguments of this method
             if not from_checkpoint:
+                check_machine(self.cfg.cpu, self.cfg.fp16, self.cfg.tpu)
                 last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
                 if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
                     start = self.cfg.restore_file
@@ -271,25 +257,31 @@ class VAEDenoisingTask(FairseqTask):
                     check_file(start)
                     check_dictionary(start, self.dictionary, self.cfg.data)
             model = super().build_model(cfg, from_checkpoint)
+            noise, encoder = str(self.cfg.noise), getattr(model, "encoder", None)
+            if noise != "none" and not from_checkpoint and not getattr(encoder, "reads_source", True):
+                raise InputError(f"--noise {noise} has no effect with --zero-latent: leave one of the two out")
         if start:
             model.checkpoint = f"checkpoint {start}"
+        self.positions = model.max_positions()
         return model
 
-    def build_generator(self, models: Sequence[Any], args: Any, **kwargs: Any) -> Any:
-        """fairseq's sequence generator, with draws of each sentence's own, and without filler words in its output.
-
-        Dictionaries of BART have filler words, which GPT-2's BPE cannot decode.
+    @reported()
+    def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build a criterion and, before training, check that every flag of model, criterion and task has an effect.
 
         Args:
-            models: as in fairseq
-            args: flags of generation
+            cfg: the criterion's flags
+            others: as in fairseq
+
+        Raises:
+            InputError: a flag has a bad value, or no effect beside the others, or asks for sentences from the prior
         """
-        generator = super().build_generator(models, args, **kwargs)
-        use_sentence_sampling(generator, self.dictionary, self.cfg.seed)
-        fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}
-        if fillers and hasattr(generator, "symbols_to_strip_from_output"):
-            generator.symbols_to_strip_from_output = generator.symbols_to_strip_from_output | fillers
-        return generator
+        criterion = super().build_criterion(cfg, *args, **kwargs)
+        if self.trains is not None:
+            check_effects(self.trains, cfg, self.cfg)
+        elif self.cfg.latent_mode == "prior":
+            raise InputError("--latent-mode prior: validation needs the data's sentences; leave it out")
+        return criterion
 
     @property
     def source_dictionary(self) -> Dictionary:

@@ -9,24 +9,25 @@ posterior's row.
 
 import logging
 import math
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from torch import Tensor
 
+from .base.transfer import on_device
 from .latent.distributions import Gaussian
 from .latent.output import VAEOutput
 from .measure.diagnosis import Watch
 from .measure.metrics import active_units, mutual_information
+from .measure.scoring import packed
 
-__all__ = ["MI_SENTENCES", "Statistic", "gap_statistics", "latent_statistics", "log", "warn"]
+__all__ = ["MI_SENTENCES", "Statistic", "gap_statistics", "latent_statistics", "log", "log_diagnosis", "warn"]
 
 logger = logging.getLogger(__name__)
 
 MI_SENTENCES = 1024  # the first ones of a validation set; their mutual information costs a table of 1024 x 1024
-watch = Watch()  # one for this process, so each warning comes once
 
 
 class Statistic(torch.Tensor):
@@ -35,6 +36,15 @@ class Statistic(torch.Tensor):
     def tolist(self) -> str:  # type: ignore[override]
         """The shape as text, for progress bars."""
         return "x".join(map(str, self.shape))
+
+
+def plain(value: Any) -> Any:
+    """A sum without the class Statistic, since meters go into checkpoints.
+
+    fairseq adds up over workers in one tensor of all sums, of which each sum, the loss's too, comes back as a Statistic
+    if one of them was.
+    """
+    return value.as_subclass(Tensor) if torch.is_tensor(value) else value
 
 
 def latent_statistics(indices: Tensor, posterior: Any, kl: Tensor) -> Dict[str, Any]:
@@ -93,51 +103,99 @@ def table_key(family: Any) -> str:
     return key
 
 
-def gap_statistics(model: Any, sample: Dict[str, Any], output: VAEOutput, target: Tensor) -> Dict[str, Any]:
-    """The own-z gap: a sentence's nll under the z of the next sentence in the batch, less its nll under its own z.
+def gap_statistics(
+    model: Any,
+    sample: Dict[str, Any],
+    output: VAEOutput,
+    target: Tensor,
+    eps_of: Callable[[List[int]], Optional[Tensor]],
+) -> Dict[str, Any]:
+    """The own-z gap: a sentence's nll under the z of its partner, less its nll under its own z.
 
-    Only the batch's sentences among the split's first MI_SENTENCES count, which bounds the cost of the decoder's second
-    pass. A batch with a single one of them has no other z.
+    A partner is the next of the split's first MI_SENTENCES sentences, which alone have one; the bound is one of cost.
+    Partners come mostly from other batches, so their z is inferred anew, in passes as large as the batch. Every worker
+    makes as many passes as the one that needs most, since under sharded models no worker can go on without the others.
 
     Args:
         model: a bart_vae
-        sample: fairseq's batch
+        sample: fairseq's batch, with `partner`, see SentenceDataset.partners; without it there is no gap
         output: the model's output of that batch, in evaluation
         target: B x U
+        eps_of: from sentences' numbers to the eps of their z in validation
 
     Returns:
         the sum of the gaps in nats and the number of sentences, by name
     """
-    rows = (sample["id"] < MI_SENTENCES).nonzero().flatten()
-    if len(rows) < 2:
-        return {"_gap": torch.zeros((), device=output.z.device), "_gap_sentences": 0}
-    net_input = {key: value[rows] if torch.is_tensor(value) else value for key, value in sample["net_input"].items()}
-    other = model(**net_input, z=output.z[rows].roll(1, 0), target=target[rows])
+    partner = sample.get("partner")
+    if partner is None:
+        return {}
     assert output.nll_rows is not None
-    return {"_gap": (other.nll_rows - output.nll_rows[rows]).data.sum(), "_gap_sentences": len(rows)}
+    net_input, lengths = sample["net_input"], partner["lengths"]
+    room = max(net_input["src_tokens"].numel(), target.numel())
+    parts = [[place for place, _ in pairs] for pairs in packed(lengths, range(len(lengths)), 1, room)]
+    gap = torch.zeros((), dtype=torch.float64, device=target.device)
+    for number in range(most(len(parts), target.device)):
+        if number < len(parts):
+            places = on_device(torch.tensor(parts[number]), target.device)  # the longest first
+            rows, ids = partner["rows"][places], [partner["numbers"][place] for place in parts[number]]
+            source = partner["src_tokens"][places, : lengths[parts[number][0]]], partner["src_lengths"][places]
+        else:  # any work: another worker has some left
+            rows = torch.zeros(1, dtype=torch.long, device=target.device)
+            ids, source = [0], (net_input["src_tokens"][:1], net_input["src_lengths"][:1])
+        own = {key: value[rows] if torch.is_tensor(value) else value for key, value in net_input.items()}
+        other = model(**own, eps=eps_of(ids), z_source=source, target=target[rows])
+        if number < len(parts):
+            gap += (other.nll_rows - output.nll_rows[rows]).data.double().sum()
+    return {"_gap": gap, "_gap_sentences": len(lengths)}
+
+
+def most(count: int, device: torch.device) -> int:
+    """The largest count of all data-parallel workers."""
+    if distributed_utils.get_data_parallel_world_size() == 1:
+        return count
+    number = torch.tensor(count, device=device)
+    return int(distributed_utils.all_reduce(number, distributed_utils.get_data_parallel_group(), op="max"))
 
 
 def log(total: Dict[str, Any]) -> None:
     """Log the sums and their figures: au, mi and its cap, marginal_kl, nll_gap, the KL of dimensions, the diagnosis.
 
     Args:
-        total: sums over all batches, by name
+        total: sums over all batches, by name; plain ones
     """
     tables = [key for key in total if key.startswith("_mi_")]
-    for key in ("_sentences", "_mu_sum", "_mu_square_sum", "_kl_dims", *tables, "_gap", "_gap_sentences"):
-        value = total[key]  # a plain tensor, since meters go into checkpoints
-        metrics.log_scalar_sum(key, value.as_subclass(Tensor) if torch.is_tensor(value) else value)
+    gaps = [key for key in total if key.startswith("_gap")]
+    for key in ("_sentences", "_mu_sum", "_mu_square_sum", "_kl_dims", *tables, *gaps):
+        metrics.log_scalar_sum(key, total[key])
     metrics.log_derived("au", au)
     if tables:
         metrics.log_derived("mi", mi)
         metrics.log_derived("mi_cap", lambda meters: round(math.log(max(1, len(mi_table(meters)[1]))), 3))
         metrics.log_derived("marginal_kl", marginal_kl)
-    metrics.log_derived("nll_gap", nll_gap)
+    if gaps:
+        metrics.log_derived("nll_gap", nll_gap)
     metrics.log_derived("kl_dim_max", lambda meters: round(float(kl_dims(meters).max()), 4))
     metrics.log_derived("kl_dim_median", lambda meters: round(float(kl_dims(meters).median()), 4))
     metrics.log_derived("kl_dim_min", lambda meters: round(float(kl_dims(meters).min()), 4))
     metrics.log_derived("kl_dims", lambda meters: " ".join(f"{value:.3f}" for value in kl_dims(meters).tolist()))
-    metrics.log_derived("diagnosis", diagnosis)
+    log_diagnosis(Watch())
+
+
+def log_diagnosis(watch: Watch) -> None:
+    """Log the name of the fault in the use of z, or "ok", in view of the validation before.
+
+    Of several calls in a validation fairseq keeps the first. It asks for the name batch by batch, so nothing is
+    remembered here.
+
+    Args:
+        watch: of the subset's validations
+    """
+
+    def diagnosis(meters: Any) -> str:
+        found = watch.judge(*seen(meters))
+        return found.name if found else "ok"
+
+    metrics.log_derived("diagnosis", diagnosis, priority=21)  # after the other figures
 
 
 def au(meters: Any) -> int:
@@ -173,7 +231,7 @@ def marginal_kl(meters: Any) -> float:
 
 
 def nll_gap(meters: Any) -> float:
-    """The own-z gap, nats per sentence; 0 where no batch had two sentences."""
+    """The own-z gap, nats per sentence; 0 as long as no batch had one of its sentences."""
     return round(float(meters["_gap"].sum) / max(1.0, float(meters["_gap_sentences"].sum)), 3)
 
 
@@ -184,23 +242,20 @@ def kl_dims(meters: Any) -> Tensor:
 
 def seen(meters: Any) -> Tuple[float, Optional[float], int, float]:
     """The arguments of a diagnosis: the rate and the gap in nats per sentence (None if not measured), Z, and beta."""
-    gap = nll_gap(meters) if meters["_gap_sentences"].sum else None
+    measured = "_gap_sentences" in meters and meters["_gap_sentences"].sum > 0
+    gap = nll_gap(meters) if measured else None
     return float(kl_dims(meters).sum()), gap, len(meters["_mu_sum"].sum), float(meters["_kl_weight"].avg)
 
 
-def diagnosis(meters: Any) -> str:
-    """The name of the fault in the use of z, or "ok". fairseq asks batch by batch, so nothing is remembered here."""
-    found = watch.judge(*seen(meters))
-    return found.name if found else "ok"
-
-
-def warn(meters: Any) -> None:
+def warn(meters: Any, watch: Watch, subset: str = "") -> None:
     """Warn, once, of a fault that lasts from validation to validation.
 
     Args:
-        meters: of a whole validation, by name
+        meters: of a whole validation of a subset, by name
+        watch: of the subset's validations
+        subset: its name in front of the message; empty: no name
     """
     _, warning = watch.see(*seen(meters))
     alone = distributed_utils.get_data_parallel_world_size() == 1
     if warning and (alone or distributed_utils.get_data_parallel_rank() == 0):
-        logger.warning(warning)
+        logger.warning(f"{subset}: {warning}" if subset else warning)

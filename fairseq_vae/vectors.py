@@ -14,7 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .base.errors import InputError
-from .base.files import fingerprint, stream_lines
+from .base.files import fingerprint
+from .base.lines import one_line, stream_lines
 from .base.stage import Stage
 from .base.tables import read_vectors, table
 from .hub import BARTVAEHubInterface
@@ -100,7 +101,7 @@ def decode_file(
             z = torch.from_numpy(np.stack(window))
             z[[not one for one in good]] = 0
             texts = vae.decode(z, first=stage.items, **decoding)
-            kept = [" ".join(text.splitlines()) if one else "" for text, one in zip(texts, good)]
+            kept = [one_line(text) if one else "" for text, one in zip(texts, good)]
             stage.append("".join(f"{text}\n" for text in kept).encode(), len(window), digest)
             bar.update(len(window))
     stage.finish()

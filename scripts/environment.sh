@@ -8,7 +8,7 @@ python="${PYTHON:-python3}"
     echo "$0: $("$python" --version 2>&1) is not Python 3.11 or 3.12; name one with PYTHON=/path/to/python3.11" >&2
     exit 1
 }
-wanted="$(cat "$root/setup.py" "$root/scripts/constraints.txt" | cksum) $root $("$python" --version 2>&1)"
+wanted="$(cat "$root"/setup.py "$root"/scripts/{constraints.txt,environment.sh} | cksum) $root $("$python" --version 2>&1)"
 if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing into $root/.venv: 1.6 GB, several more with torch's CUDA build; a few minutes."
     rm -rf "$root/.venv"
@@ -22,6 +22,10 @@ if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
     }
     install torch
     install --editable "$root[fairseq,quickstart,test]"
+    # ve-fairseq requires torchaudio, and its one build there needs CUDA: beside torch's CPU build it does not load, and
+    # whatever looks for it, as transformers does, does not either. Text needs none.
+    "$root/.venv/bin/python" -c "import torchaudio" 2>/dev/null ||
+        "$root/.venv/bin/python" -m pip uninstall --quiet --yes torchaudio || exit 1
     echo "$wanted" >"$root/.venv/installed"
 fi
 PATH="$root/.venv/bin:$PATH"

@@ -14,6 +14,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Iterator, List
 
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.files import write
+from fairseq_vae.base.lines import read_lines
+
 SPLITS = {"valid": 0.03, "test": 0.03}  # share of the sentences; the rest is train
 VOCABULARY = 5000  # sentences with rarer words than these go: typing errors mostly
 BOUNDARY = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
@@ -57,14 +61,16 @@ def clean(conversations: List[List[str]]) -> List[List[str]]:
     return result
 
 
-def read_lines(path: Path) -> List[List[str]]:
+def own(path: Path) -> List[List[str]]:
     """A user's text as groups of one line. Refuses what fairseq-preprocess would turn into empty sentences."""
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # only a newline ends a line
+        lines = read_lines(path)
     except OSError as error:
         sys.exit(f"prepare_data.py: --data {path}: {error.strerror}")
-    except UnicodeDecodeError as error:
-        sys.exit(f"prepare_data.py: --data {path}: not UTF-8 at byte {error.start}; convert it first, e.g. with iconv")
+    except InputError as error:
+        sys.exit(f"prepare_data.py: --data {error}")
+    while lines and not lines[-1]:
+        lines.pop()  # empty lines at the end are none
     empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if len(empty) == len(lines):
         sys.exit(f"prepare_data.py: --data {path}: the file has no text; expected one sentence a line")
@@ -86,7 +92,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the split (default: 1)")
     args = parser.parse_args()
 
-    groups = read_lines(args.data) if args.data else clean(list(chat()))
+    groups = own(args.data) if args.data else clean(list(chat()))
     random.Random(args.seed).shuffle(groups)
     if args.limit:
         total = 0
@@ -95,12 +101,15 @@ def main() -> None:
             if total >= args.limit:
                 groups = groups[:count]
                 break
-    args.output.mkdir(parents=True, exist_ok=True)
     total = sum(map(len, groups))
     rest = iter(groups)
-    for split, share in SPLITS.items():
-        write_split(args.output / f"{split}.txt", take(rest, share * total))
-    write_split(args.output / "train.txt", [line for group in rest for line in group])
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        for split, share in SPLITS.items():
+            write_split(args.output / f"{split}.txt", take(rest, share * total))
+        write_split(args.output / "train.txt", [line for group in rest for line in group])
+    except (InputError, OSError) as error:
+        sys.exit(f"prepare_data.py: {error}")
 
 
 def take(groups: Iterator[List[str]], count: float) -> List[str]:
@@ -112,7 +121,7 @@ def take(groups: Iterator[List[str]], count: float) -> List[str]:
 
 
 def write_split(path: Path, lines: List[str]) -> None:
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    write(path, "".join(line + "\n" for line in lines))
     print(f"{path.stem}: {len(lines):,} sentences, {sum(len(line.split()) for line in lines):,} words")
 
 

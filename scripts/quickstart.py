@@ -7,6 +7,7 @@ it stopped.
 """
 
 import argparse
+import importlib.util
 import json
 import shutil
 import signal
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Optional
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.files import fingerprint, read_lines, write
+from fairseq_vae.base.files import fingerprint, write
+from fairseq_vae.base.lines import read_lines
 from fairseq_vae.finetune.process import call, run
 from fairseq_vae.finetune.steps import minutes, step
 
@@ -64,7 +66,11 @@ class Quickstart:
         """One folder, one run: refuse to mix steps of different settings."""
         path = self.output / "settings.json"
         if path.exists():
-            if json.loads(path.read_text(encoding="utf-8")) != self.settings:
+            try:
+                kept = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                fail(f"{path} is damaged ({error}): give another --output, or delete {self.output}")
+            if kept != self.settings:
                 fail(f"{self.output} holds a run with other settings or data: give another --output, or delete it")
         else:
             write(path, json.dumps(self.settings, indent=2) + "\n")
@@ -77,6 +83,10 @@ class Quickstart:
 
     def encode(self, target: Path) -> None:
         import sentencepiece
+        from fairseq.data import Dictionary
+
+        from fairseq_vae.base.text import build_bpe
+        from fairseq_vae.finetune.encode import Limit, encode, loss
 
         target.mkdir(parents=True)
         text = self.output / "text"
@@ -93,17 +103,17 @@ class Quickstart:
             )
         except RuntimeError as error:
             fail(f"sentencepiece cannot learn {self.size['vocabulary']} pieces from this text: {error}")
-        model = sentencepiece.SentencePieceProcessor(model_file=str(target / "sentencepiece.model"))
-        for split in ("train", "valid", "test"):
-            lines = read_lines(text / f"{split}.txt")
-            encoded = "".join(" ".join(model.encode(line, out_type=str)) + "\n" for line in lines)
-            for number, pieces in enumerate(encoded.split("\n")[:-1], 1):
-                if not 0 < len(pieces.split()) <= POSITIONS - 2:
-                    fail(
-                        f"{text / split}.txt: line {number} has {len(pieces.split())} pieces, expected 1 to "
-                        f"{POSITIONS - 2}; split it or leave it out: {lines[number - 1][:60]!r}"
-                    )
-            (target / f"{split}.txt").write_text(encoded, encoding="utf-8")
+        bpe = build_bpe({"bpe": "sentencepiece", "sentencepiece_model": str(target / "sentencepiece.model")})
+        dictionary = Dictionary()
+        for piece in map(bpe.model.id_to_piece, range(bpe.model.get_piece_size())):
+            dictionary.add_symbol(piece)
+        limit = Limit(POSITIONS - 2, "the model's positions take", " or leave it out")
+        parts = [encode(text / f"{split}.txt", bpe, dictionary, limit) for split in ("train", "valid", "test")]
+        for part in parts:
+            write(target / part.path.name, "".join(f"{pieces}\n" for pieces in part.pieces))
+        changed = loss(parts)
+        if changed:
+            print(f"  {changed}", flush=True)
 
     def binarise(self, target: Path) -> None:
         pieces = self.output / "pieces"
@@ -133,7 +143,7 @@ class Quickstart:
             "dataset.num_workers=0",
             f"optimization.lr=[{size['lr']}]",
             "lr_scheduler.warmup_updates=100",
-            f"criterion.free_bits={FREE_BITS}",
+            f"phase2.criterion.free_bits={FREE_BITS}",
             f"phase2.criterion.kl_warmup_updates={size['phase2'] // 2}",
             f"checkpoint.save_interval_updates={size['every']}",
         ):
@@ -163,6 +173,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.data and not args.data.is_file():
         fail(f"--data {args.data}: no such file")
+    if importlib.util.find_spec("matplotlib") is None:  # of the last step
+        fail("the package matplotlib is missing: pip install matplotlib")
     size = "smoke" if args.smoke else "full"
     output = args.output or ROOT / "quickstart" / "-".join([args.data.stem if args.data else "chat", size])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("quickstart: stopped; run it again to go on"))

@@ -19,6 +19,12 @@ def build(data, **cfg):
         "restore_file": "checkpoint_last.pt",
         "finetune_from_model": None,
         "save_dir": "",
+        "reset_meters": False,
+        "reset_optimizer": False,
+        "valid_subset": "valid",
+        "max_tokens": None,
+        "max_tokens_valid": None,
+        **dict.fromkeys(("cpu", "fp16", "tpu"), False),
     }
     return VAEDenoisingTask.setup_task(task_config()(data=data, **{**defaults, **cfg}))
 

@@ -26,6 +26,7 @@ def made(tmp_path_factory):
     rows = [random.integers(V - 5, size=n).tolist() for n in SPLIT]
     write_data(folder, test=rows, one=rows[:1], train=[*rows[:3], *rows[5:]])
     (folder / "labels").write_text("a\nb\n" * 6)
+    (folder / "given").write_text("".join(" ".join(f"w{i}" for i in row) + "\n" for row in rows))
     return folder
 
 
@@ -38,7 +39,13 @@ def checkpoint(made):
 def everything(made):
     """Arguments that leave nothing out."""
     reference = str(made / "lm/checkpoint_best.pt")
-    return {"samples": 5, "language_model": reference, "labels": str(made / "labels"), "generate": 12}
+    return {
+        "samples": 5,
+        "language_model": reference,
+        "labels": str(made / "labels"),
+        "generate": 12,
+        "text": str(made / "given"),
+    }
 
 
 @pytest.fixture(scope="module")

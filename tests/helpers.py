@@ -183,15 +183,16 @@ def save_trained(folder, name, flags, words, std):
     return built.eval()
 
 
-def write_sentencepiece(folder):
-    """sentencepiece.bpe.model of a few words; its pieces."""
+def write_sentencepiece(folder, byte_fallback=False):
+    """sentencepiece.bpe.model of a few words; its pieces. byte_fallback: with a piece for each byte, as most have."""
     import sentencepiece
 
     folder.mkdir(parents=True, exist_ok=True)
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(["the dog barks at the cat", "a cat sleeps on the dog"] * 20),
         model_prefix=str(folder / "sentencepiece.bpe"),
-        vocab_size=40,
+        vocab_size=300 if byte_fallback else 40,
+        byte_fallback=byte_fallback,
         hard_vocab_limit=False,
         bos_id=-1,
         eos_id=-1,
@@ -199,3 +200,17 @@ def write_sentencepiece(folder):
     )
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.bpe.model"))
     return [pieces.id_to_piece(i) for i in range(pieces.get_piece_size()) if not pieces.is_unknown(i)]
+
+
+def write_gpt2(folder):
+    """encoder.json and vocab.bpe of GPT-2's form with a few merges: every byte has a number; its numbers as symbols."""
+    import json
+
+    from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
+
+    folder.mkdir(parents=True, exist_ok=True)
+    merges = ["t h", "th e", "\u0120 a", "\u0120 d", "o g"]
+    pieces = [*bytes_to_unicode().values(), *(merge.replace(" ", "") for merge in merges)]
+    (folder / "encoder.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}), encoding="utf-8")
+    (folder / "vocab.bpe").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    return [str(i) for i in range(len(pieces))]

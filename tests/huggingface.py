@@ -2,12 +2,10 @@
 
 import json
 
-import pytest
 import torch
+import transformers
 
 from fairseq_vae.checkpoints.hf_names import gpt2_numbers
-
-transformers = pytest.importorskip("transformers")
 
 MERGES = ["t h", "Ġ th", "Ġth e", "d o", "Ġ do", "Ġdo g"]
 SHAPES = {
@@ -58,6 +56,15 @@ def logits_of(huggingface, source, previous):
         return huggingface(
             input_ids=source, attention_mask=source.ne(1).long(), decoder_input_ids=previous, use_cache=False
         ).logits
+
+
+def save_tokenizer(folder):
+    """The tokenizer as Hugging Face's library itself saves it, in place of the files that hugging_face wrote."""
+    built = transformers.BartTokenizer.from_pretrained(folder)
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).unlink()
+    built.save_pretrained(folder)
+    return built
 
 
 def cut(path, keep=0.5):

@@ -6,12 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn as nn
 from fairseq.data import Dictionary
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from helpers import EVERY_INJECTION, V, arguments, bart, dictionary, model
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.checkpoints.adapt import COPIES, GPT2_WORDS
+from fairseq_vae.base.registry import NoFlags
+from fairseq_vae.checkpoints.adapt import COPIES, GPT2_WORDS, VERSION_KEY, check_origin
+from fairseq_vae.latent.pooling import MeanPooling, poolings
+from fairseq_vae.latent.posterior import DiagonalPosterior, posteriors
+from fairseq_vae.latent.prior import StandardNormal, priors
 from fairseq_vae.model import BARTVAEModel
 
 every_injection = pytest.mark.parametrize("injection", EVERY_INJECTION)
@@ -110,7 +115,7 @@ def test_a_dictionary_of_another_size_is_refused_with_the_one_that_belongs(caplo
 def test_a_checkpoint_of_a_newer_version_is_refused():
     built = model()
     state = built.state_dict()
-    major, minor, patch = state["encoder.plugin_version"].tolist()
+    major, minor, patch = map(int, state["encoder.plugin_version"].tolist())
     built.load_state_dict({**state, "encoder.plugin_version": torch.tensor([major, minor, patch + 5])})
     assert built.state_dict()["encoder.plugin_version"].tolist() == [major, minor, patch]
     for newer in ([major, minor + 1, 0], [major + 1, 0, 0]):
@@ -122,12 +127,30 @@ def test_a_checkpoint_of_a_newer_version_is_refused():
     built.load_state_dict(older)  # of before versions were kept
 
 
+def test_an_average_of_checkpoints_is_read_by_the_newest_of_their_versions_and_refused_by_older_ones(monkeypatch):
+    def check(reader, *versions):
+        monkeypatch.setattr("fairseq_vae.checkpoints.adapt.__version__", reader)
+        tensors, count = [torch.tensor(version, dtype=torch.float32) for version in versions], len(versions)
+        for average in (sum(tensors).div_(count), sum(tensor * (1 / count) for tensor in tensors)):
+            check_origin({"encoder.embed_tokens.weight": torch.zeros(1), VERSION_KEY: average}, "the average")
+
+    for minor in range(100):
+        for count in range(2, 21):
+            check(f"3.{minor}.0", *[[3, minor, 4]] * count)
+    check("0.10.0", [0, 9, 3], [0, 10, 0], [0, 9, 5])
+    check("1.0.0", [0, 9, 3], [1, 0, 0])
+    for older, newer in (([0, 9, 3], [0, 10, 0]), ([0, 9, 3], [1, 0, 0])):
+        with pytest.raises(InputError, match=r"the average was written by fairseq-vae .*; this is 0.9.3: upgrade"):
+            check("0.9.3", older, older, newer)
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(caplog):
     built = model()
     state = built.state_dict()
     cases = [
         ({k: v for k, v in state.items() if k != "encoder.memory.project.bias"}, "1 missing, e.g. encoder.memory"),
         ({**state, "encoder.other": torch.zeros(1)}, "1 unknown, e.g. encoder.other"),
+        (model(latent_pooling="attention").state_dict(), "1 unknown, e.g. encoder.posterior.query"),
         (model(latent_dim=4).state_dict(), r"encoder.posterior.mu.weight \(4x16 there, 6x16 here\)"),
         ({"linear.weight": torch.zeros(1)}, "expected the weights of bart_vae or of bart"),
         ({k: v[:-2] if v.shape[:1] == (30,) else v for k, v in state.items()}, "28 symbols.*--srcdict"),
@@ -136,3 +159,83 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(caplog):
         with pytest.raises(InputError, match=message):
             built.load_state_dict(bad)
     assert len(caplog.records) == len(cases) and all("\n" not in record.message for record in caplog.records)
+
+
+@pytest.fixture
+def own_parts(monkeypatch):
+    """A posterior, a pooling and a prior under the name `mine`, each with a weight and a buffer that --more adds."""
+    for registry, base in ((posteriors, DiagonalPosterior), (poolings, MeanPooling), (priors, StandardNormal)):
+
+        class Mine(base):
+            optional_state = ("more", *getattr(base, "optional_state", ()))
+
+            def __init__(self, *args):
+                super().__init__(*args[:-1])
+                self.gain = nn.Parameter(torch.ones(3))
+                self.register_buffer("moments", torch.zeros(3))
+                if More.on:
+                    self.more = nn.BatchNorm1d(3)
+
+        Mine.__qualname__ = f"Mine{base.__name__}"
+        monkeypatch.setitem(registry.parts, "mine", Mine)
+        monkeypatch.setitem(registry.configs, "mine", NoFlags)
+
+    class More:
+        on = True
+
+    return More
+
+
+def loaded(target, state, caplog):
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    fresh = {key: value.clone() for key, value in target.state_dict().items()}
+    target.load_state_dict(dict(state))
+    return fresh, [record.getMessage() for record in caplog.records]
+
+
+def check_both_ways(without, having, names, caplog):
+    """A model's remedy with state, switched on and off between two phases."""
+    names = sorted(names)
+    with torch.no_grad():
+        for key in names:
+            having.state_dict()[key].add_(1)
+    plain, rich = ({k: v.clone() for k, v in built.state_dict().items()} for built in (without, having))
+    assert sorted(rich.keys() - plain.keys()) == names
+    fresh, lines = loaded(having, plain, caplog)
+    assert len(lines) == 1 and lines[0].startswith(f"VAE checkpoint: {len(names)} tensors new: ")
+    assert sorted(lines[0].split(": ")[2].split(", ")) == names
+    for key, value in having.state_dict().items():
+        assert value.equal(fresh[key] if key in names else plain[key]), key
+    _, lines = loaded(without, rich, caplog)
+    assert len(lines) == 1 and f"VAE checkpoint: {len(names)} tensors left out, since no flag asks" in lines[0]
+    assert sorted(lines[0].split(": ")[2].split(", ")) == names
+    assert all(value.equal(rich[key]) for key, value in without.state_dict().items())
+    fresh, lines = loaded(having, rich, caplog)
+    assert not lines and all(value.equal(rich[key]) for key, value in having.state_dict().items()), "resumed"
+    with pytest.raises(InputError, match=f"1 missing, e.g. {names[0]}"):  # half of it is no remedy: a broken file
+        having.load_state_dict({key: value for key, value in rich.items() if key != names[0]})
+
+
+def test_bn_mu_may_begin_or_end_between_two_phases(caplog):
+    names = [f"encoder.posterior.bn_mu.{name}" for name in ("shift", "mean", "var")]
+    check_both_ways(model(), model(bn_mu=0.5), names, caplog)
+
+
+@pytest.mark.parametrize("part, place", [("posterior",) * 2, ("pooling", "posterior"), ("prior", "prior")])
+def test_the_optional_state_of_a_part_of_ones_own_may_begin_or_end_too(part, place, own_parts, caplog):
+    having = model(**{f"latent_{part}": "mine"})
+    own_parts.on = False
+    without = model(**{f"latent_{part}": "mine"})
+    names = [f"encoder.{place}.more.{name}" for name in nn.BatchNorm1d(3).state_dict()]
+    check_both_ways(without, having, names, caplog)
+    state = without.state_dict()
+    for name in (f"encoder.{place}.gain", f"encoder.{place}.moments"):
+        with pytest.raises(InputError, match=f"1 missing, e.g. {name}"):
+            without.load_state_dict({key: value for key, value in state.items() if key != name})
+
+
+@pytest.mark.parametrize("flags", [dict(bow_weight=1.0), dict(rate_controller="pid", rate_target=2.0)])
+def test_layers_of_training_alone_that_are_left_out_are_named(flags, caplog):
+    _, lines = loaded(model(), model(**flags).state_dict(), caplog)
+    assert len(lines) == 1 and lines[0].startswith("VAE checkpoint: 4 tensors left out, since no flag asks for them: ")

@@ -81,7 +81,7 @@ def logged(output, tag):
     return [json.loads(line) for line in lines]
 
 
-NOISY = "--noise deletion --noise-ratio 0.5 --kl-schedule linear --kl-warmup-updates 8 --free-bits 0.1 --dropout 0.1"
+NOISY = "--noise deletion --noise-ratio 0.5 --kl-schedule linear --kl-warmup-updates 5 --free-bits 0.1 --dropout 0.1"
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,7 @@ def test_train_logs_the_metrics(trained):
     _, updates, valid = trained
     assert [int(update["num_updates"]) for update in updates] == list(range(1, 9))
     for number, update in enumerate(updates):
-        assert float(update["kl_weight"]) == pytest.approx(number / 8)
+        assert float(update["kl_weight"]) == pytest.approx(min(1, number / 5))
         assert float(update["neg_elbo"]) == pytest.approx(float(update["rec"]) + float(update["kl"]), abs=0.01)
     last = valid[-1]
     for key in (
@@ -386,7 +386,7 @@ def test_two_workers_train_as_one(data, tmp_path):
     with sampled z, whose eps belong to the sentence."""
     command = (
         f"fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} --dropout 0 "
-        "--kl-schedule linear --kl-warmup-updates 5 --max-update 3 --disable-validation"
+        "--kl-schedule linear --kl-warmup-updates 3 --max-update 3 --disable-validation"
     )
     one = run(f"{command} --update-freq 2 --save-dir {tmp_path}/one")
     two = two_workers(f"{command} --save-dir {tmp_path}/two")
@@ -440,6 +440,9 @@ def test_bad_input_of_fairseqs_commands_is_one_error_line(data, trained, tmp_pat
     cases = {
         f"{start} {TINY} --free-bits -1": "--free-bits -1.0: expected",
         f"{start} {TINY} --kl-schedule cyclical --kl-cycle-updates 9 --max-update 5": "longer than training",
+        f"{start} {TINY} --kl-warmup-updates 2000 --kl-start 0.1": "--kl-start 0.1 has no effect without --kl-schedule",
+        f"{start} {TINY} {CONTROLLED} --kl-zero-updates 3": "--kl-zero-updates 3 has no effect with --rate-controller",
+        f"fairseq-generate {data} --path {last} {GENERATE} --noise deletion": "--noise-splits test; or leave it out",
         f"{start} {TINY} --latent-injection cross-attention --no-cross-attention": "leave out --no-cross-attention",
         f"{start} {TINY} --max-update 1 --max-source-positions 6": "--max-source-positions",
         f"{start} {TINY} --latent-dim 9 --finetune-from-model {last}": "of another architecture",

@@ -4,11 +4,16 @@
 import numpy as np
 import pytest
 import torch
-from evaluation import checkpoint, made  # noqa: F401  fixtures
+from evaluation import checkpoint, made, made_up  # noqa: F401  fixtures
+from fairseq.data import Dictionary
+from helpers import write_gpt2, write_sentencepiece
 
+from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.store import Store
+from fairseq_vae.base.text import Joiner, find_bpe
 from fairseq_vae.checkpoints.load import load_model
-from fairseq_vae.collect import load_split, score
+from fairseq_vae.collect import load_split, score, short, text_fingerprint
+from fairseq_vae.measure.collection import resumed
 from fairseq_vae.measure.scoring import Scorer
 
 
@@ -40,3 +45,21 @@ def test_batches_order_and_resuming_change_nothing(loaded):
         first, second = (part.nll_iw for part in parts)
     torch.testing.assert_close(first[[11, 0, 7]], whole["nll_iw"][[11, 0, 7]], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(second[1:7], whole["nll_iw"][1:7], rtol=1e-5, atol=1e-6)
+
+
+def test_texts_that_an_older_decoder_joined_are_not_mixed_with_new_ones(tmp_path):
+    """A kept collection of before, whose fingerprint of text named the tokenizer alone."""
+    words = Dictionary()
+    for piece in write_sentencepiece(tmp_path, byte_fallback=True):
+        words.add_symbol(piece)
+    settings = find_bpe([str(tmp_path)])
+    found = text_fingerprint(Joiner(words, settings), settings)
+    model = short(settings["sentencepiece_model"])
+    assert found == f"sentencepiece-2+{model}"
+    resumed(made_up().settings._replace(text=f"sentencepiece+{model}"), made_up().given, str(tmp_path / "kept"))
+    with pytest.raises(InputError, match=r"belongs to other settings \(text: sentencepiece\+"):
+        resumed(made_up().settings._replace(text=found), made_up().given, str(tmp_path / "kept"))
+    (tmp_path / "gpt2").mkdir()
+    write_gpt2(tmp_path / "gpt2")
+    settings = find_bpe([str(tmp_path / "gpt2")])
+    assert text_fingerprint(Joiner(words, settings), settings).startswith("gpt2+"), "whose texts are as before"

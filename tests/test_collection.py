@@ -52,8 +52,8 @@ def test_a_collection_comes_back_exactly_and_so_do_its_figures(collected, whole)
 
 
 def test_parts_that_are_left_out_stay_out(tmp_path):
-    left_out = ("lm", "texts", "reconstructions", "greedy", "samples", "samples_z", "copied", "labels")
-    none = dict.fromkeys(("text", "text_sentences", "max_len", "training", "language_model", "labels"))
+    left_out = ("lm", "texts", "reconstructions", "greedy", "samples", "samples_z", "copied", "labels", "given_bytes")
+    none = dict.fromkeys(("text", "text_sentences", "max_len", "training", "language_model", "labels", "given_text"))
     collection = made_up(**dict.fromkeys(left_out))
     collection = collection._replace(settings=collection.settings._replace(**none))
     collection.save(str(tmp_path / "kept"))
@@ -186,7 +186,7 @@ def test_a_folder_of_other_settings_is_refused(made, checkpoint, everything, who
         shutil.copytree(made, tmp_path / "data")
         arguments["data"] = write_data(tmp_path / "data", train=rows)
     if name == "split":
-        arguments.update(labels=None, generate=11)
+        arguments.update(labels=None, text=None, generate=11)
     before = contents(whole)
     with pytest.raises(InputError) as error:
         collect(**arguments, keep=str(whole))

@@ -5,7 +5,7 @@ from argparse import Namespace
 import pytest
 import torch
 from denoising import build
-from helpers import SENTENCES, batch, model, save_vae, write_data
+from helpers import SENTENCES, batch, criterion, model, save_vae, write_data
 
 from fairseq_vae.bart.encoder import BARTVAEEncoder
 from fairseq_vae.base.stream import Purpose, standard_normal
@@ -135,3 +135,19 @@ def test_generation_draws_from_the_prior_of_each_source(conditional, tmp_path):
     with torch.no_grad():
         mean = built.encoder.context(sample["net_input"]["src_tokens"])[:, 0, : built.latent_dim]
     torch.testing.assert_close(seen[0], mean + standard_normal(1, Purpose.GENERATION, 0, range(5), built.latent_dim))
+
+
+@torch.no_grad()
+def test_the_own_z_gap_changes_z_and_keeps_the_context(conditional, tmp_path):
+    """A sentence's partner is the next one, so partners of the batch of all are in it."""
+    write_data(tmp_path, valid=SENTENCES)
+    task, built, objective = build(str(tmp_path)), model(std=0.3), criterion()
+    task.load_dataset("valid")
+    data = task.dataset("valid")
+    log = task.valid_step(data.collater([data[i] for i in range(5)]), built, objective)[2]
+    sample = batch(SENTENCES)
+    z = built.encoder.infer(sample["net_input"]["src_tokens"]).rsample(
+        standard_normal(1, Purpose.VALIDATION, 0, range(5), built.latent_dim)
+    )
+    gap = sentence_nll(built, sample, z.roll(-1, 0)) - sentence_nll(built, sample, z)
+    assert log["_gap"].item() == pytest.approx(gap.sum().item(), rel=1e-4)

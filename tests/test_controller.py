@@ -1,5 +1,7 @@
 """Rate controllers on a toy posterior whose rate is a known function of beta."""
 
+import math
+
 import pytest
 import torch
 from helpers import SENTENCES, batch, criterion, model
@@ -153,7 +155,6 @@ def test_the_loss_has_the_controllers_beta():
     "given, message",
     [
         (dict(rate_controller="pid"), "--rate-target 0.0: --rate-controller pid expects more than 0"),
-        (dict(rate_target=3.0), "add --rate-controller"),
         (flags(rate_gain=-1.0), "--rate-gain -1.0"),
         (flags(rate_max_weight=0.0), "--rate-max-weight 0.0"),
         (flags(deterministic_latent=True), "no rate"),
@@ -183,3 +184,18 @@ def test_states_of_the_first_version_load_and_the_first_version_loads_these():
     assert again.update == state["update"] == 29 and settle(again, 5, first=30) == settle(built, 5, first=30)
     first = torch.zeros((), dtype=torch.long)
     assert first.copy_(state["update"]) == 29
+
+
+@pytest.mark.parametrize("name", ["weight", "memory", "sums", "update"])
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_state_that_is_not_finite_begins_anew_and_says_so(name, value, caplog):
+    """As in a checkpoint that was cast to float16, whose largest number is 65,504."""
+    controller, broken = (RateController("pid", target=8.0, gain=0.01, max_weight=1.0) for _ in range(2))
+    broken.observe(torch.tensor([160.0, 10.0]), update=3)
+    getattr(broken, name).fill_(value)
+    controller.load_state_dict(broken.state_dict())
+    controller.set_num_updates(4)
+    assert controller.weight == controller.memory == 0 and controller.update == 4 and not controller.sums.any()
+    assert [record.getMessage() for record in caplog.records] == [
+        "--rate-controller pid: its state is not finite; it begins anew"
+    ]

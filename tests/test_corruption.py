@@ -1,5 +1,6 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +32,28 @@ def test_deletion_takes_a_uniform_number_of_tokens_up_to_the_ratio():
     counts = Counter(len(SENTENCE) - len(corrupt("deletion", 0.35, index)) for index in range(4000))
     assert set(counts) == {0, 1, 2, 3}
     assert all(abs(count - 1000) < 120 for count in counts.values())  # four standard deviations
+
+
+def test_most_deleted_tokens_are_the_floor_of_the_ratio_as_typed():
+    """All lengths to 1,024 and all ratios of two digits, against integers."""
+
+    class Most:
+        """A stream that draws the largest number, and gives no permutation."""
+
+        def integers(self, high):
+            self.most = high - 1
+            return 0
+
+        def permutation(self, length):
+            return np.arange(0)
+
+    wrong, stream, tokens = [], Most(), torch.zeros(1024)
+    for length in range(1025):
+        for percent in range(101):
+            corruptions["deletion"](tokens[:length], float(f"{percent / 100:.2f}"), MASK, stream)
+            if stream.most != percent * length // 100:
+                wrong.append((percent, length))
+    assert not wrong
 
 
 def test_every_token_is_deleted_alike():

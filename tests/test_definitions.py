@@ -4,9 +4,10 @@ import pytest
 from evaluation import checkpoint, everything, made, numbers  # noqa: F401  fixtures
 from helpers import SENTENCES, batch, criterion, model
 from test_criterion import reduced
+from test_validation import partnered, split
 
 from fairseq_vae.evaluate import evaluate
-from fairseq_vae.measure.definitions import EVALUATED, LOGGED, TRAINING, VALIDATION, names
+from fairseq_vae.measure.definitions import EVALUATED, LOGGED, PARTNERS, TRAINING, VALIDATION, names
 
 
 @pytest.mark.parametrize("definitions", [LOGGED, EVALUATED])
@@ -19,6 +20,11 @@ def test_every_key_is_defined_once(definitions):
 def test_the_logged_figures_are_defined(training):
     log = criterion()(model().train(training), batch(SENTENCES))[2]
     assert set(reduced([log])) == set(names(LOGGED, TRAINING if training else VALIDATION))
+
+
+def test_the_figures_that_need_partners_are_defined():
+    log = criterion()(model(), partnered(batch(SENTENCES), split(SENTENCES)))[2]
+    assert set(reduced([log])) == set(names(LOGGED, VALIDATION, PARTNERS))
 
 
 def test_the_keys_of_an_evaluation_are_defined(numbers):  # noqa: F811

@@ -23,7 +23,8 @@ PAGES = sorted(
     ]
 )
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
-OTHERS = {"--config-dir", "--config-name", "--gpt2", "--text"}  # hydra's, and those that bart_base.py makes in a loop
+SCRIPTS = ("scripts", "examples", "benchmarks", "tests/torture")
+OTHERS = {"--config-dir", "--config-name", "--gpt2"}  # hydra's, and those that bart_base.py makes in a loop
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*(?![\w*-])")
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`|(?:^ {4}.*\n)+", re.MULTILINE | re.DOTALL)
 
@@ -122,7 +123,7 @@ def existing_flags():
             if config is not None:
                 gen_parser_from_dataclass(parsers[2], config())
     known = {option for parser in parsers for action in parser._actions for option in action.option_strings}
-    scripts = (path for folder in ("scripts", "examples", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py"))
+    scripts = (path for folder in SCRIPTS for path in ROOT.glob(f"{folder}/**/*.py"))
     for source in ROOT.glob("examples/own_prior/*/*.py"):
         known.update(
             f"--{name.replace('_', '-')}" for name in re.findall(r"^    (\w+): .* = field\(", source.read_text(), re.M)

@@ -20,6 +20,7 @@ from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.cli.main import main
 from fairseq_vae.evaluate import evaluate
 from fairseq_vae.measure.collection import Collection
+from fairseq_vae.measure.scoring import Scorer
 from fairseq_vae.measure.summary import summarise
 from fairseq_vae.report.render import as_text
 from fairseq_vae.report.text import table
@@ -160,7 +161,7 @@ def test_a_model_without_a_latent_is_marked(made):
         ({"mi_batch": 1}, "--mi-batch 1"),
         ({"split": "one"}, "--split one: one sentence; expected 2 or more"),
         ({"split": "empty"}, "empty.bin has no sentences"),
-        ({"max_tokens": 5}, "--max-tokens 5: expected at least 12"),
+        ({"max_tokens": 5}, "--max-tokens is 5 (13 needed)"),
         ({"labels": "short"}, "short: 1 lines; expected 12, one a sentence"),
         ({"labels": "same"}, "--labels: only 'a'"),
         ({"labels": "single"}, "--labels: 'b' has one sentence"),
@@ -177,8 +178,36 @@ def test_bad_input_is_refused(made, checkpoint, arguments, message):
     assert message in str(error.value)
 
 
+def test_bytes_are_those_of_the_text_as_given(made, checkpoint, numbers, tmp_path):
+    lines = (made / "given").read_text().splitlines()
+    (tmp_path / "given").write_text("\ufeff" + "".join(f"  {line} \u00e9\r\n" for line in lines), encoding="utf-8")
+    short = {"generate": 0, "samples": 1}
+    joined = evaluate(checkpoint, str(made), **short)
+    given = evaluate(checkpoint, str(made), **short, text=str(tmp_path / "given"))
+    assert (joined["bytes_of"], given["bytes_of"], numbers["bytes_of"]) == ("joined", "given", "given")
+    assert given["bytes"] == joined["bytes"] + 3 * 12 and numbers["bytes"] == joined["bytes"]
+    assert given["bits_per_byte"] * given["bytes"] == pytest.approx(joined["bits_per_byte"] * joined["bytes"])
+    assert f"{given['bytes']} bytes of the given text" in table(given)
+    (tmp_path / "given").write_text("a\nb\n")
+    with pytest.raises(InputError, match="given: 2 lines; expected 12, the sentences of test as they were before any"):
+        evaluate(checkpoint, str(made), **short, text=str(tmp_path / "given"))
+
+
+def test_the_bytes_of_a_text_are_counted_even_where_nothing_joins_pieces(made, checkpoint, monkeypatch):
+    monkeypatch.setattr("fairseq_vae.collect.lacking", lambda dictionary: "GPT-2 BPE")
+    found = evaluate(checkpoint, str(made), samples=1, words=50, text=str(made / "given"))
+    assert found["bleu"] is None and found["bytes_of"] == "given" and found["bits_per_byte"] > 0
+
+
+def test_labels_that_cannot_be_learnt_are_refused_before_anything_is_scored(made, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(Scorer, "distributions", lambda self: pytest.fail("the model ran"))
+    (tmp_path / "labels").write_text("a\n" * 11 + "b\n")
+    with pytest.raises(InputError, match="'b' has one sentence"):
+        evaluate(checkpoint, str(made), labels=str(tmp_path / "labels"))
+
+
 def test_pieces_that_nothing_joins_leave_text_out(made, checkpoint, monkeypatch):
-    monkeypatch.setattr("fairseq_vae.collect.is_gpt2", lambda dictionary: True)
+    monkeypatch.setattr("fairseq_vae.collect.lacking", lambda dictionary: "GPT-2 BPE")
     found = evaluate(checkpoint, str(made), samples=2, words=50)
     assert [found[key] for key in ("bytes", "bits_per_byte", "bleu", "self_bleu")] == [None] * 4
     assert found["ppl_word"] == pytest.approx(math.exp(found["neg_elbo"] * 12 / 50)) and found["words"] == 50

@@ -1,9 +1,11 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.files import complete, fingerprint, read_lines, write
+from fairseq_vae.base.files import complete, fingerprint, write
+from fairseq_vae.base.lines import read_lines
 
 
 def test_unicodes_line_ends_end_no_line(tmp_path):
@@ -15,7 +17,7 @@ def test_unicodes_line_ends_end_no_line(tmp_path):
 
 def test_text_that_is_not_utf8_is_refused_by_its_byte(tmp_path):
     (tmp_path / "text.txt").write_bytes(b"caf\xe9\n")
-    with pytest.raises(InputError, match="text.txt is not UTF-8 at byte 3"):
+    with pytest.raises(InputError, match="text.txt, line 1: not UTF-8 at byte 3"):
         read_lines(tmp_path / "text.txt")
 
 
@@ -46,6 +48,73 @@ def test_several_files_are_written_all_or_none(tmp_path):
         (tmp_path / new("b")).write_text("b")
         new("a")
     assert sorted(path.name for path in folder.iterdir()) == ["a", "last"]
+
+
+def full(path):
+    """Make every write to a file fail as on a full disk."""
+    path.symlink_to("/dev/full")
+
+
+def test_a_full_disk_is_one_line_and_the_older_file_is_kept(tmp_path):
+    path = tmp_path / "numbers.json"
+    write(path, "old")
+    for content in "new" * 10000, b"new":
+        full(tmp_path / "numbers.json.part")
+        with pytest.raises(
+            InputError, match=f"^{path} cannot be written .No space left on device.*or write elsewhere$"
+        ):
+            write(path, content)
+        assert path.read_text() == "old" and [entry.name for entry in tmp_path.iterdir()] == ["numbers.json"]
+
+
+def test_a_folder_that_is_gone_or_none_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, reason in (
+        (tmp_path / "gone/numbers.json", "No such file or directory"),
+        (tmp_path / "file/numbers.json", "Not a directory"),
+        (Path("/proc/numbers.json"), "No such file or directory"),
+    ):
+        with pytest.raises(InputError, match=f"{path} cannot be written .{reason}"):
+            write(path, "new")
+    with pytest.raises(InputError, match="file/folder cannot be written .Not a directory"), complete(
+        str(tmp_path / "file/folder"), "last"
+    ):
+        pass
+
+
+def made(folder, **files):
+    with complete(str(folder), "last") as new:
+        for name, content in files.items():
+            with open(new(name), "w") as file:
+                file.write(content)
+
+
+FILES = {"a": "1", "b": "2", "last": "3"}
+
+
+def test_of_several_files_on_a_full_disk_none_is_left(tmp_path):
+    full(tmp_path / ".b.part")
+    with pytest.raises(InputError, match=f"{tmp_path} cannot be written .No space left on device"):
+        made(tmp_path, **FILES)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 2])
+def test_several_files_that_a_kill_left_half_renamed_are_made_whole(tmp_path, renamed):
+    for number, (name, content) in enumerate(FILES.items()):
+        (tmp_path / (name if number < renamed else f".{name}.part")).write_text(content)
+    made(tmp_path, **FILES)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == FILES
+    with pytest.raises(InputError, match="a is there already"):
+        made(tmp_path, **FILES)
+
+
+def test_a_file_of_ones_own_is_never_taken_for_a_killed_runs(tmp_path):
+    (tmp_path / "a").write_text("mine")
+    (tmp_path / ".last.part").write_text("3")
+    with pytest.raises(InputError, match="a is there already"):
+        made(tmp_path, **FILES)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "mine"}
 
 
 def test_a_fingerprint_is_the_sha256_of_the_contents(tmp_path):

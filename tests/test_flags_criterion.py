@@ -15,13 +15,10 @@ from fairseq_vae.base.errors import InputError
         ({"kl_schedule": "linear"}, "--kl-warmup-updates 0"),
         ({"kl_schedule": "cyclical"}, "--kl-cycle-updates 0"),
         ({"kl_schedule": "cyclical", "kl_cycle_updates": 5, "kl_cycle_ratio": 1.5}, "--kl-cycle-ratio 1.5"),
-        ({"kl_schedule": "cyclical", "kl_cycle_updates": 50, "max_update": 20}, "longer than training"),
         ({"free_bits_group": 0}, "--free-bits-group 0"),
-        ({"free_bits_group": 2, "free_bits_mode": "sentence"}, "--free-bits-mode sentence has no groups"),
         ({"word_dropout": 1.0}, "--word-dropout 1.0"),
         ({"mmd_weight": -1.0}, "--mmd-weight -1.0"),
         ({"kl_zero_updates": -1}, "--kl-zero-updates -1"),
-        ({"kl_ramp": "cosine"}, "--kl-ramp cosine: a constant schedule has no ramp"),
         ({"kl_schedule": "cyclical", "kl_cycle_updates": 10, "kl_zero_updates": 6}, "longer than a cycle of 10"),
     ],
 )

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from fairseq.models.bart import BARTModel
-from huggingface import cut, edit, hugging_face, logits_of, retensor, transformers, vocabulary
+from huggingface import cut, edit, hugging_face, logits_of, retensor, save_tokenizer, transformers, vocabulary
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.hf_read import from_hf
@@ -65,6 +65,44 @@ def test_logits_equal_hugging_faces_there_and_back(tmp_path, shape, options):
     assert tokenizer("the dog")["input_ids"] == loaded.encode("the dog").tolist()
 
 
+def test_a_folder_as_hugging_face_saves_it_is_read(tmp_path):
+    """Release 5 writes tokenizer.json alone; earlier ones write its pieces to files of their own."""
+    hugging_face(tmp_path / "hf")
+    from_hf(str(tmp_path / "hf"), str(tmp_path / "by hand/model.pt"))
+    tokenizer = save_tokenizer(tmp_path / "hf")
+    from_hf(str(tmp_path / "hf"), str(tmp_path / "saved/model.pt"))
+    for name in ("dict.txt", "encoder.json", "vocab.bpe"):
+        assert (tmp_path / "saved" / name).read_text() == (tmp_path / "by hand" / name).read_text()
+    assert tokenizer("the dog")["input_ids"] == stock(tmp_path / "saved").encode("the dog").tolist()
+
+
+def as_tokenizer(folder, change=lambda tokenizer: None):
+    """Put tokenizer.json in the place of vocab.json and merges.txt, with merges as older releases write them."""
+    ids = json.loads((folder / "vocab.json").read_text())
+    tokenizer = {
+        "added_tokens": [{"id": ids["<mask>"], "content": "<mask>"}],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel"},
+        "model": {"type": "BPE", "vocab": ids, "merges": (folder / "merges.txt").read_text().splitlines()[1:]},
+    }
+    change(tokenizer)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "vocab.json").unlink()
+    (folder / "merges.txt").unlink()
+
+
+def test_merges_of_either_form_are_read(tmp_path):
+    def pairs(tokenizer):
+        tokenizer["model"]["merges"] = [merge.split() for merge in tokenizer["model"]["merges"]]
+
+    for name, change in (("strings", lambda tokenizer: None), ("pairs", pairs)):
+        hugging_face(tmp_path / name)
+        as_tokenizer(tmp_path / name, change)
+        from_hf(str(tmp_path / name), str(tmp_path / f"{name} out/model.pt"))
+    first, second = ((tmp_path / f"{name} out/vocab.bpe").read_text() for name in ("strings", "pairs"))
+    assert first == second and "Ġdo g" in first
+
+
 def test_tied_weights_are_stored_once(tmp_path):
     hugging_face(tmp_path / "hf")
     from_hf(str(tmp_path / "hf"), str(tmp_path / "out/model.pt"))
@@ -85,8 +123,12 @@ def test_a_model_finetuned_without_mask_gets_one(tmp_path):
     "spoil, message",
     [
         (lambda hf: (hf / "config.json").unlink(), "has no config.json"),
-        (lambda hf: (hf / "vocab.json").unlink(), "has no vocab.json"),
-        (lambda hf: (hf / "merges.txt").unlink(), "has no merges.txt"),
+        (lambda hf: (hf / "vocab.json").unlink(), "has no vocab.json and no tokenizer.json"),
+        (lambda hf: (hf / "merges.txt").unlink(), "has no merges.txt and no tokenizer.json"),
+        (lambda hf: as_tokenizer(hf, lambda t: t.update(normalizer={"type": "NFC"})), "expected those of a BART"),
+        (lambda hf: as_tokenizer(hf, lambda t: t["model"].update(type="Unigram")), "are Unigram, ByteLevel, None"),
+        (lambda hf: as_tokenizer(hf, lambda t: t["model"].pop("merges")), "tokenizer.json has no merges"),
+        (lambda hf: as_tokenizer(hf, lambda t: t.pop("added_tokens")), "tokenizer.json has no added_tokens"),
         (lambda hf: (hf / "model.safetensors").unlink(), "neither model.safetensors nor pytorch_model.bin"),
         (lambda hf: cut(hf / "model.safetensors"), r"model.safetensors \([\d,]+ bytes\) is cut off"),
         (lambda hf: (hf / "config.json").write_text("{"), "config.json is not JSON"),
@@ -108,7 +150,7 @@ def test_a_model_finetuned_without_mask_gets_one(tmp_path):
             "an unexpected other",
         ),
         (lambda hf: (hf / "merges.txt").write_text("#version: 0.2\na b c\n"), "merge 1 is 'a b c'"),
-        (lambda hf: cut(hf / "merges.txt", 0.7), "no merges of merges.txt make vocab.json's 'Ġdog'"),
+        (lambda hf: cut(hf / "merges.txt", 0.66), "no merges of merges.txt make vocab.json's 'Ġdog'"),
         (lambda hf: edit(hf / "config.json", encoder_ffn_dim=40), r"fc1.weight is \(32, 16\), .*expected \(40, 16\)"),
         (lambda hf: edit(hf / "config.json", max_position_embeddings=30), r"embed_positions.weight is \(34, 16\)"),
     ],
@@ -120,6 +162,20 @@ def test_a_bad_folder_is_one_line_and_leaves_nothing_behind(tmp_path, spoil, mes
         from_hf(str(tmp_path / "hf"), str(tmp_path / "out/model.pt"))
     assert "\n" not in str(error.value) and str(tmp_path / "hf") in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_behind(tmp_path):
+    hugging_face(tmp_path / "hf")
+    from_hf(str(tmp_path / "hf"), str(tmp_path / "fairseq/model.pt"))
+    (tmp_path / "out").mkdir()
+    for name, convert in (
+        (".model.pt.part", lambda: from_hf(str(tmp_path / "hf"), str(tmp_path / "out/model.pt"))),
+        (".model.safetensors.part", lambda: to_hf(str(tmp_path / "fairseq/model.pt"), str(tmp_path / "out"))),
+    ):
+        (tmp_path / "out" / name).symlink_to("/dev/full")
+        with pytest.raises(InputError, match=f"{tmp_path}/out cannot be written .No space left on device.") as error:
+            convert()
+        assert "\n" not in str(error.value) and not list((tmp_path / "out").iterdir())
 
 
 def test_nothing_is_overwritten(tmp_path):

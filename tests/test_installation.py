@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 from installation import ROOT, install
@@ -22,6 +23,18 @@ def test_everything_is_inside(package):
     found = contents(package)
     assert found == contents(ROOT / "fairseq_vae")
     assert {"py.typed", "cli/main.py", "config/finetune.yaml", "config/recipe/default/phase2.yaml"} <= found
+
+
+def test_hugging_faces_library_loads_beside_the_plug_in():
+    """It looks for torchaudio, which fairseq requires and which may not fit the build of torch."""
+    code = (
+        "import transformers; transformers.BartForConditionalGeneration\n"
+        "from fairseq_vae import BARTVAEModel\n"
+        "import importlib.util, sys\n"
+        "if importlib.util.find_spec('torchaudio'): import torchaudio"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_its_command_answers(package, tmp_path):

@@ -57,7 +57,7 @@ def test_data_without_its_parts_is_refused(text, bart, plan):
 
 @pytest.mark.parametrize(
     "content, message",
-    [(b"one\n\ntwo\n", "line 2 is empty"), (b"", "it is empty"), (b"caf\xe9\n", "not UTF-8 at byte 3")],
+    [(b"one\n\ntwo\n", "line 2 is empty"), (b"", "is empty"), (b"caf\xe9\n", "not UTF-8 at byte 3")],
 )
 def test_bad_text_is_refused_by_file_and_line(text, plan, content, message):
     (text / "valid.txt").write_bytes(content)
@@ -157,12 +157,28 @@ def test_flags_that_do_not_exist_are_refused_at_once(data, plan, recipe, overrid
     [
         ("naive", ["model.latent_injection=memory"], "--latent-injection memory"),
         ("cyclical-2019", ["criterion.kl_cycle_updates=9000"], "--kl-cycle-updates 9000"),
+        (
+            "default",
+            ["criterion.free_bits=0.2"],
+            r"phase1 of the recipe: --free-bits 0.2 has .* with --kl-weight 0.*null",
+        ),
+        (
+            "default",
+            ["phase2.criterion.kl_schedule=constant"],
+            "phase2 of the recipe: --kl-warmup-updates 1500 has no ef",
+        ),
+        ("naive", ["model.zero_latent=true", "criterion.kl_weight=0.5"], "--kl-weight 0.5 has no effect with --zero-l"),
         ("naive", ["model.max_source_positions=5"], r"encoder.embed_positions.weight \(66x16 there, 7x16 here\)"),
     ],
 )
 def test_values_that_cannot_work_are_refused_before_training(data, plan, recipe, overrides, message):
     with pytest.raises(InputError, match=message):
         plan(data, recipe, overrides=overrides).check_parts()
+
+
+def test_a_setting_of_the_recipe_that_has_lost_its_effect_is_taken_out_by_null(data, plan):
+    flat = ["phase2.criterion.kl_schedule=constant", "phase2.criterion.kl_warmup_updates=null"]
+    plan(data, overrides=flat).check_parts()
 
 
 def test_a_dictionary_of_gpt2_needs_its_bpe(data, bart, plan):

@@ -2,10 +2,10 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ def test_own_text_is_split_and_used_once(tmp_path):
     [
         (b"", "no text"),
         (b"\n\n", "no text"),
-        (b"one\n\ntwo\n \n", "line 2 is empty (2 empty lines"),
+        (b"one\n\ntwo\n \nthree\n", "line 2 is empty (2 empty lines"),
         (b"one\ntwo\n", "2 lines; expected at least 100"),
         (b"caf\xe9\n", "not UTF-8 at byte 3"),
         (None, "No such file"),
@@ -58,14 +58,23 @@ def test_chat_is_clean_and_no_sentence_is_in_two_splits(tmp_path):
 
 def quickstart(output, *arguments):
     command = ["bash", str(ROOT / "scripts/quickstart.sh"), "--smoke", "--output", str(output), *arguments]
-    return subprocess.Popen(
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "QUICKSTART_MARK": mark},
     )
+    process.mark = mark
+    return process
+
+
+def marked(mark):
+    """The processes with a mark in their environment, that is all that a quickstart started."""
+    everything = subprocess.run(["ps", "axeww"], capture_output=True, text=True).stdout
+    return [line for line in everything.splitlines() if f"QUICKSTART_MARK={mark}" in line]
 
 
 def test_smoke_run_survives_being_killed_and_repeats_nothing(tmp_path):
@@ -74,7 +83,11 @@ def test_smoke_run_survives_being_killed_and_repeats_nothing(tmp_path):
     while not (tmp_path / "vae/phase1/checkpoint_last.pt").exists():
         assert first.poll() is None and time.time() < deadline, first.communicate()[0][-3000:]
         time.sleep(0.2)
-    os.killpg(first.pid, signal.SIGKILL)
+    first.kill()  # that process only: whatever it started is to end by itself
+    deadline = time.time() + 60
+    while marked(first.mark):
+        assert time.time() < deadline, "a process outlived the quickstart"
+        time.sleep(0.1)
     first.communicate()
     assert not (tmp_path / "vae/phase1.done").exists()
 

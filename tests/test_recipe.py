@@ -71,6 +71,12 @@ def test_lengths_follow_the_updates_and_overrides_win():
     assert phases["phase1"].optimization.max_update == plain["phase1"].optimization.max_update
 
 
+def test_lengths_are_rounded_once_from_their_exact_proportion(tmp_path):
+    """45 x 7 / 10 is 31.5, and rounds to the even 32; 0.7 as a float is a little less."""
+    (tmp_path / "phase2.yaml").write_text("optimization: {max_update: 10}\ncriterion: {kl_warmup_updates: 45}")
+    assert read_recipe(str(tmp_path), updates={"phase2": 7})["phase2"].criterion.kl_warmup_updates == 32
+
+
 def test_a_folder_of_ones_own_is_a_recipe(tmp_path):
     (tmp_path / "phase2.yaml").write_text("criterion: {free_bits: 0.3}")
     phases = read_recipe(str(tmp_path))

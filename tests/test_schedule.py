@@ -86,6 +86,17 @@ def test_a_ramp_of_no_length_is_constant():
     assert kl_weight(0, "cyclical", 0.5, cycle_updates=4, cycle_ratio=0.0) == 0.5
 
 
+def test_a_ramp_ends_at_the_update_that_the_ratio_as_typed_says():
+    """All cycles to 200 updates and all ratios of two digits, where the ramp's end is a whole number of updates."""
+    wrong = []
+    for cycle in range(2, 201):
+        for percent in range(1, 100):
+            end, rest = divmod(percent * cycle, 100)
+            if not rest and kl_weight(end, "cyclical", 0.9, 0.1, 0, cycle, float(f"{percent / 100:.2f}")) != 0.9:
+                wrong.append((cycle, percent))
+    assert not wrong
+
+
 @every_ramp
 @pytest.mark.parametrize("zero", [0, 2])
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])

@@ -1,4 +1,3 @@
-import gc
 from argparse import Namespace
 from pathlib import Path, PurePosixPath
 
@@ -29,14 +28,6 @@ def test_corruption_is_on_the_training_source_alone(data, noise):
     assert sources(epoch(build(data, noise=noise, noise_splits="train,valid", noise_ratio=0.5), "valid")) != clean(
         VALID
     )
-
-
-@pytest.fixture
-def short_lived_workers(monkeypatch):
-    """torch waits 5 s for a data worker that it has lost sight of."""
-    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
-    yield
-    gc.collect()
 
 
 def test_corruption_differs_by_epoch_and_is_the_same_for_any_number_of_workers(data, short_lived_workers):
@@ -132,8 +123,8 @@ def test_what_fairseq_interactive_generates_does_not_depend_on_its_buffer_or_bat
     "cfg, message",
     [
         ({"noise_ratio": 1.2}, "--noise-ratio 1.2"),
-        ({"latent_mode": "prior"}, "--num-samples N"),
-        ({"num_samples": 3}, "--latent-mode prior and"),
+        ({"latent_mode": "prior"}, "--num-samples 0: --latent-mode prior needs 1 or more"),
+        ({"num_samples": 3}, "--num-samples 3 has no effect without --latent-mode prior"),
     ],
 )
 def test_bad_flags_are_refused_by_name(data, cfg, message):
@@ -198,8 +189,9 @@ def test_bad_data_is_refused_by_file_and_line(tmp_path, data, caplog):
         build(broken).load_dataset("train")
     with pytest.raises(InputError, match=r"valid: line 2 of the text is empty \(2 empty lines"):
         build(broken).load_dataset("valid")
-    with pytest.raises(InputError, match=r"test: line 2 of the text is too long, 42 tokens.*\(32, 32\).*--max-source"):
+    with pytest.raises(InputError, match=r"test: line 2 of the text is too long, 40 tokens where 30 fit"):
         epoch(build(broken), "test", max_positions=(32, 32))
     assert [record.levelname for record in caplog.records if record.name.startswith("fairseq_vae")] == ["ERROR"] * 5
     skipping = build(broken, skip_invalid_size_inputs_valid_test=True)
     assert set(sources(epoch(skipping, "test", max_positions=(32, 32)))) == {0, 2}
+    assert skipping.dataset("test").partners([0, 2], 1024)["numbers"] == [2, 0], "a skipped one is no partner"

@@ -1,76 +1,195 @@
-"""Two processes (gloo) and one with the same global batch: the same loss, beta and gradients."""
+"""Two workers (gloo) make the updates of one process that sees the same batches, by fairseq's own training loop."""
 
-import socket
+import itertools
+import re
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
-from fairseq.distributed.legacy_distributed_data_parallel import LegacyDistributedDataParallel
-from helpers import SENTENCES, B, batch, criterion, model
+from workers import ROOT, SENTENCES, SIZES, free_port, together, train, write_splits
+
+from fairseq_vae.base.corruption import corruptions
+from fairseq_vae.latent.injection import injections
+from fairseq_vae.latent.pooling import poolings
+from fairseq_vae.latent.posterior import FixedScaleBatchNorm, posteriors
+from fairseq_vae.latent.prior import priors
+from fairseq_vae.objective.controller import CONTROLLERS
+from fairseq_vae.objective.free_bits import FREE_BITS_MODES
+from fairseq_vae.objective.schedule import SCHEDULES
+from fairseq_vae.objective.terms import terms
 
 pytestmark = pytest.mark.slow
 
-RATE = dict(rate_controller="lagrangian", rate_target=2.0, rate_gain=0.5)
-CASES = {  # flags of the model and of the criterion
-    "z = mu": (dict(deterministic_latent=True), dict(kl_schedule="linear", kl_warmup_updates=10, free_bits=0.1)),
-    "sampled": ({}, dict(free_bits=1.0, free_bits_mode="sentence", word_dropout=0.3)),
-    "controller": (RATE, {}),
-    "bn-mu": (dict(bn_mu=0.5, deterministic_latent=True), {}),
-    "denominator": (dict(deterministic_latent=True), dict(sentence_avg=True, kl_weight=0.4)),
+RATE = "--rate-target=2 --rate-gain=0.5 --rate-max-weight=2"
+RAMPS = {"linear": "--kl-warmup-updates=3 --kl-start=0.1", "cyclical": "--kl-cycle-updates=2 --kl-zero-updates=1"}
+PARTS = {  # of each kind one at a time
+    "prior": [f"--latent-prior={name}" for name in priors.names()],
+    "posterior": [f"--latent-posterior={name}" for name in posteriors.names()],
+    "pooling": [f"--latent-pooling={name}" for name in poolings.names()],
+    "injection": [f"--latent-injection={name}" for name in [*injections.names(), ",".join(injections.names())]],
+    "corruption": [f"--noise={name}" for name in corruptions.names()],
+    "free bits": ["", *(f"--free-bits=0.3 --free-bits-mode={mode}" for mode in reversed(FREE_BITS_MODES))],
 }
-ROWS = ([0, 2, 4], [1, 3])
+REMEDIES = [  # not with one another
+    *(f"--rate-controller={name} {RATE}" for name in CONTROLLERS if name != "none"),
+    *(f"--kl-schedule={name} {RAMPS.get(name, '--kl-weight=0.4')}" for name in SCHEDULES),
+    *(f"--{name.replace('_', '-')}-weight=0.5" for name in terms.names()),
+    "--bn-mu=0.5",
+    "--freeze-decoder --freeze-embeddings",
+    "--word-dropout=0.3 --label-smoothing=0.1 --sentence-avg",
+    "--checkpoint-activations",
+]
+EVERY = f"--bow-weight=0.3 --word-dropout=0.3 --sentence-avg --rate-controller=pid {RATE}"
 
 
-def part(rows):
-    """Rows of the batch with their ids, and no sooner padded than fairseq's collater would."""
-    sample = batch([SENTENCES[i] for i in rows])
-    return {**sample, "id": torch.tensor(rows)}
+def cases():
+    """Flags of trainings in which every registered part and every remedy stands at least once."""
+    closed_form = [flag for flag in PARTS["prior"] if flag.endswith("standard")]  # free bits of dimensions need it
+    parts = {**PARTS, "prior": closed_form}
+    count = max(len(REMEDIES), *map(len, parts.values()))
+    columns = [itertools.islice(itertools.cycle(column), count) for column in (*parts.values(), REMEDIES)]
+    others = [flag for flag in PARTS["prior"] if flag not in closed_form]
+    return [*(" ".join(row) for row in zip(*columns)), *others, "--deterministic-latent", "--zero-latent", EVERY]
 
 
-def update(case, parts, rank=None):
-    """One update's sums as fairseq's trainer makes them: loss, beta, gradients over the sample size, controller."""
-    flags, objective = CASES[case]
-    built = model(std=0.3, **flags).train()
-    workers = 1 if rank is None else len(parts)
-    wrapped = built if rank is None else LegacyDistributedDataParallel(built, torch.distributed.group.WORLD)
-    objective, totals, betas = criterion(**objective), torch.zeros(2), []
-    built.set_num_updates(4)
-    for rows in parts if rank is None else [parts[rank]]:
-        loss, sample_size, log = objective(built, part(rows))
-        loss.backward()
-        totals += torch.tensor([loss.item(), sample_size])
-        betas.append(float(log["kl_weight"]) / len(rows))
+def without_devices():
+    """Let fairseq's pytorch_ddp, which names a GPU to torch's DistributedDataParallel, run on a CPU."""
+    from fairseq.models import distributed_fairseq_model as fairseq_ddp
+
+    def on_cpu(*args, device_ids, output_device, **kwargs):
+        return torch.nn.parallel.DistributedDataParallel(*args, **kwargs)
+
+    fairseq_ddp.DistributedDataParallel = on_cpu
+
+
+def train_all(rank, folder):
+    """The states and the last validations' figures of all cases; beside them trainings of another kind."""
+    name, same = ("pair", "") if rank is not None else ("alone", "--update-freq=2")  # so many batches an update
+
+    def run(case, data, flags, save_dir=None):
+        save_dir = folder / f"{name} {case}" if save_dir is None else save_dir
+        found[case] = train(folder / data, save_dir, f"{flags} {same}", rank)
+
+    found = {}
+    for number, flags in enumerate(cases()):
+        run(number, "data", f"--max-epoch=2 {flags}")
+    run("few", "one sentence", "--max-epoch=2 --bow-weight=0.5")
+    run("whole", "data", f"--max-epoch=2 {EVERY}")
     if rank is not None:
-        wrapped.all_reduce_grads()
-        torch.distributed.all_reduce(totals)
-    gradients = {name: p.grad * workers / totals[1] for name, p in built.named_parameters() if p.grad is not None}
-    built.set_num_updates(5)
-    if built.rate_controller is not None:
-        betas.append(built.rate_controller.weight.item())
-    norm = built.encoder.posterior.bn_mu
-    return totals, betas[-1], gradients, norm and torch.stack((norm.mean, norm.var))
+        run("resumed", "data", f"--max-epoch=2 {EVERY}", folder / "first alone")
+        run("first half", "data", f"--max-epoch=1 {EVERY}", folder / "first together")
+        without_devices()
+        for flags in cases()[-3:]:
+            run(f"pytorch_ddp {flags}", "data", f"--max-epoch=2 {flags} --ddp-backend=pytorch_ddp")
+        norm = FixedScaleBatchNorm(2, gamma=0.5).train()
+        norm(MU[:3] if rank == 0 else MU[3:])
+        found["moments"] = norm.state_dict()
+    if rank != 1:
+        torch.save(found, folder / f"{name}.pt")
 
 
-def worker(rank, port, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    torch.save({case: update(case, ROWS, rank) for case in CASES}, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+MU = torch.arange(10.0).view(5, 2).square()
 
 
-def test_two_processes_are_one(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(worker, (port, str(tmp_path)), nprocs=2)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
-        for case in CASES:
-            totals, beta, gradients, averages = found[case]
-            if averages is not None:  # normalised by the batch, so not one's gradients, but one's averages
-                torch.testing.assert_close(averages, update(case, [list(range(B))])[3], atol=1e-6, rtol=1e-5)
-                continue
-            for parts in ([list(range(B))], ROWS):
-                expected, expected_beta, expected_gradients, _ = update(case, parts)
-                torch.testing.assert_close(totals, expected, atol=0, rtol=1e-6, msg=case)
-                assert beta == pytest.approx(expected_beta, abs=1e-6), case
-                torch.testing.assert_close(gradients, expected_gradients, atol=1e-6, rtol=1e-5)
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What two workers found, what one process found with updates of two batches, and where."""
+    folder = tmp_path_factory.mktemp("workers")
+    write_splits(folder / "data")
+    write_splits(folder / "one sentence", SENTENCES[:1], SENTENCES[:1])
+    train(folder / "data", folder / "first alone", f"--max-epoch=1 --update-freq=2 {EVERY}")
+    together(train_all, folder)
+    return torch.load(folder / "pair.pt"), torch.load(folder / "alone.pt"), folder
+
+
+def assert_equal(pair, alone, but=()):
+    """Weights and buffers to 1e-6, and the figures of the last validation to their last printed digit."""
+    (mine, said), (theirs, says) = pair, alone
+    assert mine["model"].keys() == theirs["model"].keys()
+    for name, value in mine["model"].items():
+        if not name.endswith(but or "no such name"):
+            torch.testing.assert_close(value, theirs["model"][name], atol=1e-6, rtol=1e-6, msg=name)
+    figures = {"num_updates"} if but else set(says) - {"wps", "wpb", "bsz", "nll_gap"}
+    assert {key: said[key] for key in figures} == pytest.approx({key: says[key] for key in figures}, abs=2e-3)
+    assert says["num_updates"] > 1
+
+
+def test_two_workers_make_the_updates_of_one(found):
+    pair, alone, _ = found
+    for number, flags in enumerate(cases()):
+        # the averages of --bn-mu, by which validation normalises, move once for each batch of --update-freq
+        but = ("bn_mu.mean", "bn_mu.var") if "--bn-mu" in flags else ()
+        try:
+            assert_equal(pair[number], alone[number], but)
+        except AssertionError as error:
+            raise AssertionError(flags) from error
+
+
+def test_torchs_own_wrapper_makes_the_same_updates_and_misses_no_gradient(found):
+    pair, alone, _ = found
+    for number, flags in list(enumerate(cases()))[-3:]:
+        assert_equal(pair[f"pytorch_ddp {flags}"], alone[number])
+
+
+def test_every_case_trains_another_model(found):
+    """Else the flags would not be in what is compared."""
+    _, alone, _ = found
+    norms = [sum(p.double().norm() for p in alone[number][0]["model"].values()) for number in range(len(cases()))]
+    assert len(set(norms)) == len(norms)
+
+
+def test_a_worker_without_a_sentence_changes_nothing(found):
+    pair, alone, _ = found
+    assert_equal(pair["few"], alone["few"])
+
+
+def test_the_averages_of_bn_mu_are_those_of_all_workers_rows(found):
+    norm = FixedScaleBatchNorm(2, gamma=0.5).train()
+    norm(MU)
+    torch.testing.assert_close(found[0]["moments"], norm.state_dict())
+
+
+def test_training_goes_on_with_another_number_of_workers(found):
+    pair, alone, folder = found
+    assert_equal(pair["resumed"], alone["whole"])
+    assert pair["first half"][1]["num_updates"] < alone["whole"][1]["num_updates"]
+    resumed = train(folder / "data", folder / "first together", f"--max-epoch=2 --update-freq=2 {EVERY}")
+    assert_equal(resumed, alone["whole"])
+
+
+def test_a_worker_that_is_killed_ends_the_others_and_spoils_no_checkpoint(tmp_path):
+    data, port, save_dir = write_splits(tmp_path / "data"), free_port(), tmp_path / "run"
+    flags = [*SIZES.split(), "--ddp-backend=legacy_ddp", "--max-epoch=100000", f"--save-dir={save_dir}"]
+    group = [
+        *("--distributed-world-size=2", "--distributed-no-spawn", "--distributed-backend=gloo"),
+        f"--distributed-init-method=tcp://127.0.0.1:{port}",
+    ]
+    run = "from fairseq_cli.train import cli_main; cli_main()"
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, "-c", run, data, "--user-dir=fairseq_vae", *flags, *group, f"--distributed-rank={rank}"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    )
+    try:
+        while not (save_dir / "checkpoint_last.pt").exists():
+            assert first.poll() is None and second.poll() is None, first.communicate()[1]
+            time.sleep(0.1)
+        second.kill()
+        _, errors = first.communicate(timeout=300)  # a survivor that waits for ever is the fault
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.communicate()
+    assert first.returncode == 1
+    assert re.search("Connection (reset|closed) by peer|Broken pipe", errors.splitlines()[-1]), errors[-2000:]
+    assert not list(save_dir.glob("*.tmp"))
+    more = int(torch.load(save_dir / "checkpoint_last.pt")["extra_state"]["train_iterator"]["epoch"]) + 1
+    _, said = train(data, save_dir, f"--max-epoch={more}")
+    assert said["num_updates"] > 0

@@ -13,7 +13,7 @@ common="--set dataset.max_tokens=2048 --set dataset.num_workers=0 --set optimiza
 one="--phase2-updates 400"                        # without phase 1
 two="--phase1-updates 100 --phase2-updates 300"   # with it
 ramp="--set phase2.criterion.kl_schedule=linear --set phase2.criterion.kl_warmup_updates=100"
-flat="--set phase2.criterion.kl_schedule=constant"
+flat="--set phase2.criterion.kl_schedule=constant --set phase2.criterion.kl_warmup_updates=null"
 floor="--set phase2.criterion.free_bits=0.15"
 open="--set phase2.criterion.free_bits=0"
 

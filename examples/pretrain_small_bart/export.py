@@ -10,12 +10,11 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-import fairseq_vae
+from fairseq_vae.checkpoints.read import read_checkpoint
 
 
 def main(source: Path, target: Path) -> None:
-    fairseq_vae.register()  # allows the classes of fairseq's checkpoints to torch's safe loader
-    state = torch.load(source, map_location="cpu")
+    state = read_checkpoint(str(source))
     cfg = state["cfg"] if isinstance(state["cfg"], dict) else OmegaConf.to_container(state["cfg"], enum_to_str=True)
     settings = {}
     for group in cfg.values():

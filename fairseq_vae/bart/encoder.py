@@ -3,7 +3,7 @@
 Shapes: B batch, T source length, C model width, Z latent dimensions, M slots.
 """
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.data import Dictionary
@@ -44,8 +44,15 @@ class BARTVAEEncoder(TransformerEncoderBase):
         self.posterior = posteriors[posterior](width, cfg.latent_dim, pool, posteriors.config(posterior, cfg))
         self.memory = LatentSlots(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
         self.prior = priors[prior](cfg.latent_dim, priors.config(prior, cfg))
-        # the version that wrote a checkpoint: an older plug-in refuses the checkpoint, rather than misread it
-        self.register_buffer("plugin_version", torch.tensor([int(part) for part in __version__.split(".")]))
+        # the version that wrote a checkpoint: an older plug-in refuses the checkpoint, rather than misread it; no
+        # integers, which some averages of checkpoints refuse and others round down to an older version
+        self.register_buffer("plugin_version", torch.tensor([float(part) for part in __version__.split(".")]))
+
+    def optional_state(self) -> List[str]:
+        """Names, in checkpoints, of the tensors and modules that flags add to the parts or leave out."""
+        posterior, prior = self.posterior, self.prior
+        parts = (("posterior", posterior), ("posterior", getattr(posterior, "pooling", None)), ("prior", prior))
+        return [f"encoder.{place}.{name}" for place, part in parts for name in getattr(part, "optional_state", ())]
 
     def context(self, src_tokens: Tensor, src_lengths: Optional[Tensor] = None) -> Optional[Tensor]:
         """The states of the source that prior and decoder know beside z. A conditional model overrides this method.
@@ -58,6 +65,11 @@ class BARTVAEEncoder(TransformerEncoderBase):
             B x T x C; None: there are none
         """
         return None
+
+    @property
+    def reads_source(self) -> bool:
+        """Whether anything depends on the source: with --zero-latent a context alone does."""
+        return not self.zero_latent or type(self).context is not BARTVAEEncoder.context
 
     def infer(
         self,
@@ -88,6 +100,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
         token_embeddings: Optional[Tensor] = None,
         eps: Optional[Tensor] = None,
         z: Optional[Tensor] = None,
+        z_source: Optional[Tuple[Tensor, Tensor]] = None,
     ) -> Dict[str, Any]:
         """Encode sentences, or take z as given.
 
@@ -102,6 +115,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
             token_embeddings: as in fairseq
             eps: standard normal draws, B x posterior.eps_dim
             z: latents to decode, B x Z
+            z_source: B other sentences and their lengths, of whose posterior z is then; the context stays the batch's
 
         Returns:
             fairseq's dictionary of an encoder, in which `encoder_out` is [slots], M x B x C, without padding; `vae` in
@@ -110,7 +124,8 @@ class BARTVAEEncoder(TransformerEncoderBase):
         prior = self.prior(self.context(src_tokens, src_lengths))
         posterior = None
         if z is None:
-            posterior = self.infer(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
+            source = (src_tokens, src_lengths) if z_source is None else z_source
+            posterior = self.infer(*source, return_all_hiddens, token_embeddings)
             sampled = eps is not None or (self.training and not self.deterministic_latent)
             z = posterior.rsample(eps) if sampled else posterior.mean
         if self.zero_latent:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.stream import Purpose, stream
+from ..base.transfer import on_device
 
 __all__ = ["SentenceSampling", "draw_words", "use_sentence_sampling"]
 
@@ -91,8 +92,8 @@ def draw_by_rejection(probs: Tensor, uniforms: Tensor, bound: Tensor) -> Tensor:
         own = of_rows.gather(1, word)
         more_probable = (of_rows * (of_rows > own)).double().sum(1)
         kept = more_probable < bound[rows, 0]
-        chosen[rows[kept]] = word[kept, 0]
-        rows = rows[~kept]
+        chosen[rows] = torch.where(kept, word[:, 0], chosen[rows])
+        rows = rows[~kept]  # a host waits for their number
         if not len(rows):
             return chosen
     chosen[rows] = draw_sorted(probs[rows], uniforms[rows, -1:], bound[rows])
@@ -139,7 +140,7 @@ class SentenceSampling(search.Sampling):
         if step == 0:  # all hypotheses are the same
             lprobs = lprobs[:, :1].expand_as(lprobs)
         sentences = range(size) if original_batch_idxs is None else original_batch_idxs.tolist()
-        uniforms = torch.from_numpy(self.uniforms(step, sentences, beam)).to(lprobs.device)
+        uniforms = on_device(torch.from_numpy(self.uniforms(step, sentences, beam)), lprobs.device)
         try:
             words = draw_words(lprobs.flatten(0, 1), uniforms, self.sampling_topk, self.sampling_topp).view(size, beam)
         except ValueError as error:

@@ -12,11 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .rational import exact
 from .registry import Registry
+from .transfer import on_device
 
 __all__ = ["corrupted", "corruptions", "register_corruption", "word_dropout"]
 
-corruptions: Registry = Registry("noise")  # the kind is named after its flag, --noise
+# the kind is named after its flag, --noise
+corruptions: Registry = Registry("noise", counts=lambda name: {"noise": (name,)})
 register_corruption = corruptions.register
 
 
@@ -44,7 +47,7 @@ def deletion(tokens: Tensor, ratio: float, mask: int, stream: np.random.Generato
         T - k
     """
     keep = torch.ones(len(tokens), dtype=torch.bool)
-    count = stream.integers(int(ratio * len(tokens)) + 1)
+    count = stream.integers(int(exact(ratio) * len(tokens)) + 1)
     keep[torch.from_numpy(stream.permutation(len(tokens))[:count])] = False
     return tokens[keep]
 
@@ -109,9 +112,9 @@ def word_dropout(
     >>> word_dropout(torch.tensor([[2, 7, 8, 1]]), 1.0, 3, 1, [np.random.default_rng(1)]).tolist()
     [[2, 3, 3, 1]]
     """
-    tokens = tokens.clone()
-    for row, stream in zip(tokens, streams):
-        places = row.ne(padding).nonzero().flatten()[1:]
-        dropped = torch.from_numpy(stream.random(len(places)) < ratio)
-        row[places[dropped.to(places.device)]] = unknown
-    return tokens
+    # a number for each token but the first of a row; rows with padding take the first ones
+    draws = torch.from_numpy(np.stack([stream.random(tokens.size(1) - 1) < ratio for stream in streams]))
+    draws = on_device(torch.cat((draws.new_zeros(len(draws), 1), draws), dim=1), tokens.device)  # B x U
+    word = tokens.ne(padding)
+    dropped = draws.gather(1, (word.cumsum(1) - 1).clamp(min=0)) & word
+    return tokens.masked_fill(dropped, unknown)

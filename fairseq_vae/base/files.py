@@ -1,27 +1,58 @@
-"""Files that are whole or not there at all, lines of text, and fingerprints."""
+"""Files that are whole or not there at all, and their fingerprints."""
 
 import contextlib
+import filecmp
 import hashlib
 import os
-import sys
-from typing import Callable, Iterator, List, Union
+from typing import Callable, Iterable, Iterator, List, Union
 
 from .errors import InputError
 
-__all__ = ["complete", "fingerprint", "read_lines", "stream_lines", "write", "write_text"]
+__all__ = ["complete", "fingerprint", "write", "write_bytes", "write_text"]
 
 Path = Union[str, "os.PathLike[str]"]
 
+THERE = "{} is there already: give another folder, or delete it"
+
 
 def write(path: Path, content: Union[str, bytes]) -> None:
-    """Write a file whole or not at all: under another name beside its place, then renamed."""
+    """Write a file whole or not at all: under another name beside its place, then renamed.
+
+    Raises:
+        InputError: the system does not let it; what stood there before still does
+    """
     temporary = f"{os.fspath(path)}.part"
-    if isinstance(content, bytes):
-        with open(temporary, "wb") as file:
-            file.write(content)
-    else:
-        write_text(temporary, content)
-    os.replace(temporary, path)
+    with writing(path, [temporary]):
+        if isinstance(content, bytes):
+            write_bytes(temporary, content)
+        else:
+            write_text(temporary, content)
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def writing(path: Path, temporary: Iterable[str]) -> Iterator[None]:
+    """Delete temporary files after an exception, and say in one line what the system does not let one write.
+
+    Args:
+        path: what is written, for the message
+        temporary: paths of the temporary files that the block makes
+
+    Raises:
+        InputError: an OSError left the block
+    """
+    try:
+        yield
+    except BaseException as error:
+        for name in temporary:
+            with contextlib.suppress(OSError):
+                os.remove(name)
+        if isinstance(error, OSError):
+            raise InputError(
+                f"{os.fspath(path)} cannot be written ({error.strerror}), and what was there is as it was: mend that "
+                "and run it again, or write elsewhere"
+            ) from error
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -30,77 +61,56 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file."""
+    with open(path, "wb") as file:
+        file.write(content)
+
+
 @contextlib.contextmanager
 def complete(folder: str, last: str) -> Iterator[Callable[[str], str]]:
     """Write several files into a folder, all or none.
 
     Within the block, `new(name)` gives the temporary path to write a file to. At the block's end the files get their
-    names; after an exception they are deleted, and so is the folder if the block made it.
+    names; after an exception they are deleted, and so is the folder if the block made it. A kill between two renames
+    leaves some of the files and the last one's temporary file: then the next run may find files that are there, if they
+    are the same to the byte.
 
     Args:
         folder: made if it is missing
         last: name of the file that is renamed after the others, so that its presence means that all are there
 
     Raises:
-        InputError: a file of that name is there already
+        InputError: a file of that name is there already, or the system does not let it be written
     """
-    names: List[str] = []
-    made = not os.path.isdir(folder)
-    os.makedirs(folder, exist_ok=True)
+
+    def temporary(name: str) -> str:
+        return os.path.join(folder, f".{name}.part")
 
     def new(name: str) -> str:
         """The temporary path of a file."""
-        if os.path.exists(os.path.join(folder, name)):
-            raise InputError(f"{os.path.join(folder, name)} is there already: give another folder, or delete it")
+        if os.path.exists(os.path.join(folder, name)) and not (killed and name != last):
+            raise InputError(THERE.format(os.path.join(folder, name)))
         names.append(name)
-        return os.path.join(folder, f".{name}.part")
+        return temporary(name)
 
+    names: List[str] = []
+    made, killed = not os.path.isdir(folder), os.path.exists(temporary(last))
     try:
-        yield new
-        for name in sorted(names, key=lambda name: name == last):
-            os.replace(os.path.join(folder, f".{name}.part"), os.path.join(folder, name))
+        with writing(folder, map(temporary, names)):
+            os.makedirs(folder, exist_ok=True)
+            yield new
+            for name in names:
+                path = os.path.join(folder, name)
+                if os.path.exists(path) and not filecmp.cmp(path, temporary(name), shallow=False):
+                    raise InputError(THERE.format(path))
+            for name in sorted(names, key=lambda name: name == last):
+                os.replace(temporary(name), os.path.join(folder, name))
     except BaseException:
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.join(folder, f".{name}.part"))
         if made:
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
         raise
-
-
-def read_lines(path: Path) -> List[str]:
-    """Read a text's lines; only a newline ends one, whatever else Unicode counts as a line's end.
-
-    Raises:
-        InputError: the text is not UTF-8
-    """
-    with open(path, "rb") as file:
-        content = file.read()
-    try:
-        lines = content.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{os.fspath(path)} is not UTF-8 at byte {error.start}") from error
-    return lines[:-1] if lines[-1] == "" else lines
-
-
-def stream_lines(path: Path) -> Iterator[str]:
-    """A text's lines one by one, as read_lines reads them.
-
-    Args:
-        path: of the file; "-": standard input
-
-    Raises:
-        InputError: a line is not UTF-8
-    """
-    name = "standard input" if path == "-" else os.fspath(path)
-    with contextlib.ExitStack() as stack:
-        stream = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))
-        for number, line in enumerate(stream, 1):
-            try:
-                yield line.decode("utf-8").rstrip("\n")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{name}, line {number} is not UTF-8 at its byte {error.start + 1}") from error
 
 
 def fingerprint(path: Path) -> str:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import importlib.abc
 import importlib.util
+import logging
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -11,7 +12,7 @@ from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 from .errors import InputError
 
-__all__ = ["MINIMUM", "REMEDY", "allow_checkpoint_classes", "require_fairseq", "when_fairseq_loads"]
+__all__ = ["MINIMUM", "REMEDY", "allow_checkpoint_classes", "hush", "require_fairseq", "when_fairseq_loads"]
 
 MINIMUM = "0.12.2"
 REMEDY = (
@@ -90,6 +91,22 @@ def declare(group: str, name: str, cls: type, dataclass: type) -> None:
     ConfigStore.instance().store(name=name, group=group, node=node, provider="fairseq")
 
 
+def declared(group: str, name: Optional[str]) -> Optional[type]:
+    """The flags that fairseq knows of something registered: its dataclass, or None if it has none.
+
+    Args:
+        group: "model", "task" or "criterion"
+        name: the registered name; of a model also that of an architecture
+    """
+    from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+    from fairseq.registry import REGISTRIES
+    from fairseq.tasks import TASK_REGISTRY
+
+    own = {"model": {**MODEL_REGISTRY, **ARCH_MODEL_REGISTRY}, "task": TASK_REGISTRY}
+    registry = own[group] if group in own else REGISTRIES[group]["registry"]
+    return getattr(registry.get(name), "__dataclass", None)
+
+
 def fairseq_fields(fields: Iterable[dataclasses.Field], own: Iterable[str] = ()) -> List[Tuple[str, Any, Any]]:
     """The flags of registered parts as fields for dataclasses.make_dataclass.
 
@@ -110,8 +127,8 @@ def fairseq_fields(fields: Iterable[dataclasses.Field], own: Iterable[str] = ())
             raise InputError(f"--{field.name.replace('_', '-')} is a flag already; choose another name for the field")
         choices = field.metadata.get("choices")
         kind = ChoiceEnum(choices) if choices else field.type
-        help_only = {"help": field.metadata["help"]}
-        result.append((field.name, kind, dataclasses.field(default=field.default, metadata=help_only)))
+        metadata = {"help": field.metadata["help"], "needs": field.metadata.get("needs", {})}
+        result.append((field.name, kind, dataclasses.field(default=field.default, metadata=metadata)))
     return result
 
 
@@ -137,6 +154,15 @@ def load_user_dir(path: Optional[str]) -> None:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"--user-dir {path} cannot be imported ({reason})") from error
+
+
+def hush() -> None:
+    """Leave out the line that fairseq logs at every import about a package of its speech tasks, and no other line.
+
+    fairseq's own commands import fairseq first, so there the line is out before any plug-in is loaded.
+    """
+    about = "tensorboardX"
+    logging.getLogger("fairseq.tasks.text_to_speech").addFilter(lambda record: about not in record.getMessage())
 
 
 def when_fairseq_loads(action: Callable[[], None]) -> None:

@@ -1,13 +1,41 @@
-"""bfloat16 where the machine has it, with one warning where the switch has no effect. No fairseq."""
+"""bfloat16 where the machine has it, with one warning where not, and buffers that stay exact. No fairseq."""
 
 import functools
 import logging
+from typing import Any, Callable
 
 import torch
+import torch.nn as nn
+from torch import Tensor
 
-__all__ = ["bfloat16_lack", "bfloat16_works"]
+__all__ = ["ExactBuffers", "bfloat16_lack", "bfloat16_works"]
 
 logger = logging.getLogger(__name__)
+
+
+class ExactBuffers(nn.Module):
+    """A module whose buffers lose no precision: model.half() and its like mean the weights.
+
+    Sums, counters and moving averages would end at float16's 65,504, or stand still where a step is below its rounding.
+    Buffers are in floating point all the same: moving averages of models and averages of checkpoints refuse integers.
+
+    >>> module = ExactBuffers()
+    >>> module.register_buffer("count", torch.tensor(100_001.0))
+    >>> module.half().count
+    tensor(100001.)
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "ExactBuffers":
+        """Move the buffers to another device, but lower no precision."""
+        kept = dict(self._buffers)
+        super()._apply(fn, *args, **kwargs)
+        for name, value in kept.items():
+            moved = self._buffers[name]
+            if value is None or moved is None or moved.dtype == value.dtype:
+                continue  # so a device without data, "meta", is left too
+            if torch.promote_types(moved.dtype, value.dtype) == value.dtype:
+                self._buffers[name] = value.to(moved.device)
+        return self
 
 
 def bfloat16_lack(device: str) -> str:

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any, Callable, ClassVar, Dict, Generic, List, Optional, Sequence, Type, TypeVar
 
 from .errors import InputError
+from .needs import Needs
 
 __all__ = ["NoFlags", "Registry"]
 
@@ -29,6 +30,8 @@ class Registry(Generic[Part]):
     Args:
         kind: one word for a part, used in messages
         needs: names that every part must define
+        counts: from a part's name to what gives its flags an effect, e.g. the flag that chooses the part (see
+            base.needs); None: they always have one
 
     Attributes:
         every: all registries, of every kind
@@ -50,8 +53,8 @@ class Registry(Generic[Part]):
 
     every: ClassVar[List["Registry"]] = []
 
-    def __init__(self, kind: str, needs: Sequence[str] = ()):
-        self.kind, self.needs = kind, needs
+    def __init__(self, kind: str, needs: Sequence[str] = (), counts: Optional[Callable[[str], Needs]] = None):
+        self.kind, self.needs, self.counts = kind, needs, counts
         self.parts: Dict[str, Part] = {}
         self.configs: Dict[str, Type[Any]] = {}
         self.helps: Dict[str, str] = {}
@@ -64,7 +67,8 @@ class Registry(Generic[Part]):
         Args:
             name: the value of the flag that chooses the part
             config: dataclass of the part's own flags, each with a default and `metadata={"help": ...}`; a field
-                `some_name` is the flag `--some-name`
+                `some_name` is the flag `--some-name`; what gives it an effect beside the choice of the part may stand
+                in the metadata under `needs` (see base.needs)
             help: a few words for the help of the flag that chooses the part
 
         Returns:
@@ -143,13 +147,21 @@ class Registry(Generic[Part]):
         return config(**fields)
 
     def fields(self, only: Optional[Callable[[Part], bool]] = None) -> List[dataclasses.Field]:
-        """The flags of the parts.
+        """The flags of the parts, each with what gives it an effect under `needs` in its metadata.
 
         Args:
             only: whether a part's flags are wanted; None: those of all parts
         """
         chosen = [name for name, part in self.parts.items() if only is None or only(part)]
-        return [field for name in chosen for field in dataclasses.fields(self.configs[name])]
+        return [self.counting(name, field) for name in chosen for field in dataclasses.fields(self.configs[name])]
+
+    def counting(self, name: str, field: dataclasses.Field) -> dataclasses.Field:
+        """A copy of a part's flag that needs the choice of the part, but not itself, beside its own needs."""
+        needs = {**(self.counts(name) if self.counts else {}), **field.metadata.get("needs", {})}
+        needs.pop(field.name, None)
+        copy: Any = dataclasses.field(default=field.default, metadata={**field.metadata, "needs": needs})
+        copy.name, copy.type = field.name, field.type
+        return copy
 
     def help(self) -> str:
         """The parts' names, comma-separated, each with its few words in parentheses."""

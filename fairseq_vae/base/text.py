@@ -1,18 +1,34 @@
 """Between text and tokens: the BPE that lies beside a checkpoint, and how pieces join to words."""
 
+import itertools
 import os
-from typing import Dict, List, Optional, Protocol, Sequence
+import re
+from typing import Any, Dict, List, Optional, Protocol, Sequence
 
 import torch
 from fairseq import utils
 from fairseq.data import Dictionary, encoders
 from fairseq.data.data_utils import post_process
+from fairseq.tokenizer import tokenize_line
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, reported
+from .lines import one_line, sentence
 
-__all__ = ["BPE", "Joiner", "bpe_flags", "build_bpe", "find_bpe", "is_gpt2", "piece_style"]
+__all__ = [
+    "BPE",
+    "Exact",
+    "Joiner",
+    "LineByLine",
+    "bpe_flags",
+    "build_bpe",
+    "find_bpe",
+    "lacking",
+    "piece_style",
+    "pieces_of",
+    "read_dictionary",
+]
 
 FILES = {  # fairseq's name of a BPE, its settings, and the files they have in BART's archives
     "gpt2": {"gpt2_encoder_json": "encoder.json", "gpt2_vocab_bpe": "vocab.bpe"},
@@ -28,6 +44,19 @@ class BPE(Protocol):
 
     def decode(self, x: str) -> str:
         """The text of pieces."""
+
+
+def read_dictionary(path: str) -> Dictionary:
+    """Read a dict.txt.
+
+    Raises:
+        InputError: it is no dictionary of fairseq's
+    """
+    try:
+        return Dictionary.load(path)
+    except Exception as error:  # of a bad line, or of bytes that are no UTF-8
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no dictionary ({reason}): expected lines of a symbol and its count") from error
 
 
 def find_bpe(folders: Sequence[str], name: str = "auto") -> Optional[Dict[str, str]]:
@@ -55,10 +84,88 @@ def find_bpe(folders: Sequence[str], name: str = "auto") -> Optional[Dict[str, s
     raise InputError(f"bpe {name}: no {' and '.join(FILES[name].values())} in {' or '.join(folders)}")
 
 
-def build_bpe(settings: Dict[str, str]) -> BPE:
-    """Build fairseq's own encoder of these settings, as find_bpe returns them."""
+def build_bpe(settings: Dict[str, str]) -> "Exact":
+    """Build fairseq's own encoder of these settings, as find_bpe returns them, with an exact decoder.
+
+    Raises:
+        InputError: its files cannot be read
+    """
     rest = {key: value for key, value in settings.items() if key != "bpe"}
-    return encoders.build_bpe(OmegaConf.create({"_name": settings["bpe"], **rest}))
+    try:
+        return Exact(encoders.build_bpe(OmegaConf.create({"_name": settings["bpe"], **rest})))
+    except Exception as error:  # of JSON, UTF-8, or sentencepiece's own
+        reason = " ".join(str(error).split())
+        raise InputError(f"{' or '.join(rest.values())} cannot be read ({reason}): copy it again") from error
+
+
+class Exact:
+    """A BPE of fairseq's whose decoder gives back the text that the tokenizer read.
+
+    fairseq decodes sentencepiece by replacing marks in strings, which writes the pieces of single bytes out as <0xF0>.
+    Here the model itself decodes its pieces. Bytes that are no UTF-8 become U+FFFD, with either BPE. Symbols that the
+    BPE has no piece for, such as <unk> and <mask>, stay as they are written.
+
+    Args:
+        bpe: fairseq's, of either kind
+
+    Attributes:
+        name: "sentencepiece" or "gpt2"
+    """
+
+    def __init__(self, bpe: Any):
+        self.bpe = bpe
+        self.name = type(bpe).__name__.lower().replace("bpe", "")
+        self.model: Any = getattr(bpe, "sp", None)
+
+    def known(self, piece: str) -> bool:
+        """Whether the BPE has a piece."""
+        if self.model is None:
+            return piece.isdecimal() and int(piece) in self.bpe.bpe.decoder
+        return self.model.piece_to_id(piece) != self.model.unk_id()
+
+    def encode(self, x: str) -> str:
+        """The pieces of a text, as fairseq's encoder gives them."""
+        return self.bpe.encode(x)
+
+    def decode(self, x: str) -> str:
+        """The text of pieces."""
+        text = ""
+        for known, group in itertools.groupby(filter(None, x.split(" ")), self.known):
+            run = list(group)
+            text += self.joined(run, inside=bool(text)) if known else "".join(run).replace("\u2581", " ")
+        return text.strip(" ") if self.model is not None else text
+
+    def joined(self, pieces: Sequence[str], inside: bool) -> str:
+        """The text of pieces that the BPE has.
+
+        Args:
+            pieces: one or more
+            inside: whether something stands before them, so that their first space counts
+        """
+        if self.model is None:
+            return self.bpe.decode(" ".join(pieces))
+        ids = [self.model.piece_to_id(piece) for piece in pieces]
+        if not inside:
+            return self.model.decode(ids)
+        unknown = self.model.unk_id()  # before it, in place of what stands there
+        return self.model.decode([unknown, *ids])[len(self.model.decode([unknown])) :]
+
+
+class LineByLine(Exact):
+    """The BPE of a command that reads and writes a sentence a line: the input checked, the output a single line."""
+
+    @reported()
+    def encode(self, x: str) -> str:
+        """The pieces of a line's sentence.
+
+        Raises:
+            InputError: see lines.sentence
+        """
+        return super().encode(sentence(x))
+
+    def decode(self, x: str) -> str:
+        """The text of pieces, with a space for each line end that a model makes of bytes."""
+        return one_line(super().decode(x))
 
 
 def bpe_flags(settings: Dict[str, str]) -> List[str]:
@@ -70,10 +177,18 @@ def bpe_flags(settings: Dict[str, str]) -> List[str]:
     return [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
 
 
-def is_gpt2(dictionary: Dictionary) -> bool:
-    """Whether a dictionary's symbols are numbers of GPT-2's BPE."""
+def lacking(dictionary: Dictionary) -> Optional[str]:
+    """What alone can join a dictionary's pieces, because they stand for bytes; None if their marks can.
+
+    Returns:
+        a tokenizer with its files, for messages
+    """
     symbols = dictionary.symbols[dictionary.nspecial :]
-    return len(symbols) > 40000 and all(symbol.isdigit() for symbol in symbols[:1000])
+    if len(symbols) > 40000 and all(symbol.isdigit() for symbol in symbols[:1000]):
+        return "GPT-2 BPE: put its encoder.json and vocab.bpe"
+    if any(re.fullmatch("<0x[0-9A-F]{2}>", symbol) for symbol in symbols):
+        return "sentencepiece with pieces of single bytes: put its sentencepiece.bpe.model"
+    return None
 
 
 def piece_style(dictionary: Dictionary) -> str:
@@ -85,17 +200,36 @@ def piece_style(dictionary: Dictionary) -> str:
         "sentencepiece", "subword_nmt" or "none"
 
     Raises:
-        InputError: the dictionary is of GPT-2 BPE, whose pieces only its encoder.json can join
+        InputError: the dictionary's pieces stand for bytes, so that only their tokenizer can join them
     """
-    if is_gpt2(dictionary):
+    tokenizer = lacking(dictionary)
+    if tokenizer:
         raise InputError(
-            "this dictionary is of GPT-2 BPE: put its encoder.json and vocab.bpe beside the checkpoint or the data, or "
-            "give the split's words, one more for each sentence (--words)"
+            f"this dictionary is of {tokenizer} beside the checkpoint or the data, or give the split's words, one "
+            "more for each sentence (--words)"
         )
     symbols = dictionary.symbols[dictionary.nspecial :]
     if any(symbol.startswith("\u2581") for symbol in symbols):
         return "sentencepiece"
     return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else "none"
+
+
+def pieces_of(line: str, bpe: Optional[BPE], dictionary: Dictionary) -> List[str]:
+    """The pieces that fairseq will read of a sentence, <unk> for those that the dictionary lacks.
+
+    Args:
+        line: a sentence
+        bpe: None takes the sentence's words for its pieces
+        dictionary: that the pieces are binarised with
+
+    Raises:
+        InputError: the dictionary reads a piece as a sentence's start or end, or as padding
+    """
+    pieces = tokenize_line(bpe.encode(line) if bpe else line)
+    for piece in (dictionary.bos_word, dictionary.eos_word, dictionary.pad_word):
+        if piece in pieces:
+            raise InputError(f"{piece} stands in the text, which the dictionary reads as a mark: write it otherwise")
+    return [piece if piece in dictionary.indices else dictionary.unk_word for piece in pieces]
 
 
 class Joiner:
@@ -110,7 +244,7 @@ class Joiner:
         style: otherwise, how pieces join; see piece_style
 
     Raises:
-        InputError: the dictionary is of GPT-2 BPE, and there is no BPE
+        InputError: there is no BPE, and the dictionary's pieces stand for bytes
     """
 
     def __init__(self, dictionary: Dictionary, settings: Optional[Dict[str, str]]):

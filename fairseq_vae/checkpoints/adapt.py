@@ -5,7 +5,7 @@ The functions work on state dicts. A checkpoint's is changed in place; the model
 
 import logging
 import re
-from typing import Dict, Tuple
+from typing import Dict, Sequence, Tuple
 
 from fairseq.data import Dictionary
 from torch import Tensor
@@ -64,11 +64,14 @@ def check_origin(state_dict: StateDict, checkpoint: str) -> None:
     """
     if EMBEDDINGS[0] not in state_dict:
         raise InputError(f"{checkpoint} has no encoder.embed_tokens: expected the weights of bart_vae or of bart")
-    version = state_dict.get(VERSION_KEY)  # major, minor, patch; the oldest checkpoints have no version
-    if version is not None and version.tolist()[:2] > [int(part) for part in __version__.split(".")][:2]:
+    if VERSION_KEY not in state_dict:  # the oldest checkpoints
+        return
+    # major, minor, patch; an average of checkpoints is of a version between theirs, and rounded
+    version = [round(part, 3) for part in state_dict[VERSION_KEY].tolist()]
+    if version[:2] > [int(part) for part in __version__.split(".")][:2]:
         raise InputError(
-            f"{checkpoint} was written by fairseq-vae {'.'.join(map(str, version.tolist()))}; this is {__version__}: "
-            "upgrade fairseq-vae"
+            f"{checkpoint} was written by fairseq-vae {'.'.join(f'{part:g}' for part in version)}; this is "
+            f"{__version__}: upgrade fairseq-vae"
         )
 
 
@@ -79,12 +82,13 @@ def adapt(
     checkpoint: str,
     cross_attention: bool,
     heads: int = 0,
+    optional: Sequence[str] = (),
 ) -> None:
     """Make a checkpoint's weights fit a model.
 
     A BART checkpoint gets the model's latent layers, as they were initialised, and loses the cross-attention that the
-    injection does not use. A VAE checkpoint gets the layers of training alone that it lacks, and loses those that the
-    model lacks.
+    injection does not use. A VAE checkpoint gets the layers of training alone and the optional state that it lacks, and
+    loses those that the model lacks; either is logged.
 
     Args:
         state_dict: the checkpoint's weights, changed in place
@@ -93,6 +97,7 @@ def adapt(
         checkpoint: the checkpoint's name for messages
         cross_attention: whether the model's decoder has cross-attention
         heads: number of tensors of classification heads that were left out before
+        optional: names of tensors and modules that a flag adds to the architecture or leaves out
 
     Raises:
         InputError: the checkpoint is of another dictionary
@@ -104,15 +109,7 @@ def adapt(
                 state_dict[key] = own[key]
     fit_dictionary(state_dict, dictionary, checkpoint)
     if any(key.startswith(latent_keys()) for key in state_dict):
-        for key in [key for key in state_dict if key.startswith(training_keys()) and key not in own]:
-            del state_dict[key]
-        optional = training_keys()
-        if not any(key.startswith("encoder.prior.") for key in state_dict):  # its prior had no weights
-            optional += ("encoder.prior.",)
-        missing = {k: v for k, v in own.items() if k.startswith(optional) and k not in state_dict}
-        state_dict.update(missing)
-        if missing:
-            logger.info(f"VAE checkpoint: {len(missing)} tensors new: {', '.join(missing)}")
+        fit_optional(state_dict, own, optional)
         return
     left_out = [key for key in state_dict if ".encoder_attn" in key and not cross_attention]
     for key in left_out:
@@ -126,6 +123,34 @@ def adapt(
         f"BART checkpoint: {len(left_out)} tensors of cross-attention left out, which the injection does not use, and "
         f"{heads} of classification heads"
     )
+
+
+def fit_optional(state_dict: StateDict, own: StateDict, optional: Sequence[str]) -> None:
+    """Add to a VAE checkpoint what it may lack, as the model initialised it, and take out what the model may lack.
+
+    A checkpoint may lack a prior's weights, since its prior may have had none. Of a name in `optional` it has all
+    tensors or none; a checkpoint with some of them is broken, and is left as it is.
+
+    Args:
+        state_dict: the checkpoint's weights, changed in place
+        own: the model's weights
+        optional: names of tensors and modules
+    """
+    new = [key for key in own if key.startswith(training_keys()) and key not in state_dict]
+    old = [key for key in state_dict if key.startswith(training_keys()) and key not in own]
+    for name in (*optional, "encoder.prior"):
+        here, there = ([key for key in keys if f"{key}.".startswith(f"{name}.")] for keys in (own, state_dict))
+        if not there:
+            new += here
+        elif not here and name in optional:
+            old += there
+    state_dict.update({key: own[key] for key in new})
+    for key in old:
+        del state_dict[key]
+    if new:
+        logger.info(f"VAE checkpoint: {len(new)} tensors new: {', '.join(new)}")
+    if old:
+        logger.info(f"VAE checkpoint: {len(old)} tensors left out, since no flag asks for them: {', '.join(old)}")
 
 
 def fit_dictionary(state_dict: StateDict, dictionary: Dictionary, checkpoint: str) -> None:

@@ -12,17 +12,8 @@ from torch import Tensor
 from ..base.errors import InputError
 from ..base.files import complete, write_text
 from .adapt import EMBEDDINGS
-from .hf_names import (
-    HF_TIED,
-    MASK,
-    SETTINGS,
-    SPECIALS,
-    check_names,
-    expected_names,
-    gpt2_numbers,
-    read_json,
-    take_tied,
-)
+from .hf_names import HF_TIED, SETTINGS, SPECIALS, check_names, expected_names, gpt2_numbers, read_json, take_tied
+from .hf_tokenizer import read_merges, read_vocabulary
 from .read import first_line, load_safely
 
 __all__ = ["from_hf"]
@@ -43,7 +34,8 @@ def from_hf(source: str, target: str) -> List[str]:
     """Convert a folder of Hugging Face's BART to a stock fairseq checkpoint (task denoising).
 
     Args:
-        source: folder with config.json, model.safetensors or pytorch_model.bin, vocab.json, merges.txt
+        source: folder with config.json, model.safetensors or pytorch_model.bin, and vocab.json with merges.txt, or
+            tokenizer.json in their place
         target: checkpoint to write; dict.txt, encoder.json and vocab.bpe are written beside it
 
     Returns:
@@ -55,15 +47,17 @@ def from_hf(source: str, target: str) -> List[str]:
     """
     config = read_config(source)
     weights_file, weights = read_weights(source)
-    vocabulary = read_vocabulary(source)
-    merges = read_merges(source)
+    vocabulary_file, vocabulary = read_vocabulary(source)
+    merges_file, merges = read_merges(source)
     heads = [key for key in weights if key.startswith("classification_head.")]
     weights = {key: value for key, value in weights.items() if key not in heads}
     weights = fairseq_weights(weights_file, weights, config, vocabulary)
     encoder = gpt2_numbers(merges)
     for token in vocabulary[len(SPECIALS) : -1]:
         if token not in encoder and not token.startswith("madeupword"):
-            raise InputError(f"{source}: no merges of merges.txt make vocab.json's {token!r}; is merges.txt cut off?")
+            raise InputError(
+                f"{source}: no merges of {merges_file} make {vocabulary_file}'s {token!r}; is {merges_file} cut off?"
+            )
     symbols = [str(encoder.get(token, token)) for token in vocabulary[len(SPECIALS) : -1]]
     state = {
         "args": stock_settings(config),
@@ -84,7 +78,8 @@ def from_hf(source: str, target: str) -> List[str]:
         write_text(new("dict.txt"), "".join(f"{symbol} 1\n" for symbol in symbols))
         write_text(new("encoder.json"), json.dumps(encoder))
         write_text(new("vocab.bpe"), "".join(f"{line}\n" for line in ["#version: 0.2", *merges]))
-        torch.save(state, new(os.path.basename(target)))
+        with open(new(os.path.basename(target)), "wb") as file:  # by Python's file, a full disk is told as such
+            torch.save(state, file)
     return heads
 
 
@@ -136,40 +131,6 @@ def read_weights(folder: str) -> Tuple[str, Dict[str, Tensor]]:
     return path, weights
 
 
-def read_vocabulary(folder: str) -> List[str]:
-    """Read the pieces of vocab.json in the order of their ids.
-
-    Raises:
-        InputError: the ids have gaps, or the specials stand elsewhere than in a BART
-    """
-    path = os.path.join(folder, "vocab.json")
-    ids = read_json(path)
-    vocabulary = sorted(ids, key=lambda piece: ids[piece])
-    if sorted(ids.values()) != list(range(len(ids))):
-        raise InputError(f"{path}: expected the ids 0 to {len(ids) - 1}, each once")
-    if tuple(vocabulary[: len(SPECIALS)]) != SPECIALS or vocabulary[-1] != MASK:
-        raise InputError(f"{path}: expected {' '.join(SPECIALS)} first and {MASK} last, as in every BART")
-    return vocabulary
-
-
-def read_merges(folder: str) -> List[str]:
-    """Read the merges of merges.txt, without its header.
-
-    Raises:
-        InputError: the file is missing, or a line is not of two pieces
-    """
-    path = os.path.join(folder, "merges.txt")
-    if not os.path.isfile(path):
-        raise InputError(f"{folder} has no merges.txt: expected a folder of Hugging Face's BART, with merges.txt")
-    with open(path, encoding="utf-8") as file:
-        lines = file.read().split("\n")
-    merges = [line for line in lines if line and not line.startswith("#version")]
-    bad = [number for number, line in enumerate(merges, 1) if len(line.split(" ")) != 2]
-    if bad:
-        raise InputError(f"{path}: merge {bad[0]} is {merges[bad[0] - 1]!r}, expected two pieces")
-    return merges
-
-
 def fairseq_weights(
     path: str, weights: Dict[str, Tensor], config: Dict[str, Any], vocabulary: List[str]
 ) -> Dict[str, Tensor]:
@@ -193,7 +154,7 @@ def fairseq_weights(
     if len(embedding) == len(vocabulary) - 1:  # finetuned without <mask>
         embedding = torch.cat((embedding, embedding.float().mean(0, keepdim=True).to(embedding)))
     if len(embedding) != len(vocabulary):
-        raise InputError(f"{path}: {len(embedding)} token embeddings, but vocab.json has {len(vocabulary)} pieces")
+        raise InputError(f"{path}: {len(embedding)} token embeddings, but the tokenizer has {len(vocabulary)} pieces")
     for name in EMBEDDINGS:  # one tensor under three names is stored once
         weights[name] = embedding
     weights["encoder.version"] = weights["decoder.version"] = torch.tensor([3.0])

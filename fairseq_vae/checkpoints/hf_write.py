@@ -11,7 +11,7 @@ from fairseq.models.bart.model import bart_base_architecture
 from torch import Tensor
 
 from ..base.errors import InputError
-from ..base.files import complete, write_text
+from ..base.files import complete, write_bytes, write_text
 from .adapt import COPIES, EMBEDDINGS, latent_keys
 from .hf_names import MASK, SETTINGS, SIDES, SPECIALS, check_names, expected_names, read_json, take_tied
 from .read import folders, model_settings, read_checkpoint
@@ -36,7 +36,7 @@ def to_hf(source: str, target: str) -> List[str]:
     Raises:
         InputError: Hugging Face's BART has no place for something in it; then nothing is written
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save  # to memory: save_file has temporary files of its own, which a kill leaves
 
     state = read_checkpoint(source)
     settings = checked_settings(source, state)
@@ -49,9 +49,9 @@ def to_hf(source: str, target: str) -> List[str]:
     with complete(os.path.abspath(target), "config.json") as new:
         for name, text in tokenizer.items():
             write_text(new(name), text)
-        save_file(weights, new("model.safetensors"), metadata={"format": "pt"})
+        write_bytes(new("model.safetensors"), save(weights, metadata={"format": "pt"}))
         if latent:
-            save_file(latent, new("latent.safetensors"), metadata={"format": "pt"})
+            write_bytes(new("latent.safetensors"), save(latent, metadata={"format": "pt"}))
         write_text(new("config.json"), json.dumps(config, indent=2) + "\n")
     return [*tokenizer, "model.safetensors", *(["latent.safetensors"] if latent else []), "config.json"]
 

@@ -9,7 +9,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import BaseFairseqModel
 
 from ..base.errors import InputError
-from .read import check_end, model_settings, reading
+from .read import check_whole, model_settings, reading
 
 __all__ = ["load_model"]
 
@@ -31,7 +31,7 @@ def load_model(path: str, data: str, **overrides: Any) -> Tuple[BaseFairseqModel
     if not os.path.isdir(data):
         raise InputError(f"data folder {data} does not exist: give the one that fairseq-preprocess wrote")
     overrides = {"data": data, **overrides}
-    check_end(path)
+    check_whole(path)
     with reading(path):
         state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
     architecture = model_settings(state).arch

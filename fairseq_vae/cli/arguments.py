@@ -122,7 +122,7 @@ def sentences(args: argparse.Namespace) -> List[str]:
     Raises:
         ValueError: none are given, or they are given twice
     """
-    from ..base.files import stream_lines
+    from ..base.lines import stream_lines
 
     if bool(args.sentences) == bool(args.input):
         raise ValueError("give sentences as arguments, or a file of them as --input FILE, - for standard input")

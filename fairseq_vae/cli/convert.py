@@ -18,7 +18,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     start.add_argument(
         "--from-hf",
         metavar="DIR",
-        help="folder with config.json, model.safetensors (or pytorch_model.bin), vocab.json and merges.txt",
+        help="folder with config.json, model.safetensors (or pytorch_model.bin), vocab.json and merges.txt (or "
+        "tokenizer.json)",
     )
     start.add_argument("--from", dest="from_fairseq", metavar="FILE", help="a fairseq checkpoint")
     end = command.add_mutually_exclusive_group(required=True)

@@ -42,6 +42,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--labels", metavar="FILE", help="a label a line for each sentence of the split, for a linear classifier on mu"
     )
+    command.add_argument(
+        "--text",
+        metavar="FILE",
+        help="the split's sentences as they were before any tokenizer, one a line: bits per byte count its bytes "
+        "(default: those of the joined tokens)",
+    )
     command.add_argument("--paper", choices=sorted(PAPERS), help="print its rows, and ours under its definitions")
     command.add_argument(
         "--mi-batch",
@@ -100,6 +106,7 @@ def run(args: argparse.Namespace) -> None:
             labels=args.labels,
             mi_batch=mi_batch,
             keep=folder,
+            text=args.text,
         )
         print((f"{checkpoint}\n" if len(checkpoints) > 1 else "") + table(numbers), flush=True)
         results.append(numbers)

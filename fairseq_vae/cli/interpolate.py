@@ -27,4 +27,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print one sentence a line, from the first sentence's reconstruction to the last one's."""
-    print("\n".join(load(args).interpolate(args.start, args.end, args.steps, args.path, **decoding(args))))
+    from ..base.lines import one_line
+
+    found = load(args).interpolate(args.start, args.end, args.steps, args.path, **decoding(args))
+    print("
+".join(map(one_line, found)))

@@ -7,16 +7,18 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-import numpy as np
-from fairseq import options, tasks, utils
+from fairseq import options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models.bart.model import bart_base_architecture
 from omegaconf import DictConfig
 
 from ..base.errors import InputError
-from ..base.files import fingerprint, read_lines
+from ..base.files import fingerprint
 from ..base.text import Joiner, find_bpe
 from ..checkpoints.read import model_settings, read_checkpoint
+from ..flags.effects import check_effects
+from .encode import check_lines
+from .needs import check_number, check_saving, check_space, check_splits, check_surroundings, written
 from .recipe import flags, read_recipe
 
 __all__ = ["SPLITS", "Plan", "configuration", "shape"]
@@ -46,6 +48,7 @@ class Plan:
         user_dir: the plug-in of one's own that the model needs; None: none
         bpe: fairseq's settings of the BPE beside BART or data; None: the pieces' own marks join them
         split: the split to evaluate, "test" or else "valid"
+        configurations: fairseq's configuration of each phase
         settings: all that must be the same for a run to go on in its output folder, as JSON
     """
 
@@ -87,20 +90,35 @@ class Plan:
                 f"--recipe {recipe} freezes the decoder, which without --bart has random weights: give --bart "
                 "CHECKPOINT, or --set model.freeze_decoder=false"
             )
-        for phase in self.phases:
-            configuration(self.flags(phase, None), phase)
+        self.configurations = {phase: self.check_flags(phase) for phase in self.phases}
+        check_saving(self.configurations)
         beside = [] if self.bart is None else [os.path.dirname(self.bart)]
         self.bpe = find_bpe([*beside, str(self.data)])
-        if self.is_text:
-            self.check_text()
         suffix = "txt" if self.is_text else "bin"
         self.split = "test" if (self.data / f"test.{suffix}").is_file() else "valid"
+        if self.is_text:
+            self.check_text()
         inputs = [self.data / f"{split}.{suffix}" for split in SPLITS]
         self.settings: Dict[str, Any] = {
             "recipe": {phase: flags(settings) for phase, settings in self.phases.items()},
             "bart": None if self.bart is None else fingerprint(self.bart),
             "data": [fingerprint(path) for path in inputs if path.is_file()],
         }
+
+    def check_flags(self, phase: str) -> DictConfig:
+        """The configuration of a phase; flags that do not exist, or have no effect beside its others, are refused.
+
+        Raises:
+            InputError: the message names the phase, the flag and the remedy
+        """
+        cfg = configuration(self.flags(phase, None), phase)
+        try:
+            check_effects(cfg.model, cfg.criterion, cfg.task)
+        except InputError as error:
+            raise InputError(
+                f"{phase} of the recipe: {error} (--set {phase}.GROUP.KEY=null takes a setting of the recipe out)"
+            ) from error
+        return cfg
 
     def check_folder(self) -> None:
         """Refuse a data folder that is neither of fairseq-preprocess nor of plain text.
@@ -116,10 +134,11 @@ class Plan:
                 )
 
     def check_text(self) -> None:
-        """Refuse plain text that cannot be encoded.
+        """Refuse plain text that cannot be encoded; what the tokenizer makes of its lines is for encode to see.
 
         Raises:
-            InputError: no BPE or no dictionary lies beside the BART, or a line has no words
+            InputError: no BPE or no dictionary lies beside the BART, a file is no text, a line is empty, or there are
+                too few lines
         """
         dictionary = None if self.bart is None else os.path.join(os.path.dirname(self.bart), "dict.txt")
         if self.bpe is None or dictionary is None or not os.path.isfile(dictionary):
@@ -130,32 +149,32 @@ class Plan:
         for split in SPLITS:
             path = self.data / f"{split}.txt"
             if path.is_file():
-                lines = read_lines(path)
-                empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
-                if empty or not lines:
-                    raise InputError(f"{path}: {f'line {empty[0]}' if lines else 'it'} is empty: remove empty lines")
+                count = check_lines(path)
+                if split == self.split:
+                    check_number(f"{path}", count, split)
 
     def check_parts(self) -> None:
         """Build all that training will build, from the binarised text on.
 
         Raises:
-            InputError: weights, dictionary, settings and sentences do not fit one another
+            InputError: weights, dictionary, settings and sentences do not fit one another, or a later step lacks
+                something, see needs
         """
-        start = self.bart
+        start, needed = self.bart, 0
+        folders = [self.output / phase for phase in self.phases]
+        check_surroundings(self.output, folders)
         for phase in self.phases:
-            cfg = configuration(self.flags(phase, start), phase)
+            cfg = configuration(self.flags(phase, start), phase) if start else self.configurations[phase]
             task = tasks.setup_task(cfg.task)
-            task.build_criterion(cfg.criterion)
             model = task.build_model(cfg.model)
+            task.build_criterion(cfg.criterion)
             if start is not None:
                 model.load_state_dict(self.weights, strict=True)
+            needed += written(cfg, model)
             start = None  # phase 2 goes on from a file of phase 1's
         Joiner(task.source_dictionary, self.bpe)  # evaluation and samples need words
-        positions = utils.resolve_max_positions(task.max_positions(), model.max_positions())
-        for split in ("train", "valid", self.split):
-            task.load_dataset(split)
-            dataset = task.dataset(split)
-            task.filter_indices_by_size(np.arange(len(dataset)), dataset, positions)
+        check_splits(self.bin, task, self.split, self.configurations, fixed=self.bart is not None)
+        check_space(self.output, needed)
 
     def flags(self, phase: str, start: Optional[str]) -> List[str]:
         """A phase's flags of fairseq-train.

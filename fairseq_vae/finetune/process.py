@@ -1,23 +1,29 @@
 """Commands of fairseq as processes: shown, watched, and stopped with their caller. No fairseq here."""
 
+import collections
 import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Deque, Dict, Iterator, List, Optional
 
 from tqdm import tqdm
 
 from ..base.errors import InputError
 
-__all__ = ["call", "environment", "failure", "mend", "run", "running", "train"]
+__all__ = ["call", "clear", "environment", "failure", "mend", "run", "running", "train"]
 
+WATCHDOG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "watchdog.py")
+INTERVAL = re.compile(r"checkpoint_\d+_\d+\.pt$")  # of --save-interval-updates
+MENDED = ".mended"
+GRACE = 20  # seconds between the request to end and the end
 UPDATE = re.compile(r"\| train_inner \| (\{.*\})$")  # a line of fairseq-train's log with an update's values
 WARNING = re.compile(r"\| WARNING \| fairseq_vae\.validation \| (.*)$")  # of a collapse that lasts
 
@@ -82,22 +88,41 @@ def run(command: List[str]) -> None:
 
 @contextlib.contextmanager
 def running(command: List[str], **options: Any) -> "Iterator[subprocess.Popen[str]]":
-    """A process that ends with the block: an exception there stops it, but SIGKILL of the caller does not.
+    """A process that ends with the block and with its caller, with all that it starts.
 
-    The process inherits the caller's open files, and with them the lock on the output folder.
+    An exception in the block stops it; when the caller is gone, by SIGKILL too, a watchdog beside it does. Both take
+    its whole group: the command and its workers. It inherits the caller's open files, and with them the lock on the
+    output folder.
 
     Args:
         command: name and arguments
         options: of subprocess.Popen
     """
-    process = subprocess.Popen(command, env=environment(), close_fds=False, **options)
+    watched, held = os.pipe()  # the watchdog reads the one; nobody else has the other
+    os.set_inheritable(watched, True)
+    whole = [sys.executable, "-I", "-S", WATCHDOG, str(watched), *command]
+    try:
+        process = subprocess.Popen(whole, env=environment(), close_fds=False, start_new_session=True, **options)
+    finally:
+        os.close(watched)
     try:
         yield process
     except BaseException:
-        process.terminate()
+        stop(process)
         raise
     finally:
         process.wait()
+        os.close(held)
+
+
+def stop(process: "subprocess.Popen[str]") -> None:
+    """Ask a process' group to end, and end it if it does not within GRACE seconds."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def failure(command: List[str], output: str, log: Optional[Path] = None) -> InputError:
@@ -108,11 +133,14 @@ def failure(command: List[str], output: str, log: Optional[Path] = None) -> Inpu
 
     Args:
         command: name and arguments
-        output: all that the command printed
+        output: all that the command printed, or its end
         log: a file with the whole output, to name
     """
     lines = [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
-    reason = next((line for line in reversed(lines) if "ERROR" in line), lines[-1])
+    errors = (line for line in reversed(lines) if "ERROR" in line and not line.endswith("(most recent call last):"))
+    reason = next(errors, lines[-1])
+    if "[Errno" in reason:  # of the system: a full disk, a folder that is gone or cannot be written to
+        reason += ": mend that and run it again, it goes on from its last whole file"
     return InputError(f"{command[0]} failed: {reason}" + (f" (all of it: {log})" if log else ""))
 
 
@@ -129,12 +157,18 @@ def train(command: List[str], log: Path, updates: int) -> None:
     """
     show(command)
     interval = 0.5 if sys.stderr.isatty() else 15
-    with open(log, "a", encoding="utf-8") as file, tqdm(total=updates, unit="update", mininterval=interval) as bar:
-        start = file.tell()
+    said: Deque[str] = collections.deque(maxlen=500)  # the log of a full disk cannot tell why
+    unwritten = None
+    # unbuffered, so that a write that fails is over
+    with open(log, "ab", buffering=0) as file, tqdm(total=updates, unit="update", mininterval=interval) as bar:
         with running(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             assert process.stdout is not None, "it is a pipe"
             for line in process.stdout:
-                file.write(line)
+                said.append(line)
+                try:
+                    file.write(line.encode("utf-8", "replace"))
+                except OSError as error:
+                    unwritten = error
                 update, warning = UPDATE.search(line), WARNING.search(line)
                 if warning:
                     tqdm.write(f"  {warning.group(1)}", file=sys.stderr)
@@ -144,25 +178,39 @@ def train(command: List[str], log: Path, updates: int) -> None:
                     bar.set_postfix_str(shown, refresh=False)
                     bar.update(int(values["num_updates"]) - bar.n)
     if process.returncode:
-        with open(log, encoding="utf-8") as file:
-            file.seek(start)
-            raise failure(command, file.read(), log)
+        raise failure(command, "".join(said), log)
+    if unwritten:
+        print(f"  {log} lacks lines: {unwritten.strerror}", file=sys.stderr)
 
 
-def mend(folder: Path) -> None:
+def mend(folder: Path, keep: int = -1) -> None:
     """Replace last and best checkpoints that a kill cut off by the newest whole one, or delete them if there is none.
 
-    fairseq writes one file, then copies it to the others byte by byte.
+    fairseq writes one file, then copies it to the others byte by byte, then deletes old ones: its temporary files
+    and the old ones go as well.
 
     Args:
         folder: of a phase's checkpoints
+        keep: how many checkpoints of an interval fairseq keeps; below 1: all
     """
-    whole = [path for path in folder.glob("checkpoint*.pt") if zipfile.is_zipfile(path)]
+    clear(folder)
+    whole = sorted(filter(zipfile.is_zipfile, folder.glob("checkpoint*.pt")), key=lambda path: path.stat().st_mtime)
     for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
         path = folder / name
         if path.exists() and path not in whole:
-            path.unlink()
             if whole:
-                newest = max(whole, key=lambda found: found.stat().st_mtime)
-                shutil.copyfile(newest, folder / ".mended")
-                (folder / ".mended").replace(path)
+                shutil.copyfile(whole[-1], folder / MENDED)
+                (folder / MENDED).replace(path)
+            else:
+                path.unlink()
+    if keep > 0:
+        old = (path for path in whole if INTERVAL.match(path.name))
+        for path in sorted(old, key=lambda path: int(path.stem.split("_")[2]))[:-keep]:
+            path.unlink()
+
+
+def clear(folder: Path) -> None:
+    """Delete the temporary files that a training left, which fill a disk."""
+    for path in (*folder.glob("*.pt.tmp"), folder / MENDED):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()

@@ -8,9 +8,11 @@ The import loads neither fairseq nor omegaconf, since the command line's help na
 
 import dataclasses
 import os
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from ..base.errors import InputError
+from ..base.inert import check_inert
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -102,7 +104,7 @@ def rescale(settings: "DictConfig", length: int) -> None:
     """Change a phase's length, in updates, and in proportion the settings that LENGTHS names."""
     from omegaconf import OmegaConf
 
-    ratio = length / settings.optimization.max_update
+    ratio = Fraction(length, settings.optimization.max_update)
     for key in LENGTHS:
         value = OmegaConf.select(settings, key)
         if value:
@@ -162,11 +164,15 @@ def flags(settings: "DictConfig", **overrides: Dict[str, Any]) -> List[str]:
     Args:
         settings: a phase's settings
         overrides: further settings of a group, e.g. checkpoint={"save_dir": "out"}; None leaves a flag out
+
+    Raises:
+        InputError: a value is code
     """
     from omegaconf import OmegaConf
 
     values: Dict[str, Dict[str, Any]]
     values = OmegaConf.to_container(OmegaConf.merge(settings, overrides), resolve=True)  # type: ignore[assignment]
+    check_inert(values, "the recipe or --set")
     result = [values["task"].pop("data")]
     for group, choice in CHOICES.items():
         result.append(f"{choice}={values[group].pop('_name')}")

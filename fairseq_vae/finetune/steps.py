@@ -2,6 +2,7 @@
 
 import fcntl
 import functools
+import itertools
 import json
 import os
 import re
@@ -9,21 +10,25 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from fairseq.data import Dictionary, data_utils
-from tqdm import tqdm
+from torch import Tensor
 
 from ..base.errors import InputError
-from ..base.files import read_lines, write
-from ..base.text import Joiner, bpe_flags, build_bpe
+from ..base.files import write
+from ..base.lines import one_line, sentence
+from ..base.text import Joiner, bpe_flags, build_bpe, pieces_of
 from ..checkpoints.read import read_checkpoint
+from .encode import encode, loss
+from .needs import as_settings, limit
 from .plan import SPLITS, Plan
-from .process import call, mend, train
+from .process import call, clear, mend, train
 
 __all__ = ["Finetuning", "hypotheses", "minutes", "step"]
 
 USER_DIR = Path(__file__).parent.parent
+PATIENCE = 5  # seconds
 
 
 class Finetuning:
@@ -44,11 +49,9 @@ class Finetuning:
         """
         self.output.mkdir(parents=True, exist_ok=True)
         with open(self.output / ".lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"another run is at work in {self.output}: wait for it or stop it") from error
-            os.set_inheritable(lock.fileno(), True)  # a training that outlives a killed run keeps the lock
+            if not locked(lock):
+                raise InputError(f"another run is at work in {self.output}: wait for it or stop it")
+            os.set_inheritable(lock.fileno(), True)  # the last process of a killed run keeps the lock until it is gone
             self.run_steps()
 
     def run_steps(self) -> None:
@@ -95,7 +98,12 @@ class Finetuning:
         path = self.output / "settings.json"
         if not path.exists():
             write(path, json.dumps(self.plan.settings, indent=2) + "\n")
-        elif json.loads(path.read_text(encoding="utf-8")) != self.plan.settings:
+            return
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:  # also not UTF-8
+            raise InputError(f"{path} is damaged ({error}): give another --output, or delete {self.output}") from error
+        if kept != self.plan.settings:
             raise InputError(f"{self.output} holds a run with other settings, BART or data: give another --output")
 
     def binarise(self, target: Path) -> None:
@@ -107,13 +115,19 @@ class Finetuning:
         plan, pieces = self.plan, self.output / "pieces"
         assert plan.bpe is not None and plan.bart is not None, "a plan of plain text has both"
         pieces.mkdir(exist_ok=True)
-        encoder = build_bpe(plan.bpe)
-        command = ["fairseq-preprocess", "--only-source", f"--srcdict={Path(plan.bart).with_name('dict.txt')}"]
+        words = Path(plan.bart).with_name("dict.txt")
+        encoder, dictionary, parts = build_bpe(plan.bpe), Dictionary.load(str(words)), []
+        command = ["fairseq-preprocess", "--only-source", f"--srcdict={words}"]
         for split in SPLITS:
-            if (plan.data / f"{split}.txt").is_file():
-                lines = tqdm(read_lines(plan.data / f"{split}.txt"), desc=f"encoding {split}", leave=False)
-                write(pieces / f"{split}.txt", "".join(encoder.encode(line.strip()) + "\n" for line in lines))
+            path = plan.data / f"{split}.txt"
+            if path.is_file():
+                most = limit(split, plan.split, plan.configurations, fixed=True)
+                parts.append(encode(path, encoder, dictionary, most))
+                write(pieces / f"{split}.txt", "".join(f"{line}\n" for line in parts[-1].pieces))
                 command.append(f"--{split}pref={pieces / f'{split}.txt'}")
+        changed = loss(parts)
+        if changed:
+            print(f"  {changed}", flush=True)
         call([*command, f"--destdir={target}", f"--workers={os.cpu_count()}"])
 
     def check(self, target: Path) -> None:
@@ -122,11 +136,14 @@ class Finetuning:
         Args:
             target: the dictionary's path
         """
-        self.plan.check_parts()
+        try:
+            self.plan.check_parts()
+        except InputError as error:
+            raise InputError(as_settings(str(error), self.plan.configurations["phase2"])) from error
         for path in (self.plan.bpe or {}).values():
             if os.path.isfile(path):
-                shutil.copyfile(path, self.output / os.path.basename(path))
-        shutil.copyfile(self.plan.bin / "dict.txt", target)
+                write(self.output / os.path.basename(path), Path(path).read_bytes())
+        write(target, (self.plan.bin / "dict.txt").read_bytes())
 
     def train(self, phase: str, start: Optional[str], target: Path) -> None:
         """Train a phase to its last update, from where it was stopped if it was.
@@ -136,14 +153,18 @@ class Finetuning:
             start: the checkpoint that it starts from; None: random weights
             target: the file to write the command to
         """
-        updates = self.plan.phases[phase].optimization.max_update
+        settings = self.plan.phases[phase]
+        updates = settings.optimization.max_update
         command = ["fairseq-train", *self.plan.flags(phase, start)]
         command.insert(2, f"--user-dir={self.plan.user_dir or USER_DIR}")
-        mend(self.output / phase)
+        mend(self.output / phase, settings.checkpoint.get("keep_interval_updates", -1))
         last = self.output / phase / "checkpoint_last.pt"
         # stopped after its last update, fairseq-train would make one more
         if not last.exists() or read_checkpoint(str(last))["optimizer_history"][-1]["num_updates"] < updates:
-            train(command, self.output / f"{phase}.log", updates)
+            try:
+                train(command, self.output / f"{phase}.log", updates)
+            finally:
+                clear(self.output / phase)
         write(target, shlex.join(command) + "\n")
 
     def own_parts(self) -> List[str]:
@@ -153,6 +174,9 @@ class Finetuning:
     def evaluate(self, target: Path) -> None:
         """Evaluate the model on the plan's split; the numbers go to evaluation.json, the table to `target`."""
         command = ["fairseq-vae", "evaluate", str(self.model), str(self.plan.bin), f"--split={self.plan.split}"]
+        command += [f"--text={self.plan.data / self.plan.split}.txt"] if self.plan.is_text else []
+        positions = self.plan.configurations["phase2"].model.max_source_positions
+        command += [f"--max-tokens={positions}"] if positions > 4096 else []  # no sentence is longer
         command += self.own_parts()
         write(target, call([*command, f"--json={self.output / 'evaluation.json'}"], progress=True))
 
@@ -162,25 +186,61 @@ class Finetuning:
         dictionary = Dictionary.load(str(plan.bin / "dict.txt"))
         dataset = data_utils.load_indexed_dataset(str(plan.bin / plan.split), dictionary)
         join = Joiner(dictionary, plan.bpe)
-        texts = [join(dataset[i]) for i in range(min(5, len(dataset)))]
-        inputs = texts if plan.bpe else [dictionary.string(dataset[i]) for i in range(len(texts))]
+        examples = list(itertools.islice(self.examples(dataset, join), 5))
         common = [str(plan.bin), f"--path={self.model}", f"--user-dir={plan.user_dir or USER_DIR}"]
         common.append("--task=vae_denoising")
         common += [f"--max-len-b={max(dataset.sizes)}", "--beam=5"]
         common += bpe_flags(plan.bpe) if plan.bpe else [f"--post-process={join.style}"] if join.style != "none" else []
         prior = call(["fairseq-generate", *common, "--latent-mode=prior", "--num-samples=10"])
-        source = self.output / "sentences.txt"
-        write(source, "\n".join(inputs) + "\n")
-        reconstructed = call(["fairseq-interactive", *common, f"--buffer-size={len(texts)}", f"--input={source}"])
-        ends = inputs[:2] if len(inputs) > 1 else inputs * 2
-        between = call(["fairseq-vae", "interpolate", str(self.model), str(plan.bin), *ends, *self.own_parts()])
         rows = ["Ten sentences from the prior", *(f"  {text}" for _, text in sorted(hypotheses(prior).items()))]
-        rows.append(f"\nReconstructions of {len(texts)} {plan.split} sentences")
-        for line, (_, text) in zip(texts, sorted(hypotheses(reconstructed).items())):
-            rows += [f"  {line}", f"  → {text}"]
-        rows.append("\nOn the line between the latents of the first two")
-        rows += [f"  · {text}" for text in between.splitlines()]
+        rows.append(f"\nReconstructions of {len(examples)} {plan.split} sentences")
+        if examples:
+            inputs = [given for _, given in examples]
+            source = self.output / "sentences.txt"
+            write(source, "\n".join(inputs) + "\n")
+            found = call(["fairseq-interactive", *common, f"--buffer-size={len(inputs)}", f"--input={source}"])
+            for (line, _), (_, text) in zip(examples, sorted(hypotheses(found).items())):
+                rows += [f"  {line}", f"  → {text}"]
+            ends = inputs[:2] if len(inputs) > 1 else inputs * 2
+            command = ["fairseq-vae", "interpolate", str(self.model), str(plan.bin), *self.own_parts(), "--", *ends]
+            rows.append("\nOn the line between the latents of the first two")
+            rows += [f"  · {text}" for text in call(command).rstrip("\n").split("\n")]
         write(target, "\n".join(rows) + "\n")
+
+    def examples(self, dataset: Sequence[Tensor], join: Joiner) -> Iterator[Tuple[str, str]]:
+        """Sentences of a split that can be given to a command again; one with <unk> may be longer then, or empty.
+
+        Args:
+            dataset: the split's tokens
+            join: tokens to text
+
+        Yields:
+            the text, and what a command is given for it: the same, or pieces where there is no BPE
+        """
+        shape = self.plan.configurations["phase2"].model
+        most = min(shape.max_source_positions, shape.max_target_positions) - 2
+        for tokens in dataset:
+            text = one_line(join(tokens))
+            given = text if join.bpe else join.dictionary.string(tokens)
+            try:
+                pieces = pieces_of(sentence(given), join.bpe, join.dictionary)
+            except InputError:
+                continue
+            if 0 < len(pieces) <= most:
+                yield text, given
+
+
+def locked(file: IO[str]) -> bool:
+    """Lock a file; the processes of a run that was killed a moment ago have PATIENCE seconds to be gone."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+        time.sleep(0.1)
 
 
 def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
@@ -191,6 +251,9 @@ def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
         target: the path of the result
         action: makes it, at the path that it is given: beside `target`, which then gets its name, so that nothing
             half-written is taken for done
+
+    Raises:
+        InputError: the system does not let it be made
     """
     if target.exists():
         print(f"✓ {name}: done before")
@@ -200,8 +263,13 @@ def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
     temporary = target.with_name(f".{target.name}")
     if temporary.is_dir():
         shutil.rmtree(temporary)
-    action(temporary)
-    temporary.replace(target)
+    try:
+        action(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise InputError(
+            f"{name}: {error.filename or target.parent}: {error.strerror}: mend that and run it again, it goes on there"
+        ) from error
     print(f"✓ {name}: {minutes(started)}", flush=True)
 
 

@@ -9,17 +9,20 @@ from fairseq.models.bart.model import BARTModel
 
 from ..base.errors import InputError
 from ..base.host import fairseq_fields
+from ..base.needs import Needs
 from ..base.registry import Registry
 from ..latent.injection import injections
 from ..latent.pooling import poolings
 from ..latent.posterior import posteriors
 from ..latent.prior import priors
+from ..latent.slots import SlotLayout
 from ..objective.controller import CONTROLLERS
 from ..objective.terms import has_parameters, terms
 
-__all__ = ["REGISTRIES", "LatentFlags", "check_rate", "latent_config", "model_config"]
+__all__ = ["REGISTRIES", "LatentFlags", "check_rate", "check_slots", "latent_config", "model_config"]
 
 REGISTRIES: Tuple[Registry, ...] = (priors, posteriors, poolings, injections, terms)
+RATE: Needs = {"rate_controller": tuple(name for name in CONTROLLERS if name != "none")}
 
 
 @dataclasses.dataclass
@@ -33,7 +36,10 @@ class LatentFlags(FairseqDataclass):
     )
     deterministic_latent: bool = dataclasses.field(
         default=False,
-        metadata={"help": "z = mu in training and validation: an autoencoder (default: z is sampled)"},
+        metadata={
+            "help": "z = mu in training and validation: an autoencoder (default: z is sampled)",
+            "needs": {"zero_latent": (False,)},
+        },
     )
     zero_latent: bool = dataclasses.field(
         default=False,
@@ -57,31 +63,36 @@ class LatentFlags(FairseqDataclass):
         metadata={
             "help": "beta, in place of the schedule's, that holds the rate, the mean KL of a sentence, at "
             "--rate-target: lagrangian (Rezende & Viola 2018, GECO), or pid (Shao et al. 2020, ControlVAE); one step "
-            "an update (default: none)"
+            "an update (default: none)",
+            "needs": {"criterion": ("vae_cross_entropy",)},
         },
     )
     rate_target: float = dataclasses.field(
-        default=0.0, metadata={"help": "nats per sentence that --rate-controller holds the KL at (default: 0)"}
+        default=0.0,
+        metadata={"help": "nats per sentence that --rate-controller holds the KL at (default: 0)", "needs": RATE},
     )
     rate_gain: float = dataclasses.field(
         default=0.01,
         metadata={
             "help": "speed of --rate-controller: of log beta an update at a rate of twice the target for lagrangian; "
-            "for pid the proportional gain, of which the integral's is a hundredth (default: 0.01)"
+            "for pid the proportional gain, of which the integral's is a hundredth (default: 0.01)",
+            "needs": RATE,
         },
     )
     rate_max_weight: float = dataclasses.field(
         default=1.0,
         metadata={
             "help": "upper bound of beta under --rate-controller; with 1, the ELBO's own, the target is a minimum "
-            "(NewsVAE's minimum desired rate), above 1 also a maximum (default: 1)"
+            "(NewsVAE's minimum desired rate), above 1 also a maximum (default: 1)",
+            "needs": RATE,
         },
     )
     autocast_bf16: bool = dataclasses.field(
         default=False,
         metadata={
             "help": "matrix products of training in bfloat16, on CPUs with AMX or AVX-512 BF16 and on GPUs; weights, "
-            "posterior, KL, losses, validation and generation stay in float32 (default: off)"
+            "posterior, KL, losses, validation and generation stay in float32 (default: off)",
+            "needs": {"fp16": (False,), "bf16": (False,)},
         },
     )
 
@@ -149,8 +160,6 @@ def check_rate(args: argparse.Namespace) -> None:
         InputError: the message names the flag, its value and the remedy
     """
     if str(args.rate_controller) == "none":
-        if args.rate_target:
-            raise InputError(f"--rate-target {args.rate_target}: add --rate-controller lagrangian or pid")
         return
     for flag in ("rate_target", "rate_gain", "rate_max_weight"):
         if getattr(args, flag) <= 0:
@@ -162,6 +171,29 @@ def check_rate(args: argparse.Namespace) -> None:
         raise InputError(
             f"--rate-controller {args.rate_controller}: there is no rate with --zero-latent or --deterministic-latent; "
             "leave one of the flags out"
+        )
+
+
+def check_slots(values: Any) -> None:
+    """Refuse slots that no injection has more of.
+
+    Args:
+        values: an object with the flags of the latent and of injections as attributes
+
+    Raises:
+        InputError: --latent-memory-slots is more than 1, and the number of slots in all does not depend on it; or see
+            SlotLayout
+    """
+
+    def size(names: List[str], slots: int) -> int:
+        return SlotLayout(names, 1, slots, values).size
+
+    slots, names = values.latent_memory_slots, values.latent_injection
+    if slots > 1 and size(names.split(","), slots) == size(names.split(","), 1):
+        able = " or ".join(name for name in injections.names() if size([name], slots) != size([name], 1))
+        raise InputError(
+            f"--latent-memory-slots {slots} has no effect with --latent-injection {names}: only {able} has several "
+            "slots; leave one of the two out"
         )
 
 
@@ -177,6 +209,8 @@ def bart_fields() -> Iterator[Tuple[str, Any, Any]]:
     BARTModel.add_args(parser)
     for action in parser._actions:
         kind = bool if action.nargs == 0 else action.type if action.type in (int, float, str) else Any
+        if action.choices and kind is Any:  # argparse's values are strings unless a type says otherwise
+            kind = str
         # the trainer compares base_layers with 0, before any architecture could fill in a None
         default = 0 if action.dest == "base_layers" else None
         yield action.dest, Optional[kind], dataclasses.field(default=default, metadata={"help": action.help})

@@ -2,16 +2,18 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Optional, Type
+from typing import Any, Optional, Sequence, Type
 
 from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II, MISSING
 
 from ..base.corruption import corruptions
+from ..base.errors import InputError
 from ..base.host import fairseq_fields
+from ..base.needs import GIVEN, plain, shown
 
-__all__ = ["LATENT_MODES", "VAEDenoisingFlags", "task_config"]
+__all__ = ["LATENT_MODES", "VAEDenoisingFlags", "check_noise", "check_training", "task_config"]
 
 LATENT_MODES = ("mean", "sample", "prior")
 
@@ -21,9 +23,12 @@ class VAEDenoisingFlags(FairseqDataclass):
     """The flags that do not depend on registered corruptions."""
 
     data: str = field(default=MISSING, metadata={"help": "folder made by fairseq-preprocess --only-source"})
-    noise_ratio: float = field(default=0.15, metadata={"help": "the corruption's ratio, 0 to 1 (default: 0.15)"})
+    noise_ratio: float = field(
+        default=0.15, metadata={"help": "the corruption's ratio, 0 to 1 (default: 0.15)", "needs": {"noise": GIVEN}}
+    )
     noise_splits: str = field(
-        default="train", metadata={"help": "comma-separated splits that get the corruption (default: train)"}
+        default="train",
+        metadata={"help": "comma-separated splits that get the corruption (default: train)", "needs": {"noise": GIVEN}},
     )
     latent_mode: ChoiceEnum(LATENT_MODES) = field(  # type: ignore[valid-type]  # made at run time
         default="mean",
@@ -47,10 +52,20 @@ class VAEDenoisingFlags(FairseqDataclass):
     restore_file: str = II("checkpoint.restore_file")
     finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
     save_dir: str = II("checkpoint.save_dir")
+    reset_meters: bool = II("checkpoint.reset_meters")
+    reset_optimizer: bool = II("checkpoint.reset_optimizer")
+    valid_subset: str = II("dataset.valid_subset")
     dataset_impl: Optional[ChoiceEnum(get_available_dataset_impl())] = II(  # type: ignore[valid-type]
         "dataset.dataset_impl"
     )
     skip_invalid_size_inputs_valid_test: bool = II("dataset.skip_invalid_size_inputs_valid_test")
+    train_subset: str = II("dataset.train_subset")
+    max_tokens: Optional[int] = II("dataset.max_tokens")
+    max_tokens_valid: Optional[int] = II("dataset.max_tokens_valid")
+    cpu: bool = II("common.cpu")
+    tpu: bool = II("common.tpu")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
 
 
 def task_config() -> Type[FairseqDataclass]:
@@ -64,3 +79,50 @@ def task_config() -> Type[FairseqDataclass]:
         bases=(VAEDenoisingFlags,),
         namespace={"__doc__": "The flags of vae_denoising.", "__module__": __name__},
     )
+
+
+def check_training(cfg: Any) -> None:
+    """Refuse flags of generation in training, and a corruption of splits that training does not read.
+
+    Args:
+        cfg: the task's flags
+
+    Raises:
+        InputError: the message names the flag, its value and the remedy
+    """
+    for name, default in (("latent_mode", "mean"), ("num_samples", 0)):
+        value = plain(getattr(cfg, name))
+        if value != default:
+            raise InputError(
+                f"{shown(name, value)} has no effect in training: give it to fairseq-generate or fairseq-interactive"
+            )
+    if plain(cfg.train_subset) and plain(cfg.valid_subset):
+        splits = [cfg.train_subset, *cfg.valid_subset.split(",")]
+        check_noise(cfg, splits)
+        unknown = [name for name in cfg.noise_splits.split(",") if name not in splits]
+        if unknown and str(cfg.noise) != "none":
+            raise InputError(
+                f"--noise-splits {cfg.noise_splits}: training reads {', '.join(splits)}, and not {', '.join(unknown)}"
+            )
+
+
+def check_noise(cfg: Any, splits: Sequence[str]) -> None:
+    """Refuse a corruption that changes nothing.
+
+    Args:
+        cfg: the task's flags
+        splits: that are read
+
+    Raises:
+        InputError: the ratio is 0, or no split that is read gets the corruption
+    """
+    noise = str(cfg.noise)
+    if noise == "none":
+        return
+    if cfg.noise_ratio == 0:
+        raise InputError(f"--noise {noise} has no effect with --noise-ratio 0: leave both out")
+    if not set(cfg.noise_splits.split(",")) & set(splits):
+        read = f"--noise-splits {' or '.join(splits)}" if splits else "a split, which fairseq-interactive has not"
+        raise InputError(
+            f"--noise {noise} has no effect with --noise-splits {cfg.noise_splits}: it needs {read}; or leave it out"
+        )

@@ -103,7 +103,7 @@ class Injection:
         return x
 
 
-injections: Registry = Registry("injection", needs=("size", "check"))
+injections: Registry = Registry("injection", ("size", "check"), counts=lambda name: {"latent_injection": (name,)})
 register_injection = injections.register
 
 

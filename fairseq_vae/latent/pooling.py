@@ -4,7 +4,7 @@ Shapes: B batch, T source length, C model width.
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar, Tuple
 
 import torch
 import torch.nn as nn
@@ -22,10 +22,15 @@ class Pooling(nn.Module):
         width: C
         config: the pooling's own flags, see Registry.register
 
+    Attributes:
+        optional_state: as a posterior's
+
     >>> states, padding = torch.ones(5, 2, 4), torch.zeros(2, 5, dtype=torch.bool)
     >>> poolings["mean"](4)(states, padding).shape
     torch.Size([2, 4])
     """
+
+    optional_state: ClassVar[Tuple[str, ...]] = ()
 
     def __init__(self, width: int, config: Any = None):
         super().__init__()
@@ -42,7 +47,7 @@ class Pooling(nn.Module):
         raise NotImplementedError
 
 
-poolings: Registry = Registry("pooling", needs=("forward",))
+poolings: Registry = Registry("pooling", ("forward",), counts=lambda name: {"latent_pooling": (name,)})
 register_pooling = poolings.register
 
 

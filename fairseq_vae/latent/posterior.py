@@ -4,7 +4,7 @@ Shapes: B batch, T source length, C model width, Z latent dimensions.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional
+from typing import Any, ClassVar, Dict, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..base.errors import InputError
+from ..base.precision import ExactBuffers
 from ..base.registry import Registry
 from .distributions import Distribution, Gaussian
 from .pooling import Pooling
@@ -23,7 +24,7 @@ __all__ = ["DiagonalPosterior", "FixedScaleBatchNorm", "Posterior", "posteriors"
 LOGVAR_BOUND = 8.0
 
 
-class FixedScaleBatchNorm(nn.Module):
+class FixedScaleBatchNorm(ExactBuffers):
     """Batch normalisation of mu with a fixed scale (Zhu et al. 2020, BN-VAE, https://arxiv.org/abs/2004.12585).
 
     The result is gamma * (mu - mean) / sqrt(var + EPSILON) + shift: gamma is fixed, the shift is learned. The mean KL
@@ -31,7 +32,7 @@ class FixedScaleBatchNorm(nn.Module):
 
     In training, mean and (biased) variance are those of the batch that this worker sees at a time, so its rows depend
     on one another. In evaluation, and in training for a batch of one row, they are moving averages over the rows of all
-    workers.
+    workers, which begin with the moments of the first batch; before it they are 0 and 1.
 
     Args:
         dim: Z
@@ -47,6 +48,7 @@ class FixedScaleBatchNorm(nn.Module):
     MOMENTUM = 0.1
     mean: Tensor
     var: Tensor
+    dummy_batch = False  # see base.dummy
 
     def __init__(self, dim: int, gamma: float):
         super().__init__()
@@ -74,26 +76,36 @@ class FixedScaleBatchNorm(nn.Module):
     def remember(self, mean: Tensor, var: Tensor, rows: int) -> None:
         """Move the averages towards the moments of all workers' rows; one row alone has no variance and moves nothing.
 
+        The rows of a dummy batch do not count.
+
         Args:
             mean: of this worker's rows, Z
             var: their biased variance, Z
             rows: their number
         """
+        if self.dummy_batch:
+            rows = 0
+        counts: Any = True
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            sums = rows * torch.stack((mean, var + mean.square(), torch.ones_like(mean)))  # 3 x Z
+            sums = torch.stack((mean, var + mean.square(), torch.ones_like(mean)))  # 3 x Z
+            sums = rows * sums if rows else torch.zeros_like(sums)
             torch.distributed.all_reduce(sums)
-            mean, square = sums[:2] / sums[2]
+            count = sums[2, 0]
+            mean, square = sums[:2] / count.clamp(min=1)
             var = (square - mean.square()).clamp(min=0)
-        elif rows == 1:
+            counts = count > 1
+        elif rows < 2:
             return
+        new = self.mean.eq(0).all() & self.var.eq(1).all()
+        momentum = torch.where(new, torch.ones_like(self.mean), torch.full_like(self.mean, self.MOMENTUM)) * counts
         for average, value in ((self.mean, mean), (self.var, var)):
-            average.lerp_(value.to(average), self.MOMENTUM)
+            average.lerp_(value.to(average), momentum)
 
 
 class Posterior(nn.Module):
     """q(z | x): a module whose call returns a distribution of z for each sentence.
 
-    In checkpoints the parameters of the pooling stand beside the posterior's own, without a prefix.
+    In checkpoints the state of the pooling stands beside the posterior's own, without a prefix.
 
     Args:
         width: C
@@ -103,6 +115,8 @@ class Posterior(nn.Module):
 
     Attributes:
         eps_dim: the number of standard normal draws from which `rsample` makes one z
+        optional_state: names of the tensors and modules that a flag of the posterior adds. A checkpoint may lack them
+            and then begins them anew, and one that has them may go on without them. Other names are the architecture.
 
     >>> from fairseq_vae.latent.pooling import poolings
     >>> posterior = posteriors["diagonal"](width=4, dim=3, pooling=poolings["mean"](4))
@@ -110,6 +124,8 @@ class Posterior(nn.Module):
     >>> posterior(states, padding).rsample(torch.zeros(2, posterior.eps_dim)).shape
     torch.Size([2, 3])
     """
+
+    optional_state: ClassVar[Tuple[str, ...]] = ()
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Any = None):
         super().__init__()
@@ -132,7 +148,7 @@ class Posterior(nn.Module):
         raise NotImplementedError
 
     def _with_prefix(self, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
-        for name, _parameter in self.pooling.named_parameters():
+        for name in self.pooling.state_dict():
             if prefix + name in state_dict:
                 state_dict[f"{prefix}pooling.{name}"] = state_dict.pop(prefix + name)
 
@@ -142,7 +158,7 @@ def _without_prefix(module: nn.Module, state_dict: Dict[str, Tensor], prefix: st
         state_dict[prefix + key[len(f"{prefix}pooling.") :]] = state_dict.pop(key)
 
 
-posteriors: Registry = Registry("posterior", needs=("forward",))
+posteriors: Registry = Registry("posterior", ("forward",), counts=lambda name: {"latent_posterior": (name,)})
 register_posterior = posteriors.register
 
 
@@ -154,7 +170,8 @@ class DiagonalConfig:
         default=0.0,
         metadata={
             "help": "batch-normalise mu to this fixed standard deviation, with which a sentence's KL is at least "
-            "latent-dim x its square / 2 nats (Zhu et al. 2020, BN-VAE: 0.6); 0: no normalisation (default: 0)"
+            "latent-dim x its square / 2 nats (Zhu et al. 2020, BN-VAE: 0.6); 0: no normalisation (default: 0)",
+            "needs": {"zero_latent": (False,)},
         },
     )
 
@@ -181,6 +198,8 @@ class DiagonalPosterior(Posterior):
     >>> mu.std(0, unbiased=False).detach().round(decimals=2)
     tensor([0.6000, 0.6000, 0.6000])
     """
+
+    optional_state = ("bn_mu",)
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Optional[DiagonalConfig] = None):
         super().__init__(width, dim, pooling, config)

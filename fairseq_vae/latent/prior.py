@@ -1,6 +1,6 @@
 """Priors of z: modules whose call, with a context or without one, returns a distribution of z."""
 
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -24,6 +24,7 @@ class Prior(nn.Module):
     Attributes:
         signature: the prior's name in the signature of an evaluation, one word
         eps_dim: the number of standard normal draws from which `rsample` makes one z
+        optional_state: as a posterior's
 
     >>> class Shifted(Prior):
     ...     signature = "N(1,I)"
@@ -34,6 +35,7 @@ class Prior(nn.Module):
     """
 
     signature: str
+    optional_state: ClassVar[Tuple[str, ...]] = ()
 
     def __init__(self, dim: int, config: Any = None):
         super().__init__()
@@ -53,7 +55,7 @@ class Prior(nn.Module):
         raise NotImplementedError
 
 
-priors: Registry = Registry("prior", needs=("forward", "signature"))
+priors: Registry = Registry("prior", ("forward", "signature"), counts=lambda name: {"latent_prior": (name,)})
 register_prior = priors.register
 
 

@@ -41,6 +41,7 @@ class Settings(NamedTuple):
         training: fingerprint of the training text; None without text or training split
         language_model: fingerprint of its checkpoint, if one is given
         labels: fingerprint of their file, if one is given
+        given_text: fingerprint of the file of the sentences as given, if there is one
     """
 
     checkpoint: str
@@ -65,6 +66,7 @@ class Settings(NamedTuple):
     training: Optional[str] = None
     language_model: Optional[str] = None
     labels: Optional[str] = None
+    given_text: Optional[str] = None
 
 
 class Given(NamedTuple):
@@ -104,6 +106,7 @@ class Collection(NamedTuple):
         samples, samples_z: M sentences from the prior, decoded greedily, and their z, M x Z, float32
         copied: the samples that stand in the training text, each once; None without a training split, too
         labels: N; None if none are given
+        given_bytes: bytes of the sentences as given, N, int64; None without their file
     """
 
     settings: Settings
@@ -127,6 +130,7 @@ class Collection(NamedTuple):
     samples_z: Optional[Tensor] = None
     copied: Optional[List[str]] = None
     labels: Optional[List[str]] = None
+    given_bytes: Optional[Tensor] = None
 
     def save(self, folder: str) -> None:
         """Write the collection to a folder, see base.store.
@@ -166,6 +170,7 @@ WHEN: Mapping[str, str] = {  # parts that may come later, to the settings that a
     **dict.fromkeys(("reconstructions", "greedy", "samples", "samples_z"), "text_sentences"),
     "copied": "training",
     "labels": "labels",
+    "given_bytes": "given_text",
 }
 LATER = {*WHEN.values(), "max_len"}  # settings of those parts
 

@@ -16,6 +16,7 @@ class Definition(NamedTuple):
 
 
 TRAINING, VALIDATION = "training", "validation"
+PARTNERS = f"{VALIDATION} of the task `vae_denoising`, M above 1"
 
 LOGGED: Sequence[Definition] = (  # by the criterion vae_cross_entropy, in fairseq's logs
     Definition(
@@ -53,10 +54,10 @@ LOGGED: Sequence[Definition] = (  # by the criterion vae_cross_entropy, in fairs
     ),
     Definition(
         ("nll_gap",),
-        "the own-z gap: by how much the z of another sentence of the batch explains one of those M worse than its own; "
-        "a batch with only one of them adds nothing",
+        "the own-z gap: by how much the z of the next of those M sentences (of the first one, for the last) explains a "
+        "sentence worse than its own z; nll_gap_shuffled of an evaluation with one sample, if M are all sentences",
         "nats per sentence",
-        VALIDATION,
+        PARTNERS,
     ),
     Definition(("kl_dim_max",), "the largest KL of a single dimension", "nats per sentence", VALIDATION),
     Definition(("kl_dim_median",), "the median over dimensions of their KL", "nats per sentence", VALIDATION),
@@ -108,7 +109,13 @@ LIKELIHOOD: Sequence[Definition] = (
     Definition(("sentences",), "number of the split's sentences"),
     Definition(("tokens",), "number of the split's tokens, one end a sentence counted"),
     Definition(("words",), "number of the split's words, one end a sentence counted; or as `--words` says"),
-    Definition(("bytes",), "bytes of the joined text in UTF-8, without line ends", "", "text"),
+    Definition(("bytes",), "bytes of the text in UTF-8, without line ends and white space beside them", "", "text"),
+    Definition(
+        ("bytes_of",),
+        "the text whose bytes are counted: `given`, the file of `--text`; or `joined`, what the tokens join to",
+        "",
+        "text",
+    ),
     Definition(
         ("intervals",),
         "95 % bootstrap intervals over sentences, [low, high], of `rec`, `kl`, `neg_elbo`, `nll_iw`, `ppl_token`, "
@@ -156,7 +163,8 @@ USE_OF_Z: Sequence[Definition] = (
     Definition(("latent_dim",), "Z", "dimensions"),
     Definition(
         ("nll_gap_shuffled",),
-        "the own-z gap: by how much the next sentence's z explains a sentence worse than its own z",
+        "the own-z gap: by how much the next sentence's z (the first one's, for the last) explains a sentence worse "
+        "than its K own on average",
         "nats per sentence",
     ),
     Definition(("nll_gap_zero",), "the same for z = 0", "nats per sentence"),

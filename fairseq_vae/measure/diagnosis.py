@@ -88,6 +88,14 @@ class Watch:
         self.last: Dict[str, Any] = {}
         self.warned: Set[str] = set()
 
+    def state_dict(self) -> Dict[str, Any]:
+        """What is remembered, for a checkpoint: plain Python."""
+        return {"last": dict(self.last), "warned": sorted(self.warned)}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Remember what `state_dict` gave."""
+        self.last, self.warned = dict(state["last"]), set(state["warned"])
+
     def judge(self, kl: float, gap: Optional[float], latent_dim: int, beta: float) -> Optional[Diagnosis]:
         """Diagnose an evaluation in view of the one before, and change nothing; arguments as for diagnose."""
         if kl == 0:  # exactly: --zero-latent

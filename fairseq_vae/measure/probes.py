@@ -6,9 +6,25 @@ import numpy as np
 
 from ..base.errors import InputError
 
-__all__ = ["FOLDS", "probe"]
+__all__ = ["FOLDS", "check_labels", "probe"]
 
 FOLDS = 5
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse labels that no classifier can be trained and tested on.
+
+    Raises:
+        InputError: there is a single class, or one has a single sentence
+    """
+    classes, counts = np.unique(np.asarray(labels), return_counts=True)
+    if len(classes) < 2:
+        found = f"only {classes[0]!r}" if len(classes) else "no lines"
+        raise InputError(f"--labels: {found}; expected two or more different labels")
+    if counts.min() < 2:
+        raise InputError(
+            f"--labels: {classes[counts.argmin()]!r} has one sentence; expected two or more of each, to train and test"
+        )
 
 
 def probe(mu: np.ndarray, texts: Sequence[str], labels: List[str], seed: int = 1) -> Dict[str, Any]:
@@ -39,14 +55,9 @@ def probe(mu: np.ndarray, texts: Sequence[str], labels: List[str], seed: int = 1
 
     if len(labels) != len(mu):
         raise InputError(f"--labels: {len(labels):,} lines; expected {len(mu):,}, one for each sentence of the split")
+    check_labels(labels)
     target = np.asarray(labels)
     classes, counts = np.unique(target, return_counts=True)
-    if len(classes) < 2:
-        raise InputError(f"--labels: only {classes[0]!r}; expected two or more different labels")
-    if counts.min() < 2:
-        raise InputError(
-            f"--labels: {classes[counts.argmin()]!r} has one sentence; expected two or more of each, to train and test"
-        )
     folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed)
     scaled = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     right = cross_val_predict(scaled, mu, target, cv=folds) == target

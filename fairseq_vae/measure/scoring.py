@@ -12,7 +12,6 @@ from fairseq.data import data_utils
 from torch import Tensor
 from tqdm import tqdm
 
-from ..base.errors import InputError
 from ..base.stream import Purpose, stream
 from ..latent.distributions import log_ratio, mapped, rows
 from ..objective.likelihood import nll_each
@@ -92,24 +91,18 @@ class Scorer:
     Args:
         model: a bart_vae in evaluation mode
         dataset: SentenceDataset of N sentences
-        max_tokens: tokens in a batch, padding included
+        max_tokens: tokens in a batch, padding included, unless a single sentence has more
         seed: of the streams of z
 
     Attributes:
         lengths: tokens of each sentence, one end included, N
         device: the model's
-
-    Raises:
-        InputError: a sentence has more than max_tokens tokens
     """
 
     def __init__(self, model: Any, dataset: Any, max_tokens: int = 4096, seed: int = 1):
         self.model, self.dataset, self.max_tokens, self.seed = model, dataset, max_tokens, seed
         self.lengths = np.asarray(dataset.tgt_sizes).tolist()
         self.device = next(model.parameters()).device
-        longest = max(self.lengths)
-        if longest > max_tokens:
-            raise InputError(f"--max-tokens {max_tokens}: expected at least {longest}, the split's longest sentence")
 
     def __len__(self) -> int:
         """N"""

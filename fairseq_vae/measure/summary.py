@@ -64,6 +64,7 @@ def likelihood(collection: Collection) -> Numbers:
         **dict.fromkeys(("lm_nll", "lm_gap", "bits_per_byte", "bits_per_byte_iw", "bytes")),
         **{name: float(function(sums)) for name, function in functions.items()},
         **{name: round(float(sums[name])) for name in counted},
+        "bytes_of": bytes_of(collection),
         "sentences": size,
         "iw_effective": float(sums["effective"]) / size,
         "intervals": intervals(columns, functions, collection.settings.seed),
@@ -85,16 +86,26 @@ def nats(collection: Collection) -> Dict[str, Tensor]:
 
 
 def denominators(collection: Collection) -> Dict[str, Tensor]:
-    """Tokens, words and, with text, bytes of each sentence, N, float64; words in equal shares if their sum is given."""
+    """Tokens, words and, with text, bytes of each sentence, N, float64; words in equal shares if their sum is given.
+
+    Bytes are those of the text as given where it is at hand, else those of the joined pieces.
+    """
     size, texts, words = len(collection.lengths), collection.texts or [], collection.given.words
     if words is not None:
         counted = torch.full((size,), words / size)
     else:
         counted = torch.tensor([len(text.split()) + 1 for text in texts])
     result = {"tokens": collection.lengths, "words": counted}
-    if texts:
+    if collection.given_bytes is not None:
+        result["bytes"] = collection.given_bytes
+    elif texts:
         result["bytes"] = torch.tensor([len(text.encode()) for text in texts])
     return {name: values.double() for name, values in result.items()}
+
+
+def bytes_of(collection: Collection) -> Optional[str]:
+    """Which text the bytes are counted in, "given" or "joined"; None without text."""
+    return "given" if collection.given_bytes is not None else "joined" if collection.texts else None
 
 
 def statistics(size: int, has_bytes: bool, has_reference: bool) -> Dict[str, Statistic]:

@@ -4,13 +4,19 @@ Pure functions step from one update to the next. The state between steps is in a
 it.
 """
 
-from typing import Any, Callable, Dict, NamedTuple
+import logging
+import math
+import sys
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import torch
-import torch.nn as nn
 from torch import Tensor
 
+from ..base.precision import ExactBuffers
+
 __all__ = ["CONTROLLERS", "STEPS", "ControllerState", "RateController", "initial", "lagrangian_step", "pid_step"]
+
+logger = logging.getLogger(__name__)
 
 CONTROLLERS = ("none", "lagrangian", "pid")
 SMOOTHING = 0.9  # of the Lagrangian's error over updates, since batches of short sentences have a lower rate
@@ -111,14 +117,14 @@ STEPS: Dict[str, Callable[[ControllerState, Tensor, float, float, float], Contro
 }
 
 
-class RateController(nn.Module):
+class RateController(ExactBuffers):
     """beta from the observed rates: one step an update, on the mean over all sentences of that update.
 
     `observe` adds up the KL of the sentences of an update; `set_num_updates` with a higher number steps and empties
     the sums, and with a lower number, which a new training from a checkpoint has, resets the controller. Sums must be
     over all workers: the buffers are then equal on all of them, and those that one worker saves are right for all. An
     update whose gradient overflows is tried again under the same number, with the same weights and beta; its sentences
-    count each time.
+    count each time. A state that is not finite, as a checkpoint cast to float16 may have it, is reset.
 
     Args:
         controller: "lagrangian" or "pid"
@@ -150,8 +156,8 @@ class RateController(nn.Module):
         for name, value in initial(controller, max_weight)._asdict().items():
             self.register_buffer(name, value)
         self.register_buffer("sums", torch.zeros(2, dtype=torch.float64))
-        # to which the sums belong; no integer, which fairseq\'s moving average of the weights could not take
         self.register_buffer("update", torch.zeros((), dtype=torch.float64))
+        self.last: Optional[int] = 0  # the host's copy of it; None until it is read after loading
 
     def observe(self, sums: Tensor, update: int) -> None:
         """Add a batch's sums; sums that are not finite do not count.
@@ -163,6 +169,7 @@ class RateController(nn.Module):
         sums = sums.to(self.sums)
         self.sums += torch.where(sums.isfinite().all(), sums, torch.zeros_like(sums))
         self.update.fill_(update)
+        self.last = update
 
     def set_num_updates(self, update: int) -> None:
         """Step if the number is new, on the sums observed under the last number.
@@ -170,25 +177,34 @@ class RateController(nn.Module):
         Args:
             update: the number of the update that comes next
         """
-        last, (kl, sentences) = int(self.update), self.sums
-        if update == last:
+        if self.last is None:
+            self.last = self.read()
+        if update == self.last:
             return
-        state = ControllerState(self.weight, self.memory)
-        if update < last:
-            state = initial(self.controller, self.max_weight)
-        elif sentences > 0:
-            state = STEPS[self.controller](state, kl / sentences, self.target, self.gain, self.max_weight)
+        state = initial(self.controller, self.max_weight)
+        if update > self.last:
+            kl, sentences = self.sums
+            before = ControllerState(self.weight, self.memory)
+            after = STEPS[self.controller](before, kl / sentences, self.target, self.gain, self.max_weight)
+            # no `if`, for which a host would wait
+            state = ControllerState(*(torch.where(sentences > 0, new, old) for new, old in zip(after, before)))
         for name, value in state._asdict().items():
             getattr(self, name).copy_(value)
         self.sums.zero_()
         self.update.fill_(update)
+        self.last = update
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> "RateController":
-        """Move the buffers to another device, but keep their precision: model.half() means the weights."""
-        kept = dict(self._buffers)
-        super()._apply(fn, *args, **kwargs)
-        for name, value in kept.items():
-            moved = self._buffers[name]
-            assert value is not None and moved is not None
-            self._buffers[name] = value.to(moved.device)
-        return self
+    def read(self) -> int:
+        """The number of the update to which a loaded state belongs.
+
+        A state that is not finite, of a checkpoint in half precision, is later than any update: it begins anew.
+        """
+        values = torch.stack((self.update, *self.sums, self.weight, self.memory)).tolist()
+        if all(map(math.isfinite, values)):
+            return int(values[0])
+        logger.warning(f"--rate-controller {self.controller}: its state is not finite; it begins anew")
+        return sys.maxsize
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.last = None

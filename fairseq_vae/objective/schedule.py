@@ -1,6 +1,10 @@
 """beta, the weight of the KL, as a pure function of the update number."""
 
 import math
+from fractions import Fraction
+from typing import Dict, Union
+
+from ..base.rational import exact
 
 __all__ = ["RAMPS", "SCHEDULES", "kl_weight", "ramp"]
 
@@ -89,8 +93,9 @@ def kl_weight(
     update -= zero_updates
     if update < 0:
         return 0.0
-    length = {"constant": 0, "linear": warmup_updates, "cyclical": cycle_updates * cycle_ratio}[schedule]
+    lengths: Dict[str, Union[int, Fraction]] = {"constant": 0, "linear": warmup_updates}
+    length = lengths.get(schedule, cycle_updates * exact(cycle_ratio))
     if update >= length:  # the end point too, so that beta meets `final` exactly
         return final
-    beta = start + (final - start) * ramp(update / length, shape)
+    beta = start + (final - start) * ramp(float(update / length), shape)
     return min(max(beta, min(start, final)), max(start, final))  # against rounding

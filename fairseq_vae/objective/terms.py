@@ -18,6 +18,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from ..base.errors import InputError
+from ..base.needs import GIVEN, Needs
 from ..base.registry import Registry
 from ..latent.distributions import Distribution
 
@@ -67,7 +68,12 @@ class TermBatch(NamedTuple):
     eps: Optional[Callable[[], Tensor]] = None
 
 
-terms: Registry = Registry("term", needs=("loss",))
+def counts(name: str) -> Needs:
+    """What gives a term's flags an effect: its weight, the criterion that adds it, and a z that says something."""
+    return {f"{name}_weight": GIVEN, "criterion": ("vae_cross_entropy",), "zero_latent": (False,)}
+
+
+terms: Registry = Registry("term", ("loss",), counts)
 register_term = terms.register
 
 

@@ -64,7 +64,7 @@ def table(numbers: Numbers) -> str:
     for name, key, unit, digits in (
         ("PPL per token", "ppl_token", f"{n['tokens']:,} tokens, {ends}", 2),
         ("PPL per word", "ppl_word", f"{n['words']:,} words, {ends}", 2),
-        ("bits per byte", "bits_per_byte", f"{n['bytes'] or 0:,} bytes of text", 3),
+        ("bits per byte", "bits_per_byte", f"{n['bytes'] or 0:,} bytes of the {n['bytes_of']} text", 3),
     ):
         if n[key] is not None:
             rows.append((name, figure(n[key], digits), f"of the ELBO; {figure(n[f'{key}_iw'], digits)} IW; {unit}"))

@@ -1,0 +1,83 @@
+"""Flags of model, criterion and task that together have no effect in training: each is refused by its name.
+
+What shapes the weights (--latent-dim, the choice of prior, posterior, pooling and injection) may stand in any run,
+since it must fit the checkpoint from which training starts.
+"""
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any, Dict, Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from ..base.errors import InputError
+from ..base.host import declared
+from ..base.needs import check_needs, plain
+from .criterion import VAECrossEntropyFlags, check_beta
+from .model import LatentFlags, check_slots
+from .task import VAEDenoisingFlags, check_noise, check_training, task_config
+
+__all__ = ["check_effects", "check_generation", "flags_of"]
+
+
+def flags_of(cfg: Any) -> Dict[str, Any]:
+    """The flags of a configuration by name: of an argparse.Namespace, a dataclass, or hydra's."""
+    if isinstance(cfg, DictConfig):
+        return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
+    return dict(vars(cfg))
+
+
+def check_effects(model: Any, criterion: Any, task: Any) -> None:
+    """Refuse a flag that has no effect in the training of a model.
+
+    A model, criterion or task that is not of this package has its part of the check if its flags say what they need.
+
+    Args:
+        model: its flags
+        criterion: its flags
+        task: its flags
+
+    Raises:
+        InputError: the message names the flag, its value, and what would make it count
+    """
+    values: Dict[str, Any] = {}
+    own: Dict[str, Any] = {}
+    for group, cfg in (("model", model), ("criterion", criterion), ("task", task)):
+        given = flags_of(cfg)
+        name = given.get("_name") or given.get("arch" if group == "model" else group)
+        own[group] = type(cfg) if dataclasses.is_dataclass(cfg) else declared(group, name)
+        for field in dataclasses.fields(own[group]) if own[group] else ():
+            values[field.name] = given.get(field.name, field.default)
+        if group == "criterion":
+            values["criterion"] = "vae_cross_entropy" if is_a(own[group], VAECrossEntropyFlags) else name
+    check_needs((field for config in own.values() if config for field in dataclasses.fields(config)), values)
+    merged = SimpleNamespace(**{name: plain(value) for name, value in values.items()})
+    if is_a(own["model"], LatentFlags):
+        check_slots(merged)
+    if is_a(own["criterion"], VAECrossEntropyFlags):
+        check_beta(merged)
+    if is_a(own["task"], VAEDenoisingFlags):
+        check_training(merged)
+
+
+def check_generation(task: Any, splits: Sequence[str], zero_latent: bool) -> None:
+    """Refuse a flag of the task that has no effect in generation.
+
+    Args:
+        task: its flags
+        splits: that are read; fairseq-interactive reads none
+        zero_latent: whether the model has --zero-latent
+
+    Raises:
+        InputError: the message names the flag, its value, and what would make it count
+    """
+    values = flags_of(task)
+    check_needs(dataclasses.fields(task_config()), values)
+    check_noise(SimpleNamespace(**values), splits)
+    if zero_latent and plain(values["latent_mode"]) == "sample":
+        raise InputError("--latent-mode sample has no effect with a model of --zero-latent: leave it out")
+
+
+def is_a(config: Any, kind: type) -> bool:
+    """Whether a dataclass, or None, is of a kind."""
+    return config is not None and issubclass(config, kind)

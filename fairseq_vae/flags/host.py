@@ -1,0 +1,65 @@
+"""fairseq's own flags that this model or this machine cannot serve: refused in one line, where fairseq would crash.
+
+docs/reference/host-flags.md lists those with which stock fairseq fails in the same way; they are fairseq's to refuse.
+"""
+
+import importlib.util
+from typing import Any
+
+import torch
+
+from ..base.errors import InputError
+
+__all__ = ["check_decoding", "check_machine"]
+
+NO_WORDS = "the decoder reads z and never the words of the source, so no word of it is aligned with one of these"
+NO_STEPS = "the decoder writes a sentence once, from left to right, and has no steps of refinement"
+NOT_OF_THIS_MODEL = {
+    "print_alignment": NO_WORDS,
+    "replace_unk": NO_WORDS,
+    "print_step": NO_STEPS,
+    "retain_iter_history": NO_STEPS,
+}
+NEED_TARGET = ("prefix_size", "score_reference")
+
+
+def check_decoding(args: Any, latent_mode: str) -> None:
+    """Refuse flags of generation that have no meaning for a sentence from z.
+
+    Args:
+        args: fairseq's flags of generation; absent ones count as not given
+        latent_mode: the task's
+
+    Raises:
+        InputError: names the flag
+    """
+    for name, reason in NOT_OF_THIS_MODEL.items():
+        if getattr(args, name, None) not in (None, False):
+            raise InputError(f"--{name.replace('_', '-')}: {reason}; leave it out")
+    for name in NEED_TARGET:
+        if latent_mode == "prior" and getattr(args, name, None):
+            raise InputError(
+                f"--{name.replace('_', '-')}: sentences from the prior have no reference; leave it out, or give "
+                "--latent-mode mean or sample"
+            )
+
+
+def check_machine(cpu: bool, fp16: bool, tpu: bool) -> None:
+    """Refuse a precision that this machine cannot train in.
+
+    Args:
+        cpu: --cpu
+        fp16: --fp16 or --memory-efficient-fp16
+        tpu: --tpu; fairseq-train sets it for --bf16 and --memory-efficient-bf16, too
+
+    Raises:
+        InputError: names the flag and what to give in its place
+    """
+    instead = "leave it out, or give --autocast-bf16: products in bfloat16, on GPUs and on CPUs that have them"
+    if fp16 and (cpu or not torch.cuda.is_available()):
+        where = "--cpu" if cpu else "this machine has none that torch can use"
+        raise InputError(f"--fp16: fairseq trains in float16 on a GPU alone ({where}); {instead}")
+    if tpu and importlib.util.find_spec("torch_xla") is None:
+        raise InputError(
+            f"--bf16 or --tpu: fairseq-train takes both to a TPU by torch_xla, which is not installed; {instead}"
+        )
