@@ -30,5 +30,4 @@ def run(args: argparse.Namespace) -> None:
     from ..base.lines import one_line
 
     found = load(args).interpolate(args.start, args.end, args.steps, args.path, **decoding(args))
-    print("
-".join(map(one_line, found)))
+    print("\n".join(map(one_line, found)))
