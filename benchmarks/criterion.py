@@ -58,7 +58,7 @@ def main() -> None:
 
     def statistics_of_validation(index):
         posterior = GaussianPosterior(torch.randn(some[0]["nsentences"], 32), torch.zeros(some[0]["nsentences"], 32))
-        latent_statistics(some[0]["id"], posterior, posterior.kl())
+        latent_statistics(some[0]["id"].tolist(), posterior, posterior.kl())
 
     table = GaussianPosterior(*torch.randn(2, MI_SENTENCES, 32))
     arms = {

@@ -9,7 +9,7 @@ posterior's row.
 
 import logging
 import math
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.distributed import utils as distributed_utils
@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
     return value.as_subclass(Tensor) if torch.is_tensor(value) else value
 
 
-def latent_statistics(indices: Tensor, posterior: Any, kl: Tensor) -> Dict[str, Any]:
+def latent_statistics(numbers: Sequence[int], posterior: Any, kl: Tensor) -> Dict[str, Any]:
     """Statistics of a batch's posteriors that add up over batches and workers.
 
     Mutual information, unlike active units, is no sum over sentences. So two tables have a row for each of the split's
@@ -56,7 +56,7 @@ def latent_statistics(indices: Tensor, posterior: Any, kl: Tensor) -> Dict[str, 
     logged.
 
     Args:
-        indices: the sentences' numbers, B
+        numbers: of the sentences, B
         posterior: of the batch
         kl: of the batch's sentences, nats, B x Z or B x 1
 
@@ -66,27 +66,28 @@ def latent_statistics(indices: Tensor, posterior: Any, kl: Tensor) -> Dict[str, 
     mu = posterior.mean.double()
     sums = {"_mu_sum": mu.sum(0), "_mu_square_sum": mu.square().sum(0), "_kl_dims": kl.double().sum(0)}
     if hasattr(posterior, "to_rows"):
-        mine, kl = indices < MI_SENTENCES, kl.sum(1, keepdim=True)  # B, B x 1
+        kl = kl.sum(1, keepdim=True)  # B x 1
         rows = torch.cat((posterior.to_rows(), torch.ones_like(kl)), dim=1)
-        sums[table_key(type(posterior))] = table(indices, mine, rows)
-        sums["_mi_kl"] = table(indices, mine, kl)
+        sums[table_key(type(posterior))] = table(numbers, rows)
+        sums["_mi_kl"] = table(numbers, kl)
     return {"_sentences": len(mu), **{key: value.as_subclass(Statistic) for key, value in sums.items()}}
 
 
-def table(indices: Tensor, mine: Tensor, rows: Tensor) -> Tensor:
-    """Put the rows of some sentences into a table of zeros.
+def table(numbers: Sequence[int], rows: Tensor) -> Tensor:
+    """Put the rows of those sentences that have a row in the table into a table of zeros.
 
     Args:
-        indices: the sentences' numbers, B
-        mine: whether a sentence has a row in the table, B
+        numbers: of the sentences, B
         rows: B x R
 
     Returns:
         MI_SENTENCES x R
     """
-    if mine.any():
-        return rows.new_zeros(MI_SENTENCES, rows.size(1)).index_copy(0, indices[mine], rows[mine])
-    return rows.new_zeros(1, 1).expand(MI_SENTENCES, rows.size(1))  # a view of one number: nothing to store
+    mine = [(place, number) for place, number in enumerate(numbers) if number < MI_SENTENCES]
+    if not mine:
+        return rows.new_zeros(1, 1).expand(MI_SENTENCES, rows.size(1))  # a view of one number: nothing to store
+    places, targets = on_device(torch.tensor(mine), rows.device).unbind(1)
+    return rows.new_zeros(MI_SENTENCES, rows.size(1)).index_copy(0, targets, rows[places])
 
 
 TABLES: Dict[str, Any] = {}  # from a table's key in the log to the class of its posteriors

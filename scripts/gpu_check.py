@@ -145,9 +145,10 @@ def main() -> None:
     }
     (args.output / "gpu_check.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     failed = [name for name, result in results.items() if "failed" in result]
-    print(
-        f"{len(parts) - len(failed)} of {len(parts)} parts work; paste {args.output / 'gpu_check.json'} into an issue"
-    )
+    left_out = [name for name, result in results.items() if "left out" in result]
+    counted = f"{len(parts) - len(failed) - len(left_out)} of {len(parts)} parts work"
+    note = f", {len(left_out)} left out" if left_out else ""
+    print(f"{counted}{note}; paste {args.output / 'gpu_check.json'} into an issue")
     sys.exit(bool(failed))
 
 
