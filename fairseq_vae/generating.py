@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any, Deque, Dict, List, Optional, Sequence
 
 import torch
-from fairseq import search
+from fairseq import search, utils
 from fairseq.data import Dictionary
 from fairseq.sequence_scorer import SequenceScorer
 from torch import Tensor
@@ -18,6 +18,7 @@ from .base import text  # as a module, for the same reason
 from .base.errors import InputError, reported
 from .base.stream import Purpose, standard_normal
 from .base.transfer import on_device
+from .checkpoints.priors import use_prior
 from .flags.effects import check_generation
 from .flags.host import check_decoding
 from .watched import WatchedTask
@@ -140,6 +141,8 @@ class GeneratingTask(WatchedTask):
             check_decoding(args, str(self.cfg.latent_mode))
             if self.cfg.path:  # otherwise the flags are those of a checkpoint's training
                 check_generation(self.cfg, list(self.datasets), getattr(models[0].encoder, "zero_latent", False))
+            if self.cfg.prior:
+                use_prior(models[0], self.cfg.prior, utils.split_paths(self.cfg.path)[0])
         generator = super().build_generator(models, args, **kwargs)
         use_sentence_sampling(generator, self.dictionary, self.cfg.seed)
         fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}

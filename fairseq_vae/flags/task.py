@@ -41,6 +41,14 @@ class VAEDenoisingFlags(FairseqDataclass):
     num_samples: int = field(
         default=0, metadata={"help": "sentences to generate with --latent-mode prior (default: 0)"}
     )
+    prior: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "file of `fairseq-vae fit-prior`, from whose prior --latent-mode prior draws (default: the model's "
+            "own prior)",
+            "needs": {"latent_mode": ("prior",)},
+        },
+    )
     reuse_dataloader: bool = field(
         default=False,
         metadata={
@@ -90,7 +98,7 @@ def check_training(cfg: Any) -> None:
     Raises:
         InputError: the message names the flag, its value and the remedy
     """
-    for name, default in (("latent_mode", "mean"), ("num_samples", 0)):
+    for name, default in (("latent_mode", "mean"), ("num_samples", 0), ("prior", None)):
         value = plain(getattr(cfg, name))
         if value != default:
             raise InputError(
