@@ -111,7 +111,7 @@ def warn(message: str) -> None:
 
 def add_input(command: argparse.ArgumentParser) -> None:
     """Sentences as arguments or in a file, and the form of the output."""
-    command.add_argument("sentences", nargs="*", metavar="SENTENCE", help="given here, or in --input")
+    command.add_argument("sentences", nargs="*", metavar="SENTENCE", help="here, before all flags, or in --input")
     command.add_argument("--input", metavar="FILE|-", help="text, one sentence a line; -: standard input")
     command.add_argument("--json", action="store_true", help="print JSON, an object a line")
 

@@ -1,0 +1,142 @@
+"""Tools on a checkpoint: the commands, and what of them the hub does."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers import save_vae
+
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.files import fingerprint
+from fairseq_vae.checkpoints.priors import save_prior
+from fairseq_vae.cli.main import main
+from fairseq_vae.edit.attributes import fit_label
+from fairseq_vae.edit.ways import Wish, ways
+from fairseq_vae.hub import load
+from fairseq_vae.index import Index
+from fairseq_vae.latent.fitted import FittedGaussian
+from fairseq_vae.latent.paths import PATHS
+
+LIST = ["the dog barks .", "a cat", "the cat sleeps .", "dog", "a dog sleeps the cat barks a cat ."]
+Z = 32
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vae")
+    save_vae(folder, "--max-source-positions=16", "--max-target-positions=16")
+    return str(folder / "checkpoint_best.pt")
+
+
+@pytest.fixture(scope="module")
+def vae(checkpoint):
+    return load(checkpoint, checkpoint.rpartition("/")[0], None)
+
+
+def printed(capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    found = capsys.readouterr()
+    assert status == 0, found.err
+    return found.out.splitlines()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_ends_of_a_path_are_the_reconstructions_of_its_ends(vae, checkpoint, capsys, path):
+    found = vae.interpolate(LIST[0], LIST[4], 5, path, max_len=9)
+    assert [found[0], found[-1]] == vae.reconstruct([LIST[0], LIST[4]], max_len=9)
+    folder = checkpoint.rpartition("/")[0]
+    command = ["interpolate", checkpoint, folder, LIST[0], LIST[4], "--steps=5", f"--path={path}", "--max-len=9"]
+    assert printed(capsys, *command) == found
+
+
+def test_samples_of_a_seed_are_the_same_however_many_and_in_any_batch(vae, checkpoint, capsys):
+    drawn = {"sampling": True, "sampling_topk": 4, "max_len": 9}
+    ten = vae.sample(10, seed=3, **drawn)
+    assert vae.sample(4, seed=3, **drawn) == ten[:4] and vae.sample(4, seed=4, **drawn) != ten[:4]
+    flags = ["--seed=3", "--sampling", "--sampling-topk=4", "--max-len=9", "--batch-size=3", "-n", 10]
+    assert printed(capsys, "sample", checkpoint, *flags) == ten
+
+
+def test_a_fitted_prior_is_where_samples_come_from(vae, checkpoint, tmp_path, capsys):
+    """A prior that is almost a point: every sample is the sentence there."""
+    path = str(tmp_path / "prior.safetensors")
+    point = vae.encode(LIST[0]).mean[0]
+    save_prior(FittedGaussian({"mu": point, "tril": 1e-6 * torch.eye(Z)}), path, fingerprint(checkpoint))
+    wanted = vae.reconstruct([LIST[0]], max_len=9)[0]
+    assert printed(capsys, "sample", checkpoint, "--prior", path, "-n", 3, "--max-len=9") == [wanted] * 3
+    save_prior(FittedGaussian({"mu": point, "tril": torch.eye(Z)}), path, "another")
+    assert main(["sample", checkpoint, "--prior", path]) == 1
+    assert "was fitted to another checkpoint" in capsys.readouterr().err
+
+
+def test_reconstructions_are_printed_as_lines_or_json(vae, checkpoint, tmp_path, capsys):
+    wanted = vae.reconstruct(LIST, max_len=9)
+    assert printed(capsys, "reconstruct", checkpoint, *LIST, "--max-len=9") == wanted
+    file = tmp_path / "text.txt"
+    file.write_text("\n".join(LIST))
+    rows = map(json.loads, printed(capsys, "reconstruct", checkpoint, "--input", file, "--json", "--max-len=9"))
+    assert [(row["text"], row["reconstruction"]) for row in rows] == list(zip(LIST, wanted))
+
+
+def test_an_analogy_with_nothing_changed_is_the_reconstruction(vae, checkpoint, capsys):
+    wanted = vae.reconstruct([LIST[2]], max_len=9)
+    assert printed(capsys, "analogy", checkpoint, LIST[1], LIST[1], LIST[2], "--max-len=9") == wanted
+    assert [vae.analogy(LIST[2], LIST[0], LIST[2], max_len=9)] == vae.reconstruct([LIST[0]], max_len=9)
+
+
+def test_a_walk_passes_the_sentence_at_its_own_value(vae, checkpoint, capsys):
+    own = float(vae.encode(LIST[0]).mean[0, 5])
+    rows = printed(capsys, "traverse", checkpoint, LIST[0], "--dimension=5", f"--values=-9,{own!r},9", "--max-len=9")
+    assert [row.split("\t")[0] for row in rows] == ["-9.0", str(own), "9.0"]
+    assert rows[1].split("\t")[1] == vae.reconstruct(LIST[0], max_len=9)[0]
+    with pytest.raises(InputError, match="dimension 32: expected 0 to 31"):
+        vae.traverse(LIST[0], 32, [0.0])
+
+
+@pytest.mark.parametrize("way", ways.names())
+def test_an_edit_of_strength_0_is_the_reconstruction(vae, way):
+    z = torch.randn(60, Z, generator=torch.Generator().manual_seed(1))
+    sentiment = fit_label(z, ["good" if row[0] > 0 else "bad" for row in z])
+    wish = Wish(sentiment, sentiment.numbers(["good"] * len(LIST)))
+    unchanged, changed = vae.edit(LIST, [wish], way, [0.0, 50.0], max_len=9)
+    assert unchanged == vae.reconstruct(LIST, max_len=9) and changed != unchanged
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_neighbours_are_the_nearest_lines(vae, checkpoint, tmp_path, capsys, monkeypatch, metric):
+    monkeypatch.setattr("fairseq_vae.index.CHUNK", 2)
+    text, index = tmp_path / "text.txt", tmp_path / "index"
+    text.write_text("\n".join([*LIST, "", "the dog barks . ."]))
+    command = ["neighbours", checkpoint, LIST[0], "--index", index, "--count=3", f"--metric={metric}", "--json"]
+    rows = printed(capsys, *command, "--text", text, "--skip-invalid")
+    found = [json.loads(row) for row in rows if row.startswith("{")]
+    lines = text.read_text().split("\n")
+    own, others = vae.encode(LIST[0]).mean[0].double(), vae.encode([line for line in lines if line]).mean.double()
+    distances = (others - own).norm(dim=1) if metric == "euclidean" else 1 - torch.cosine_similarity(others, own[None])
+    good = [number for number, line in enumerate(lines, 1) if line]
+    order = [good[i] for i in distances.argsort(stable=True)[:3].tolist()]
+    assert [row["line"] for row in found] == order and found[0]["neighbour"] == LIST[0]
+    assert np.allclose([row["distance"] for row in found], distances.sort().values[:3], atol=1e-3)
+    assert [json.loads(row) for row in printed(capsys, *command)] == found, "the index is enough"
+    with pytest.raises(InputError, match="is the index of another checkpoint"):
+        monkeypatch.setattr("fairseq_vae.index.fingerprint", lambda path: "other")
+        Index(str(index), checkpoint)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["reconstruct"], "give sentences as arguments, or a file"),
+        (["reconstruct", "a cat", "--input=-"], "give sentences as arguments, or a file"),
+        (["sample", "-n", "0"], "--number 0: expected 1 or more"),
+        (["sample", "--batch-size=0"], "--batch-size 0: expected 1 or more"),
+        (["traverse", "a cat", "--dimension=1", "--values=a"], "--values a: expected numbers with commas between"),
+        (["neighbours", "a cat", "--index=none"], "none has no index"),
+        (["reconstruct", "  "], "has 0 tokens"),
+    ],
+)
+def test_bad_input_is_one_line(checkpoint, capsys, arguments, message):
+    assert main([arguments[0], checkpoint, *arguments[1:]]) == 1
+    found = capsys.readouterr()
+    assert message in found.err and found.err.count("\n") == 1 and not found.out
