@@ -1,5 +1,6 @@
 """Collect everything that an evaluation is made of: the half of it that runs the model and reads the data."""
 
+import functools
 import hashlib
 import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -19,6 +20,7 @@ from .base.stream import Purpose, standard_normal
 from .base.text import Joiner, find_bpe, lacking
 from .base.version import __version__
 from .checkpoints.load import load_model
+from .checkpoints.priors import load_prior
 from .checkpoints.read import folders
 from .hub import BARTVAEHubInterface
 from .latent.distributions import as_double, rate, rows
@@ -30,7 +32,7 @@ __all__ = ["at_least", "collect", "load_split", "score"]
 
 VERSIONS = {"fairseq_vae": __version__, "fairseq": fairseq.__version__, "torch": str(torch.__version__)}
 DECODERS = {"sentencepiece": "sentencepiece-2"}  # whose texts are other ones than in collections before 2 decoded bytes
-LIKELIHOODS = ("rec", "nll_iw", "effective", "shuffled", "zero", "from_prior", "lm")
+LIKELIHOODS = ("rec", "nll_iw", "nll_iw_fitted", "effective", "shuffled", "zero", "from_prior", "lm")
 
 
 def collect(
@@ -46,6 +48,7 @@ def collect(
     labels: Optional[str] = None,
     keep: Optional[str] = None,
     text: Optional[str] = None,
+    prior: Optional[str] = None,
 ) -> Collection:
     """Collect everything that the evaluation of a checkpoint on a split is made of.
 
@@ -57,6 +60,7 @@ def collect(
     given = read_lines(labels) if labels else None
     lines = read_lines(text) if text else None
     model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
+    fitted = load_prior(prior, model.latent_dim, fingerprint(checkpoint)) if prior else None
     scorer = load_split(model, task, split, max_tokens, cfg.common.seed if seed is None else seed)
     if given is not None and len(given) != len(scorer):
         raise InputError(f"--labels {labels}: {len(given):,} lines; expected {len(scorer):,}, one a sentence")
@@ -88,6 +92,7 @@ def collect(
         language_model=short(language_model) if language_model else None,
         labels=short(labels) if labels else None,
         given_text=short(text) if text else None,
+        fitted=f"{fitted.signature}#{short(prior)}" if prior and fitted else None,
     )
     names = Given(checkpoint, os.path.basename(os.path.normpath(data)), words)
     store = resumed(settings, names, keep)
@@ -103,6 +108,9 @@ def collect(
     fields = torch.cat([field.flatten(1) for field in store["posterior"]], 1)
     check_finite(fields, f"checkpoint {checkpoint}: the posterior", split)
     score(store, scorer, settings.samples)
+    if fitted:
+        sums = functools.partial(scorer.importance, store["posterior"], fitted(), settings.samples)
+        store.make("nll_iw_fitted", lambda: [sums().nll_iw])
     if reference:
         nothing = torch.zeros(len(scorer), reference.model.latent_dim)
         store.make("lm", lambda: [reference.nll(nothing, "language model")])
@@ -111,7 +119,7 @@ def collect(
     if count:
         vae = BARTVAEHubInterface(cfg, task, model)
         vae.join = join or vae.join
-        decode(store, vae, [scorer.dataset[index]["source"] for index in range(count)], settings)
+        decode(store, vae, [scorer.dataset[index]["source"] for index in range(count)], settings, fitted)
     if join and settings.training:
         store.make("copied", lambda: [copies(store["samples"], task, join)])
     return Collection(settings, names, **store)
@@ -255,7 +263,9 @@ def score(store: Store, scorer: Scorer, samples: int) -> None:
     store.make("from_prior", others)
 
 
-def decode(store: Store, vae: BARTVAEHubInterface, sources: Sequence[Tensor], settings: Settings) -> None:
+def decode(
+    store: Store, vae: BARTVAEHubInterface, sources: Sequence[Tensor], settings: Settings, fitted: Any = None
+) -> None:
     """Make reconstructions from mu of the first sentences, and as many samples of the prior.
 
     Args:
@@ -263,6 +273,7 @@ def decode(store: Store, vae: BARTVAEHubInterface, sources: Sequence[Tensor], se
         vae: the model
         sources: each sentence's source with <s> and </s>, for a model that decodes it beside z
         settings: of the collection, with text
+        fitted: a prior that was fitted after training, to be sampled as well
     """
     posterior, lengths, count = store["posterior"], store["lengths"].tolist(), settings.text_sentences or 0
     order = sorted(range(count), key=lambda index: lengths[index])  # batches of like length
@@ -281,14 +292,17 @@ def decode(store: Store, vae: BARTVAEHubInterface, sources: Sequence[Tensor], se
         found = dict(zip(order, decoded(posterior.mean[order], order, beam, f"reconstructions, beam {beam}")))
         return [[found[index] for index in range(count)]]
 
-    def sampled() -> List[Tensor]:
-        eps = standard_normal(settings.seed, Purpose.GENERATION, 0, range(count), vae.model.encoder.prior.eps_dim)
-        return [rows(store["prior"], slice(count)).rsample(eps)]
+    def drawn(prior: Any, eps_dim: int) -> Tensor:
+        return prior.rsample(standard_normal(settings.seed, Purpose.GENERATION, 0, range(count), eps_dim))
 
     store.make("reconstructions", lambda: reconstructed(BEAM))
     store.make("greedy", lambda: reconstructed(1))
-    store.make("samples_z", sampled)
+    own = vae.model.encoder.prior.eps_dim
+    store.make("samples_z", lambda: [drawn(rows(store["prior"], slice(count)), own)])
     store.make("samples", lambda: [decoded(store["samples_z"], range(count), 1, "samples of the prior")])
+    if fitted:
+        z = drawn(fitted(), fitted.eps_dim)
+        store.make("samples_fitted", lambda: [decoded(z, range(count), 1, "samples of the fitted prior")])
 
 
 def copies(generated: Sequence[str], task: Any, join: Joiner) -> List[str]:

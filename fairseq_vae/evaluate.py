@@ -23,6 +23,7 @@ def evaluate(
     mi_batch: Optional[int] = None,
     keep: Optional[str] = None,
     text: Optional[str] = None,
+    prior: Optional[str] = None,
 ) -> Numbers:
     """Evaluate a checkpoint on a split, at the ELBO's own weights: no beta, no free bits, no smoothing, no dropout.
 
@@ -43,6 +44,7 @@ def evaluate(
         keep: folder for everything collected, see Collection; an earlier run's parts in it are used, not made again
         text: file of the split's sentences as they were given, one a line, whose bytes `bits_per_byte` divides by; None
             counts those of the joined pieces, from which a tokenizer's normaliser may have taken some
+        prior: file of `fairseq-vae fit-prior`, for the likelihood and samples under that prior beside the model's own
 
     Returns:
         the keys that measure/definitions.py defines, with plain numbers, lists and strings; None for figures that are
@@ -62,6 +64,6 @@ def evaluate(
     """
     at_least("--mi-batch", mi_batch, 2)
     collection = collect(
-        checkpoint, data, split, samples, words, max_tokens, seed, generate, language_model, labels, keep, text
+        checkpoint, data, split, samples, words, max_tokens, seed, generate, language_model, labels, keep, text, prior
     )
     return summarise(collection, mi_batch)

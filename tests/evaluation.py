@@ -5,10 +5,13 @@ import pytest
 import torch
 from helpers import V, save_vae, write_data
 
+from fairseq_vae.base.files import fingerprint
 from fairseq_vae.base.stream import Purpose, standard_normal
+from fairseq_vae.checkpoints.priors import save_prior
 from fairseq_vae.collect import collect
 from fairseq_vae.evaluate import evaluate
 from fairseq_vae.latent.distributions import Gaussian
+from fairseq_vae.latent.fitted import FittedGaussian
 from fairseq_vae.measure.collection import Collection, Given, Settings
 
 DIMENSIONS = 8
@@ -38,13 +41,16 @@ def checkpoint(made):
 @pytest.fixture(scope="module")
 def everything(made):
     """Arguments that leave nothing out."""
-    reference = str(made / "lm/checkpoint_best.pt")
+    reference, prior = str(made / "lm/checkpoint_best.pt"), str(made / "prior.safetensors")
+    fitted = FittedGaussian({"mu": torch.full((DIMENSIONS,), 0.1), "tril": 0.8 * torch.eye(DIMENSIONS)})
+    save_prior(fitted, prior, fingerprint(str(made / "vae/checkpoint_best.pt")))
     return {
         "samples": 5,
         "language_model": reference,
         "labels": str(made / "labels"),
         "generate": 12,
         "text": str(made / "given"),
+        "prior": prior,
     }
 
 
@@ -71,7 +77,7 @@ def made_up(**parts):
         **{"checkpoint": "c", "data": "d", "split": "test", "seed": 1, "samples": 4, "model": "bart_vae"},
         **{"latent_dim": dim, "zero_latent": False, "pooling": "mean", "injection": "logits", "prior": "N(0,I)"},
         **{"eps_dim": dim, "tokenizer": "none/9", "fairseq_vae": "0", "fairseq": "1", "torch": "2", "text": "none"},
-        **{"text_sentences": 4, "max_len": 9, "training": "t", "language_model": "l", "labels": "f"},
+        **{"text_sentences": 4, "max_len": 9, "training": "t", "language_model": "l", "labels": "f", "fitted": "g"},
     )
     collection = Collection(
         settings,
@@ -88,6 +94,8 @@ def made_up(**parts):
         from_prior=nll[3] + 4,
         lengths=torch.tensor([len(text.split()) + 1 for text in texts]),
         lm=nll[4] + 5,
+        nll_iw_fitted=nll[0] + 1,
+        samples_fitted=["a b", "d", "a c", ""],
         texts=texts,
         reconstructions=texts[:4],
         greedy=["a b", "c", "a b c", "d"],

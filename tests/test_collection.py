@@ -52,8 +52,22 @@ def test_a_collection_comes_back_exactly_and_so_do_its_figures(collected, whole)
 
 
 def test_parts_that_are_left_out_stay_out(tmp_path):
-    left_out = ("lm", "texts", "reconstructions", "greedy", "samples", "samples_z", "copied", "labels", "given_bytes")
-    none = dict.fromkeys(("text", "text_sentences", "max_len", "training", "language_model", "labels", "given_text"))
+    left_out = (
+        "lm",
+        "texts",
+        "reconstructions",
+        "greedy",
+        "samples",
+        "samples_z",
+        "copied",
+        "labels",
+        "given_bytes",
+        "nll_iw_fitted",
+        "samples_fitted",
+    )
+    none = dict.fromkeys(
+        ("text", "text_sentences", "max_len", "training", "language_model", "labels", "given_text", "fitted")
+    )
     collection = made_up(**dict.fromkeys(left_out))
     collection = collection._replace(settings=collection.settings._replace(**none))
     collection.save(str(tmp_path / "kept"))

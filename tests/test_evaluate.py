@@ -15,10 +15,15 @@ from helpers import write_data
 from fairseq_vae import evaluate as module
 from fairseq_vae.bart.decoder import BARTVAEDecoder
 from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.files import fingerprint
 from fairseq_vae.base.stream import Purpose, stream
 from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.checkpoints.priors import save_prior
 from fairseq_vae.cli.main import main
+from fairseq_vae.collect import load_split
 from fairseq_vae.evaluate import evaluate
+from fairseq_vae.fit import fit_gaussian
+from fairseq_vae.latent.fitted import FittedGaussian
 from fairseq_vae.measure.collection import Collection
 from fairseq_vae.measure.scoring import Scorer
 from fairseq_vae.measure.summary import summarise
@@ -310,3 +315,31 @@ def test_several_checkpoints_are_kept_in_a_folder_each(made, checkpoint, decoded
         assert summarise(kept, mi_batch=32) == found
     calls = len(decoded)
     assert main(command) == 0 and len(decoded) == calls
+
+
+def test_a_fitted_prior_that_is_the_models_own_changes_nothing(made, checkpoint, tmp_path):
+    """Its likelihood and its samples are those of N(0, I), and the figures beside them are those without it."""
+    path = str(tmp_path / "prior.safetensors")
+    standard = FittedGaussian({"mu": torch.zeros(DIMENSIONS), "tril": torch.eye(DIMENSIONS)})
+    save_prior(standard, path, fingerprint(checkpoint))
+    found = evaluate(checkpoint, str(made), samples=3, generate=12, prior=path)
+    alone = evaluate(checkpoint, str(made), samples=3, generate=12)
+    assert found["nll_iw_fitted"] == pytest.approx(found["nll_iw"], abs=1e-5)
+    for key in ("self_bleu", "distinct_1", "prior_length", "length_distance", "empty_share"):
+        assert found[f"{key}_fitted"] == found[key]
+    assert found["fitted_prior"].startswith("gaussian#") and alone["fitted_prior"] is None
+    assert {key: found[key] for key in ("rec", "kl", "nll_iw", "bleu")} == {
+        key: alone[key] for key in ("rec", "kl", "nll_iw", "bleu")
+    }
+
+
+def test_the_prior_that_fits_has_the_better_likelihood(made, checkpoint, tmp_path):
+    """Under the posteriors' own moments the importance-weighted likelihood is higher than far away from them."""
+    model, _, task = load_model(checkpoint, str(made))
+    posterior, _ = load_split(model, task, "test", 4096, 1).distributions()
+    found = []
+    for shift in (0.0, 5.0):
+        prior, path = fit_gaussian(posterior.mean + shift, posterior.variance), str(tmp_path / f"{shift}.safetensors")
+        save_prior(prior, path, fingerprint(checkpoint))
+        found.append(evaluate(checkpoint, str(made), samples=3, generate=0, prior=path)["nll_iw_fitted"])
+    assert found[0] + 10 < found[1]

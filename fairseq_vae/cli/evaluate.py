@@ -43,6 +43,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--labels", metavar="FILE", help="a label a line for each sentence of the split, for a linear classifier on mu"
     )
     command.add_argument(
+        "--prior",
+        metavar="FILE",
+        help="of `fairseq-vae fit-prior`: likelihood and samples under it beside the model's own",
+    )
+    command.add_argument(
         "--text",
         metavar="FILE",
         help="the split's sentences as they were before any tokenizer, one a line: bits per byte count its bytes "
@@ -107,6 +112,7 @@ def run(args: argparse.Namespace) -> None:
             mi_batch=mi_batch,
             keep=folder,
             text=args.text,
+            prior=args.prior,
         )
         print((f"{checkpoint}\n" if len(checkpoints) > 1 else "") + table(numbers), flush=True)
         results.append(numbers)

@@ -4,6 +4,7 @@ Shapes: N sentences, Z latent dimensions, K samples of z a sentence, M sentences
 samples of the prior. Sentences are in the split's order throughout. Nats are nats per sentence.
 """
 
+import itertools
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from torch import Tensor
@@ -42,6 +43,7 @@ class Settings(NamedTuple):
         language_model: fingerprint of its checkpoint, if one is given
         labels: fingerprint of their file, if one is given
         given_text: fingerprint of the file of the sentences as given, if there is one
+        fitted: kind and fingerprint of a prior that was fitted after training, if one is given
     """
 
     checkpoint: str
@@ -67,6 +69,7 @@ class Settings(NamedTuple):
     language_model: Optional[str] = None
     labels: Optional[str] = None
     given_text: Optional[str] = None
+    fitted: Optional[str] = None
 
 
 class Given(NamedTuple):
@@ -107,6 +110,8 @@ class Collection(NamedTuple):
         copied: the samples that stand in the training text, each once; None without a training split, too
         labels: N; None if none are given
         given_bytes: bytes of the sentences as given, N, int64; None without their file
+        nll_iw_fitted: as nll_iw, under a prior fitted after training, N, float64; None without one
+        samples_fitted: as samples, from that prior; None without text, too
     """
 
     settings: Settings
@@ -131,6 +136,8 @@ class Collection(NamedTuple):
     copied: Optional[List[str]] = None
     labels: Optional[List[str]] = None
     given_bytes: Optional[Tensor] = None
+    nll_iw_fitted: Optional[Tensor] = None
+    samples_fitted: Optional[List[str]] = None
 
     def save(self, folder: str) -> None:
         """Write the collection to a folder, see base.store.
@@ -164,20 +171,22 @@ class Collection(NamedTuple):
 
 
 PARTS = tuple(name for name in Collection._fields if name not in ("settings", "given"))
-WHEN: Mapping[str, str] = {  # parts that may come later, to the settings that ask for them unless they are None
-    "lm": "language_model",
-    "texts": "text",
-    **dict.fromkeys(("reconstructions", "greedy", "samples", "samples_z"), "text_sentences"),
-    "copied": "training",
-    "labels": "labels",
-    "given_bytes": "given_text",
+WHEN: Mapping[str, Tuple[str, ...]] = {  # parts that may come later, to settings that ask for them unless one is None
+    "lm": ("language_model",),
+    "texts": ("text",),
+    **dict.fromkeys(("reconstructions", "greedy", "samples", "samples_z"), ("text_sentences",)),
+    "copied": ("training",),
+    "labels": ("labels",),
+    "given_bytes": ("given_text",),
+    "nll_iw_fitted": ("fitted",),
+    "samples_fitted": ("fitted", "text_sentences"),
 }
-LATER = {*WHEN.values(), "max_len"}  # settings of those parts
+LATER = {*itertools.chain.from_iterable(WHEN.values()), "max_len"}  # settings of those parts
 
 
 def asked(settings: Settings) -> List[str]:
     """Names of the parts that a collection of these settings has."""
-    return [name for name in PARTS if name not in WHEN or getattr(settings, WHEN[name]) is not None]
+    return [name for name in PARTS if None not in (getattr(settings, setting) for setting in WHEN.get(name, ()))]
 
 
 def described(store: Store) -> Tuple[Optional[Settings], Optional[Given]]:

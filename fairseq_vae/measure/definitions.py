@@ -83,6 +83,7 @@ TEXT, LABELS, REFERENCE, BATCHES = (
     "`--language-model`",
     "`--mi-batch`",
 )
+FITTED = "`--prior`"
 
 LIKELIHOOD: Sequence[Definition] = (
     Definition(("rec",), "mean over K samples of q(z given x) of −log p(x given z)", "nats per sentence"),
@@ -100,6 +101,7 @@ LIKELIHOOD: Sequence[Definition] = (
         "further",
         "samples",
     ),
+    Definition(("nll_iw_fitted",), "nll_iw under the prior of `--prior`", "nats per sentence", FITTED),
     Definition(("ppl_token",), "exp(neg_elbo · sentences / tokens)", "per token"),
     Definition(("ppl_word",), "exp(neg_elbo · sentences / words)", "per word"),
     Definition(("bits_per_byte",), "neg_elbo · sentences / bytes / ln 2", "bits", "text"),
@@ -120,7 +122,7 @@ LIKELIHOOD: Sequence[Definition] = (
         ("intervals",),
         "95 % bootstrap intervals over sentences, [low, high], of `rec`, `kl`, `neg_elbo`, `nll_iw`, `ppl_token`, "
         "`ppl_word`, `bits_per_byte`, `ppl_token_iw`, `ppl_word_iw`, `bits_per_byte_iw`, `nll_gap_shuffled`, "
-        "`nll_gap_zero`, `nll_gap_prior`, `lm_nll` and `lm_gap`",
+        "`nll_gap_zero`, `nll_gap_prior`, `nll_iw_fitted`, `lm_nll` and `lm_gap`",
         "each its key's",
     ),
 )
@@ -222,6 +224,22 @@ SENTENCES: Sequence[Definition] = (
     ),
 )
 
+OF_FITTED: Sequence[Definition] = (
+    Definition(("fitted_prior",), "kind and fingerprint of the prior of `--prior`", "", FITTED),
+    *(
+        Definition((f"{key}_fitted",), f"{key} of as many samples of that prior", unit, f"{FITTED} and text")
+        for key, unit in (
+            ("self_bleu", "0–100"),
+            ("distinct_1", "0–1"),
+            ("distinct_2", "0–1"),
+            ("distinct_3", "0–1"),
+            ("prior_length", "words"),
+            ("length_distance", "words"),
+            ("empty_share", "0–1"),
+        )
+    ),
+)
+
 PROBES: Sequence[Definition] = (
     Definition(
         ("probe",),
@@ -258,6 +276,7 @@ SECTIONS: Mapping[str, Sequence[Definition]] = {  # of evaluate()'s figures, the
     "The likelihood": LIKELIHOOD,
     "The use of z": USE_OF_Z,
     "The text": SENTENCES,
+    "A prior fitted afterwards": OF_FITTED,
     "Labels": PROBES,
     "How the figures were made": MAKING,
 }

@@ -4,7 +4,7 @@ Shapes: N sentences, Z latent dimensions, M sentences with text. definitions.py 
 """
 
 import math
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Container, Dict, Mapping, Optional
 
 import sacrebleu
 import torch
@@ -23,6 +23,7 @@ __all__ = ["MI_SAMPLES", "SCHEMA", "latent", "likelihood", "signature", "summari
 
 SCHEMA = 2  # version of the figures: raised when a key changes its meaning or goes
 Statistic = Callable[[Mapping[str, Tensor]], Tensor]
+OF_SAMPLES = ("self_bleu", "distinct_1", "distinct_2", "distinct_3", "prior_length", "length_distance", "empty_share")
 MI_SAMPLES = 2  # of z a sentence, of which the error of the mutual information is estimated
 
 
@@ -45,6 +46,7 @@ def summarise(collection: Collection, mi_batch: Optional[int] = None) -> Numbers
     numbers["diagnosis"], numbers["diagnosis_message"] = use(collection, numbers["kl"], numbers["nll_gap_shuffled"])
     numbers.update(dict.fromkeys(("bleu", "chrf", "exact_match", "self_bleu", "training_copies")))
     numbers.update(text(collection))
+    numbers["fitted_prior"] = settings.fitted
     if collection.labels is not None:
         mu = collection.posterior.mean.numpy()
         numbers.update(probe(mu, collection.texts or [], collection.labels, settings.seed))
@@ -58,10 +60,10 @@ def likelihood(collection: Collection) -> Numbers:
     counted = denominators(collection)
     columns = {**nats(collection), **counted}
     size = len(collection.rec)
-    functions = statistics(size, "bytes" in columns, "lm" in columns)
+    functions = statistics(size, columns)
     sums = {name: values.sum() for name, values in columns.items()}
     return {
-        **dict.fromkeys(("lm_nll", "lm_gap", "bits_per_byte", "bits_per_byte_iw", "bytes")),
+        **dict.fromkeys(("lm_nll", "lm_gap", "bits_per_byte", "bits_per_byte_iw", "bytes", "nll_iw_fitted")),
         **{name: float(function(sums)) for name, function in functions.items()},
         **{name: round(float(sums[name])) for name in counted},
         "bytes_of": bytes_of(collection),
@@ -82,7 +84,8 @@ def nats(collection: Collection) -> Dict[str, Tensor]:
         "zero": collection.zero,
         "prior": collection.from_prior,
     }
-    return columns if collection.lm is None else {**columns, "lm": collection.lm}
+    others = {"lm": collection.lm, "nll_iw_fitted": collection.nll_iw_fitted}
+    return {**columns, **{name: column for name, column in others.items() if column is not None}}
 
 
 def denominators(collection: Collection) -> Dict[str, Tensor]:
@@ -108,13 +111,12 @@ def bytes_of(collection: Collection) -> Optional[str]:
     return "given" if collection.given_bytes is not None else "joined" if collection.texts else None
 
 
-def statistics(size: int, has_bytes: bool, has_reference: bool) -> Dict[str, Statistic]:
+def statistics(size: int, columns: Container[str]) -> Dict[str, Statistic]:
     """Names to functions of the columns' sums over sentences, so that a figure and its interval are of one formula.
 
     Args:
         size: N
-        has_bytes: whether there is a column of bytes
-        has_reference: whether there is a column of the language model
+        columns: their names
     """
 
     def mean(name: str) -> Statistic:
@@ -138,11 +140,13 @@ def statistics(size: int, has_bytes: bool, has_reference: bool) -> Dict[str, Sta
     for suffix, total in totals.items():
         for name in ("token", "word"):
             result[f"ppl_{name}{suffix}"] = perplexity(total, f"{name}s")
-        if has_bytes:
+        if "bytes" in columns:
             result[f"bits_per_byte{suffix}"] = bits(total)
     for name in ("shuffled", "zero", "prior"):
         result[f"nll_gap_{name}"] = gap(name)
-    if has_reference:
+    if "nll_iw_fitted" in columns:
+        result["nll_iw_fitted"] = mean("nll_iw_fitted")
+    if "lm" in columns:
         result["lm_nll"] = mean("lm")
         result["lm_gap"] = lambda s: (bound(s) - s["lm"]) / size
     return result
@@ -200,6 +204,9 @@ def text(collection: Collection) -> Numbers:
         scores = sentences.reconstruction(found or [], texts[: len(samples)])
         result.update({f"{key}{suffix}": value for key, value in scores.items() if not (suffix and "signature" in key)})
     result.update(sentences.samples(samples, texts))
+    if collection.samples_fitted is not None:
+        found_there = sentences.samples(collection.samples_fitted, texts)
+        result.update({f"{key}_fitted": found_there[key] for key in OF_SAMPLES})
     copied = collection.copied
     return {**result, "training_copies": None if copied is None else sentences.copied(samples, copied)}
 
@@ -216,7 +223,7 @@ def signature(collection: Collection) -> str:
         "data": f"{collection.given.data}#{settings.data}",
         "split": settings.split,
         "tok": settings.tokenizer,
-        "prior": settings.prior,
+        "prior": settings.prior + (f"/fitted:{settings.fitted}" if settings.fitted else ""),
         "samples": settings.samples,
         "seed": settings.seed,
         "au": ACTIVE_VARIANCE,

@@ -61,6 +61,9 @@ def table(numbers: Numbers) -> str:
             f"{nats}, {interval(n, 'nll_iw')}, K = {n['samples']} ({n['iw_effective']:.1f} effective)",
         ),
     ]
+    if n["nll_iw_fitted"] is not None:
+        unit = f"{nats}, {interval(n, 'nll_iw_fitted')}; {n['fitted_prior']}"
+        rows.append(("  under the fitted p", figure(n["nll_iw_fitted"], 2), unit))
     for name, key, unit, digits in (
         ("PPL per token", "ppl_token", f"{n['tokens']:,} tokens, {ends}", 2),
         ("PPL per word", "ppl_word", f"{n['words']:,} words, {ends}", 2),
@@ -102,6 +105,12 @@ def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
     """The rows of `table` on generated text; none if the evaluation has generated none."""
     if n["bleu"] is None:
         return []
+    fitted = []
+    if "self_bleu_fitted" in n:
+        there = n["prior_length_fitted"]
+        lengths = f"{there['mean']:.1f}, sd {there['sd']:.1f}, distance {n['length_distance_fitted']:.1f}"
+        unit = f"distinct-2 {n['distinct_2_fitted']:.3f}; words a sample {lengths}"
+        fitted = [("  of the fitted p", figure(n["self_bleu_fitted"], 2), unit)]
     copied = "no training text" if n["training_copies"] is None else f"{n['training_copies']:.1%} are training text"
     ours, data = n["prior_length"], n["data_length"]
     return [
@@ -117,6 +126,7 @@ def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
             figure(n["self_bleu"], 2),
             f"of {n['prior_samples']:,} samples of the prior; data {figure(n['self_bleu_data'], 2)}; {copied}",
         ),
+        *fitted,
         (
             "distinct-2",
             figure(n["distinct_2"], 3),
