@@ -21,7 +21,7 @@ from .latent.distributions import Gaussian
 from .latent.output import VAEOutput
 from .measure.diagnosis import Watch
 from .measure.metrics import active_units, mutual_information
-from .measure.scoring import packed
+from .measure.packing import packed
 
 __all__ = ["MI_SENTENCES", "Statistic", "gap_statistics", "latent_statistics", "log", "log_diagnosis", "warn"]
 

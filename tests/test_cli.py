@@ -260,7 +260,8 @@ def test_hydra_train_with_a_recipe_and_in_bfloat16(data, tmp_path):
         output = run(
             f"{HYDRA} recipe=li-2019-free-bits/phase2 task.data={data} {sizes} "
             f"common.user_dir={ROOT}/fairseq_vae common.cpu=true common.log_interval=1 optimization.max_update=2 "
-            f"dataset.max_tokens=150 dataset.num_workers=0 checkpoint.save_dir={tmp_path}/{name} {override}",
+            f"criterion.kl_warmup_updates=2 dataset.max_tokens=150 dataset.num_workers=0 "
+            f"checkpoint.save_dir={tmp_path}/{name} {override}",
             cwd=tmp_path,
         )
         return [float(update["neg_elbo"]) for update in logged(output, "train_inner")]

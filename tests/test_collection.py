@@ -194,6 +194,7 @@ def test_a_folder_of_other_settings_is_refused(made, checkpoint, everything, who
         torch.save(state, tmp_path / "other.pt")
         shutil.copy(made / "dict.txt", tmp_path)
         arguments[name] = str(tmp_path / "other.pt")
+        arguments["prior"] = None if name == "checkpoint" else arguments["prior"]  # it is of the checkpoint
     elif name == "data":
         arguments["data"] = write_data(tmp_path, test=rows, train=rows)
     else:
@@ -243,7 +244,7 @@ def test_text_labels_and_a_language_model_may_come_later(made, checkpoint, every
     for arguments, made_now in (
         (few, ["importance samples", "shuffled z", "zero z", "prior z"]),
         ({**few, "language_model": all_of_it["language_model"]}, ["language model"]),
-        (all_of_it, []),
+        (all_of_it, ["importance samples"]),  # under the fitted prior
         (few, []),
         (all_of_it, []),
     ):

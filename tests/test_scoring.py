@@ -6,7 +6,8 @@ import pytest
 import torch
 from helpers import SENTENCES, Z, batch, model
 
-from fairseq_vae.measure.scoring import packed, sentence_nll
+from fairseq_vae.measure.packing import packed
+from fairseq_vae.measure.scoring import sentence_nll
 
 
 def test_sentence_nll_is_the_sum_of_its_tokens():

@@ -14,7 +14,8 @@ from fairseq_vae.measure.estimators import aggregate, batch_information, informa
 from fairseq_vae.measure.probes import probe
 from fairseq_vae.measure.summary import MI_SAMPLES, SCHEMA, signature, summarise
 
-NOTHING = dict.fromkeys(("lm", "texts", "reconstructions", "greedy", "samples", "samples_z", "copied", "labels"))
+TEXTS = ("texts", "reconstructions", "greedy", "samples", "samples_z", "copied", "samples_fitted")
+NOTHING = dict.fromkeys(("lm", "labels", "nll_iw_fitted", *TEXTS))
 
 
 def column(*values):
@@ -34,10 +35,12 @@ def two_sentences():
         from_prior=column(1, 4),
         lengths=torch.tensor([3, 2]),
         lm=column(4, 4),
+        nll_iw_fitted=column(1, 2),
         texts=["ä b", "c"],
         reconstructions=["ä b", "d"],
         greedy=["d", "d"],
         samples=["c", "e"],
+        samples_fitted=["c", "f"],
         copied=["e"],
         labels=None,
     )

@@ -12,8 +12,8 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import DictConfig, OmegaConf
 
+from ..base import text  # as a module: when it is imported first, this module runs before its end
 from ..base.errors import InputError
-from ..base.text import read_dictionary
 
 __all__ = [
     "check_dictionary",
@@ -147,7 +147,7 @@ def check_dictionary(path: str, dictionary: Dictionary, data: str) -> None:
     own_path = os.path.join(os.path.dirname(os.path.abspath(path)), "dict.txt")
     if not os.path.isfile(own_path):
         return
-    own = read_dictionary(own_path)
+    own = text.read_dictionary(own_path)
     for index, (symbol, expected) in enumerate(zip(dictionary.symbols, own.symbols)):
         if symbol != expected and symbol != "<mask>" and expected != "<mask>":
             raise InputError(

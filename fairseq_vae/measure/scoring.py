@@ -16,10 +16,9 @@ from ..base.stream import Purpose, stream
 from ..latent.distributions import log_ratio, mapped, rows
 from ..objective.likelihood import nll_each
 from .estimators import Importance
+from .packing import Pairs, packed
 
-__all__ = ["Pairs", "Scorer", "encoder_input", "joined", "on_cpu", "packed", "pair_eps", "sentence_nll"]
-
-Pairs = Sequence[Tuple[int, int]]  # of a sentence and a sample's number k
+__all__ = ["Scorer", "encoder_input", "joined", "on_cpu", "pair_eps", "sentence_nll"]
 
 
 def encoder_input(sample: Dict[str, Any]) -> Dict[str, Any]:
@@ -59,30 +58,6 @@ def pair_eps(seed: int, purpose: Purpose, pairs: Pairs, dim: int) -> Tensor:
     """
     draws = [stream(seed, purpose, k, index).standard_normal(dim, np.float32) for index, k in pairs]
     return torch.from_numpy(np.stack(draws))
-
-
-def packed(lengths: Sequence[int], indices: Sequence[int], samples: int, max_tokens: int) -> Iterator[Pairs]:
-    """Batches of all pairs of these sentences and k < samples, of like length, longest first.
-
-    Args:
-        lengths: tokens of each sentence of the split
-        indices: of the sentences to batch
-        samples: K
-        max_tokens: tokens of a batch with padding, unless a single sentence is longer
-
-    >>> list(packed([2, 5, 3], indices=[0, 1, 2], samples=1, max_tokens=10))
-    [[(1, 0), (2, 0)], [(0, 0)]]
-    """
-    order = sorted(indices, key=lambda index: (-lengths[index], index))
-    batch: List[Tuple[int, int]] = []
-    for index in order:
-        for k in range(samples):
-            if batch and (len(batch) + 1) * lengths[batch[0][0]] > max_tokens:
-                yield batch
-                batch = []
-            batch.append((index, k))
-    if batch:
-        yield batch
 
 
 class Scorer:

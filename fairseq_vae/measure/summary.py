@@ -46,7 +46,7 @@ def summarise(collection: Collection, mi_batch: Optional[int] = None) -> Numbers
     numbers["diagnosis"], numbers["diagnosis_message"] = use(collection, numbers["kl"], numbers["nll_gap_shuffled"])
     numbers.update(dict.fromkeys(("bleu", "chrf", "exact_match", "self_bleu", "training_copies")))
     numbers.update(text(collection))
-    numbers["fitted_prior"] = settings.fitted
+    numbers["fitted_prior"] = None if collection.nll_iw_fitted is None else settings.fitted
     if collection.labels is not None:
         mu = collection.posterior.mean.numpy()
         numbers.update(probe(mu, collection.texts or [], collection.labels, settings.seed))

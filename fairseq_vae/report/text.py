@@ -63,7 +63,7 @@ def table(numbers: Numbers) -> str:
     ]
     if n["nll_iw_fitted"] is not None:
         unit = f"{nats}, {interval(n, 'nll_iw_fitted')}; {n['fitted_prior']}"
-        rows.append(("  under the fitted p", figure(n["nll_iw_fitted"], 2), unit))
+        rows.append(("  fitted prior", figure(n["nll_iw_fitted"], 2), unit))
     for name, key, unit, digits in (
         ("PPL per token", "ppl_token", f"{n['tokens']:,} tokens, {ends}", 2),
         ("PPL per word", "ppl_word", f"{n['words']:,} words, {ends}", 2),
@@ -110,7 +110,7 @@ def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
         there = n["prior_length_fitted"]
         lengths = f"{there['mean']:.1f}, sd {there['sd']:.1f}, distance {n['length_distance_fitted']:.1f}"
         unit = f"distinct-2 {n['distinct_2_fitted']:.3f}; words a sample {lengths}"
-        fitted = [("  of the fitted p", figure(n["self_bleu_fitted"], 2), unit)]
+        fitted = [("  fitted prior", figure(n["self_bleu_fitted"], 2), unit)]
     copied = "no training text" if n["training_copies"] is None else f"{n['training_copies']:.1%} are training text"
     ours, data = n["prior_length"], n["data_length"]
     return [

@@ -11,18 +11,18 @@ from fairseq.data import Dictionary
 from fairseq.tasks import register_task
 from torch import Tensor
 
-from . import data  # in hints, as strings: when `data` is imported first, this module runs before its end
-from .base import text  # as a module, for the same reason
-from .base.corruption import corrupted, corruptions
-from .base.dummy import dummy_batch
-from .base.errors import InputError, memory_remedy, reported
-from .base.host import declare
-from .base.lengths import told_apart, too_long
-from .base.stream import Purpose, stream
-from .checkpoints.read import check_dictionary, check_file
-from .flags.effects import check_effects
-from .flags.host import check_machine
-from .flags.task import VAEDenoisingFlags, task_config
+from .. import data  # in hints, as strings: when `data` is imported first, this module runs before its end
+from ..base import text  # as a module, for the same reason
+from ..base.corruption import corrupted, corruptions
+from ..base.dummy import dummy_batch
+from ..base.errors import InputError, memory_remedy, reported
+from ..base.host import declare
+from ..base.lengths import told_apart, too_long
+from ..base.stream import Purpose, stream
+from ..checkpoints.read import check_dictionary, check_file
+from ..flags.effects import check_effects
+from ..flags.host import check_machine
+from ..flags.task import VAEDenoisingFlags, task_config
 from .generating import GeneratingTask
 
 __all__ = ["VAEDenoisingTask"]

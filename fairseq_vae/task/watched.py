@@ -7,10 +7,10 @@ import torch
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
-from . import validation
-from .base.patience import early_stopping, restore_early_stopping
-from .base.transfer import on_device
-from .measure.diagnosis import Watch
+from .. import validation
+from ..base.patience import early_stopping, restore_early_stopping
+from ..base.transfer import on_device
+from ..measure.diagnosis import Watch
 
 __all__ = ["WatchedTask"]
 

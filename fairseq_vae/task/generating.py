@@ -12,15 +12,15 @@ from fairseq.data import Dictionary
 from fairseq.sequence_scorer import SequenceScorer
 from torch import Tensor
 
-from . import data  # in hints, as strings: when `data` is imported first, this module runs before its end
-from .bart.sampling import use_sentence_sampling
-from .base import text  # as a module, for the same reason
-from .base.errors import InputError, reported
-from .base.stream import Purpose, standard_normal
-from .base.transfer import on_device
-from .checkpoints.priors import use_prior
-from .flags.effects import check_generation
-from .flags.host import check_decoding
+from .. import data  # in hints, as strings: when `data` is imported first, this module runs before its end
+from ..bart.sampling import use_sentence_sampling
+from ..base import text  # as a module, for the same reason
+from ..base.errors import InputError, reported
+from ..base.stream import Purpose, standard_normal
+from ..base.transfer import on_device
+from ..checkpoints.priors import use_prior
+from ..flags.effects import check_generation
+from ..flags.host import check_decoding
 from .watched import WatchedTask
 
 __all__ = ["GeneratingTask"]
