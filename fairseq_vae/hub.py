@@ -63,6 +63,7 @@ class BARTVAEHubInterface(nn.Module):
     def __init__(self, cfg: Any, task: Any, model: Any, bpe: Optional[Dict[str, str]] = None, batch_size: int = 64):
         super().__init__()
         self.cfg, self.task, self.model, self.batch_size = cfg, task, model.eval(), batch_size
+        self.settings = bpe
         self.bpe: Any = build_bpe(bpe) if bpe else None
         self.join: Callable[[Tensor], str] = (
             Joiner(task.target_dictionary, bpe) if bpe else task.target_dictionary.string

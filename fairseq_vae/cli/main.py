@@ -16,8 +16,10 @@ from . import (
     analogy,
     convert,
     decode,
+    edit,
     encode,
     evaluate,
+    evaluate_edit,
     finetune,
     fit_prior,
     interpolate,
@@ -44,6 +46,8 @@ COMMANDS = {
     "analogy": analogy,
     "traverse": traverse,
     "neighbours": neighbours,
+    "edit": edit,
+    "evaluate-edit": evaluate_edit,
 }
 
 

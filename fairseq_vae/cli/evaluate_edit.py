@@ -1,0 +1,72 @@
+"""`fairseq-vae evaluate-edit`: what an edit costs."""
+
+import argparse
+import os
+
+from .arguments import add_decoding, add_model, decoding, load
+from .edit import add_labelled
+
+__all__ = ["add_arguments", "run"]
+
+HELP = "accuracy, likeness to the input and fluency of edits, over strengths, ways and seeds"
+DESCRIPTION = (
+    "Edit sentences towards the other of two labels by each way at eight strengths. The labelled text falls into halves: the "
+    "attribute learns from one, the classifier that judges the edits from the other."
+)
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Model, labelled text, the sentences to edit and the files to write."""
+    add_model(command)
+    add_labelled(command)
+    command.add_argument("--input", required=True, metavar="FILE", help="sentences to edit, one a line")
+    command.add_argument("--input-labels", required=True, metavar="FILE", help="their labels, one a line")
+    command.add_argument("--limit", type=int, metavar="N", help="of the sentences to edit, the first N (default: all)")
+    command.add_argument(
+        "--language-model",
+        metavar="CHECKPOINT",
+        help="trained with --zero-latent, best on sentences that the VAE has not seen: judges fluency",
+    )
+    command.add_argument("--seeds", type=int, default=3, metavar="N", help="halves and classifiers (default: 3)")
+    command.add_argument("--json", metavar="FILE", help="also write the figures of each seed there")
+    command.add_argument("--picture", metavar="FILE", help="also draw the sweep, .svg or .png")
+    add_decoding(command)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table of all ways and strengths: means over seeds, with half the width of their 95 % intervals."""
+    import json
+
+    from .. import hub
+    from ..base.files import write
+    from ..base.lines import read_lines
+    from ..evaluate_edit import evaluate_edit, summary
+    from ..report.edits import picture, table
+
+    if args.seeds < 1:
+        raise ValueError(f"--seeds {args.seeds}: expected 1 or more")
+    for flag, path in (("--json", args.json), ("--picture", args.picture)):
+        folder = os.path.dirname(os.path.abspath(path or "."))
+        if not os.path.isdir(folder):
+            raise ValueError(f"{flag} {path}: the folder {folder} does not exist")
+    given = [read_lines(path) for path in (args.text, args.labels, args.input, args.input_labels)]
+    vae = load(args)
+    judge = None
+    if args.language_model:
+        judge = hub.load(args.language_model, args.data or hub.find_data(args.checkpoint), vae.settings)
+    rows = evaluate_edit(
+        vae,
+        given[0],
+        given[1],
+        given[2][: args.limit],
+        given[3][: args.limit],
+        seeds=range(args.seed, args.seed + args.seeds),
+        language_model=judge,
+        hidden=args.hidden,
+        **decoding(args),
+    )
+    print(table(summary(rows)))
+    if args.json:
+        write(args.json, json.dumps([row._asdict() for row in rows], indent=2) + "\n")
+    if args.picture:
+        picture(summary(rows), args.picture)
