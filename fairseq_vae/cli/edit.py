@@ -8,8 +8,8 @@ __all__ = ["add_arguments", "run"]
 
 HELP = "sentences edited towards a label, at several strengths"
 DESCRIPTION = (
-    "Learn an attribute of z from labelled sentences, and move other sentences towards one of its labels. A stronger edit "
-    "meets the label more often and keeps less of the sentence: look at several strengths."
+    "Learn an attribute of z from labelled sentences, and move other sentences towards one of its labels. A stronger "
+    "edit meets the label more often and keeps less of the sentence: look at several strengths."
 )
 
 

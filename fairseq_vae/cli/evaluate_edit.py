@@ -10,8 +10,8 @@ __all__ = ["add_arguments", "run"]
 
 HELP = "accuracy, likeness to the input and fluency of edits, over strengths, ways and seeds"
 DESCRIPTION = (
-    "Edit sentences towards the other of two labels by each way at eight strengths. The labelled text falls into halves: the "
-    "attribute learns from one, the classifier that judges the edits from the other."
+    "Edit sentences towards the other of two labels by each way at eight strengths. The labelled text falls into "
+    "halves: the attribute learns from one, the classifier that judges the edits from the other."
 )
 
 
