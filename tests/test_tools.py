@@ -1,6 +1,7 @@
 """Tools on a checkpoint: the commands, and what of them the hub does."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -140,3 +141,50 @@ def test_bad_input_is_one_line(checkpoint, capsys, arguments, message):
     assert main([arguments[0], checkpoint, *arguments[1:]]) == 1
     found = capsys.readouterr()
     assert message in found.err and found.err.count("\n") == 1 and not found.out
+
+
+def labelled(folder):
+    """Files of sentences and their labels: of cats and of dogs."""
+    rows = [("cat", "a cat sleeps ."), ("dog", "a dog barks ."), ("cat", "the cat"), ("dog", "the dog barks")] * 5
+    (folder / "text").write_text("".join(f"{text}\n" for _, text in rows))
+    (folder / "labels").write_text("".join(f"{label}\n" for label, _ in rows))
+    return f"--text={folder}/text", f"--labels={folder}/labels"
+
+
+@pytest.mark.parametrize("way", ways.names())
+def test_edits_are_printed_for_each_strength_and_0_is_the_reconstruction(vae, checkpoint, tmp_path, capsys, way):
+    command = ["edit", checkpoint, *LIST[:2], *labelled(tmp_path), "--to=dog", f"--way={way}", "--max-len=9"]
+    rows = [json.loads(row) for row in printed(capsys, *command, "--strengths=0,3", "--json")]
+    assert [(row["text"], row["strength"]) for row in rows] == [(t, s) for s in (0.0, 3.0) for t in LIST[:2]]
+    assert [row["edited"] for row in rows[:2]] == vae.reconstruct(LIST[:2], max_len=9)
+    assert len(printed(capsys, *command, "--strengths=0,3", "--smallest")) == 2
+
+
+def test_the_price_of_an_edit_is_a_whole_sweep(checkpoint, tmp_path, capsys):
+    text = labelled(tmp_path)
+    inputs = [f"--input={tmp_path}/text", f"--input-labels={tmp_path}/labels", "--limit=6", "--seeds=2", "--max-len=6"]
+    files = [f"--json={tmp_path}/edits.json", f"--picture={tmp_path}/edits.svg"]
+    lines = printed(capsys, "evaluate-edit", checkpoint, *text, *inputs, *files, "--beam=1")
+    rows = json.loads((tmp_path / "edits.json").read_text())
+    assert len(lines) == 1 + 3 * 8 and len(rows) == 2 * 3 * 8
+    assert {row["way"] for row in rows} == set(ways.names()) and {row["seed"] for row in rows} == {1, 2}
+    unchanged = [row for row in rows if row["strength"] == 0]
+    assert len({(row["self_bleu"], row["words"]) for row in unchanged}) == 1, "strength 0 is the same in every way"
+    assert "self-BLEU with the input" in (tmp_path / "edits.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda folder: (folder / "labels").write_text("dog\n"), r"labels: 1 lines; expected 20, as --text has"),
+        (lambda folder: (folder / "labels").write_text("dog\n" * 20), r"1 label\(s\) in 20 sentences"),
+        (lambda folder: (folder / "labels").write_text("cat\nbird\n" * 10), "label 'dog': expected one of bird, cat"),
+        (lambda folder: (folder / "labels").unlink(), "No such file"),
+    ],
+)
+def test_bad_labels_are_one_line(checkpoint, tmp_path, capsys, change, message):
+    flags = labelled(tmp_path)
+    change(tmp_path)
+    assert main(["edit", checkpoint, "a cat", *flags, "--to=dog"]) == 1
+    found = capsys.readouterr().err
+    assert re.search(message, found) and found.count("\n") == 1
