@@ -476,7 +476,7 @@ def test_bad_input_of_fairseq_vae_is_one_line_and_status_1(data, trained, tmp_pa
         f"{last} {data} --words 0": "--words 0",
         f"{last} {data} --samples 0": "--samples 0",
         f"{last} {data} --markdown {tmp_path}/no/table.md": "--markdown",
-        f"{last} {data} --max-tokens 5": "--max-tokens 5",
+        f"{last} {data} --max-tokens 5": "--max-tokens is 5",
     }.items():
         output = run(f"fairseq-vae evaluate {arguments}", expect=1)
         [line] = [line for line in output.splitlines() if line.startswith("fairseq-vae")]

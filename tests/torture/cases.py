@@ -126,7 +126,9 @@ def checkpoint(path: Path) -> str:
         return repr(error)
     for key in ("model", "last_optimizer_state", "task_state", "criterion", "args"):
         add(state.get(key))
-    add([entry["num_updates"] for entry in state["optimizer_history"]])
+    add(
+        state["optimizer_history"][-1]["num_updates"]
+    )  # fairseq notes every start: those before are of the interruption
     add(state["extra_state"].get("train_iterator"))
     add([state["extra_state"].get(key) for key in ("val_loss", "best")])
     return digest.hexdigest()
