@@ -138,8 +138,9 @@ class GeneratingTask(WatchedTask):
         """
         with reported():
             check_decoding(args, str(self.cfg.latent_mode))
+            zero_latent = getattr(getattr(models[0], "encoder", None), "zero_latent", False)
             if self.cfg.path:  # otherwise the flags are those of a checkpoint's training
-                check_generation(self.cfg, list(self.datasets), getattr(models[0].encoder, "zero_latent", False))
+                check_generation(self.cfg, list(self.datasets), zero_latent)
         generator = super().build_generator(models, args, **kwargs)
         use_sentence_sampling(generator, self.dictionary, self.cfg.seed)
         fillers = {index for index, word in enumerate(self.dictionary.symbols) if word.startswith("madeupword")}
