@@ -46,6 +46,9 @@ setup(
         ],
         "quickstart": ["chitchat-dataset==0.9.0", "better-profanity==0.7.0", "matplotlib"],
         "docs": ["mkdocs-material>=9.7"],
+        "parquet": ["pyarrow<26"],  # 26 wants numpy 2, and fairseq 1
+        "priors": ["zuko"],  # flows
+        "edit": ["torchdiffeq"],
         "test": [
             "mkdocs-material>=9.7",  # the documentation is built and its links followed
             "allpairspy",  # rows of options that hold each pair
@@ -55,6 +58,9 @@ setup(
             "ruff",
             "tensorboard",
             "transformers",
+            "pyarrow; python_version>='3.11'",
+            "zuko; python_version>='3.11'",
+            "torchdiffeq; python_version>='3.11'",
         ],
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},

@@ -165,7 +165,7 @@ def load_split(model: Any, task: Any, split: str, max_tokens: int, seed: int) ->
     if len(dataset) < 2:
         raise InputError(f"--split {split}: one sentence; expected 2 or more, to tell its z from another's")
     positions = utils.resolve_max_positions(task.max_positions(), model.max_positions(), max_tokens)
-    task.refuse_long(dataset, positions)
+    task.refuse_long(dataset, positions, max_tokens=max_tokens)
     return Scorer(model, dataset, max_tokens, seed)
 
 

@@ -53,6 +53,8 @@ def read_sentences(path: str, dictionary: Dictionary, kind: Optional[str] = None
             sentences.prefetch(range(len(sentences)))
         if sentences is not None and len(sentences):
             sentences[len(sentences) - 1]  # the last one is missing where the file is cut off
+    except (MemoryError, PermissionError):
+        raise
     except Exception as error:
         raise InputError(
             f"{path}.bin or .idx is cut off or damaged ({' '.join(str(error).split()) or type(error).__name__}): run "

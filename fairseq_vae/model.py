@@ -238,15 +238,15 @@ class BARTVAEModel(BARTModel):
             token_embeddings: as in fairseq, like the flags after it
             eps: standard normal draws, see BARTVAEEncoder.forward
             z: latents to decode, see BARTVAEEncoder.forward
-            z_source: other sentences, whose z to decode, see BARTVAEEncoder.forward
             target: B x U; see loss, like `label_smoothing` and `places`
+            z_source: other sentences, whose z to decode, see BARTVAEEncoder.forward
 
         Returns:
             without a target: logits, B x U x V, and fairseq's dictionary of a decoder with `vae`, a VAEOutput, and its
             `posterior` (None if z was given); with a target: the VAEOutput of `loss`
         """
         with self.autocast(src_tokens.device.type):
-            others = {} if z_source is None else {"z_source": z_source}  # an encoder of one's own may not know it
+            others = {} if z_source is None else {"z_source": z_source}  # vae_denoising's validation alone needs it
             encoder_out = self.encoder(
                 src_tokens, src_lengths, token_embeddings=token_embeddings, eps=eps, z=z, **others
             )

@@ -114,8 +114,9 @@ def gap_statistics(
     """The own-z gap: a sentence's nll under the z of its partner, less its nll under its own z.
 
     A partner is the next of the split's first MI_SENTENCES sentences, which alone have one; the bound is one of cost.
-    Partners come mostly from other batches, so their z is inferred anew, in passes as large as the batch. Every worker
-    makes as many passes as the one that needs most, since under sharded models no worker can go on without the others.
+    Partners come mostly from other batches, so their z is inferred anew, in passes as large as the batch. Where a pass
+    waits for those of the other workers, every worker makes as many as the one that needs most. Elsewhere no worker
+    waits here: fairseq repeats the step of a single worker that ran out of memory.
 
     Args:
         model: a bart_vae
@@ -135,7 +136,7 @@ def gap_statistics(
     room = max(net_input["src_tokens"].numel(), target.numel())
     parts = [[place for place, _ in pairs] for pairs in packed(lengths, range(len(lengths)), 1, room)]
     gap = torch.zeros((), dtype=torch.float64, device=target.device)
-    for number in range(most(len(parts), target.device)):
+    for number in range(most(len(parts), target.device) if waits(model) else len(parts)):
         if number < len(parts):
             places = on_device(torch.tensor(parts[number]), target.device)  # the longest first
             rows, ids = partner["rows"][places], [partner["numbers"][place] for place in parts[number]]
@@ -148,6 +149,12 @@ def gap_statistics(
         if number < len(parts):
             gap += (other.nll_rows - output.nll_rows[rows]).data.double().sum()
     return {"_gap": gap, "_gap_sentences": len(lengths)}
+
+
+def waits(model: Any) -> bool:
+    """Whether each pass of a model waits for the other workers', to gather shards or to broadcast buffers."""
+    parts = model.modules()
+    return any(type(m).__name__ == "FullyShardedDataParallel" or getattr(m, "broadcast_buffers", False) for m in parts)
 
 
 def most(count: int, device: torch.device) -> int:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import statistics
 import sys
 import time
@@ -65,6 +66,7 @@ def recipe(args, data, name):
     from fairseq_vae.finetune.process import call
 
     out = args.output / name
+    shutil.rmtree(out, ignore_errors=True)  # a run of before would be gone on with, and measured on another device
     command = ["fairseq-vae", "finetune", args.data or data, f"--output={out}", f"--recipe={name}"]
     command += [f"--phase1-updates={args.updates}", f"--phase2-updates={args.updates}"]
     layers, width, heads = SIZES[args.size]

@@ -59,6 +59,7 @@ for version in "${versions[@]}"; do
     (
         cd "$root"
         export PATH="$cache/$version/bin:$PATH" OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+        rm -f "$cache/$version".{xml,md}
         python -m pytest -q -n 2 --dist worksteal -p no:cacheprovider --junitxml "$cache/$version.xml" \
             "${without[@]}" "$@" >"$cache/$version.log" 2>&1 || echo "Python $version: see $cache/$version.log" >&2
         python scripts/versions_row.py "$cache/$version.xml" "${without[@]}" -- "$@" >"$cache/$version.md"

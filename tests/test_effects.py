@@ -254,3 +254,11 @@ def test_the_models_flags_of_the_objective_need_this_criterion():
             InputError, match=f"--{name.replace('_', '-')} {value} has no effect without --criterion vae_cross_entropy"
         ):
             check_effects(model, Namespace(criterion="cross_entropy"), Namespace())
+
+
+def test_a_task_without_a_configuration_has_no_flags_to_check():
+    """As fairseq's legacy tasks are."""
+    cfg = criterion_config()(sentence_avg=False, max_update=100)
+    check_effects(Namespace(), cfg, None)
+    with pytest.raises(InputError, match="--kl-cycle-updates 9 has no effect without --kl-schedule cyclical"):
+        check_effects(Namespace(), criterion_config()(sentence_avg=False, max_update=100, kl_cycle_updates=9), None)

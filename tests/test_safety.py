@@ -192,6 +192,7 @@ CODE = "__import__('pathlib').Path('{}').touch()"  # what fairseq would evaluate
         "optimizer: !!python/name:os.system ''",
         "optimizer: {{adam_betas: \"{code}\"}}",
         "optimization: {{lr: [\"{code}\"]}}",
+        "optimization: {{lr: [\"open('{}'\", \"'w')\"]}}",  # a call when the two are joined
         "model: {{adaptive_softmax_cutoff: \"1, {code}\"}}",
     ],
 )  # fmt: skip
@@ -303,6 +304,9 @@ def test_a_recipe_writes_nowhere_else_and_imports_nothing(tmp_path, marker):
         given_flags = plan.flags(phase, None)
         assert f"--save-dir={tmp_path / 'out' / phase}" in given_flags
         assert not [flag for flag in given_flags if "outside" in flag or "user-dir" in flag]
+    for setting in (f"common.user-dir={plugin}", f"task.user_dir={plugin}", f"task.save-dir={tmp_path / 'outside'}"):
+        with pytest.raises(InputError, match=r"the recipe or --set has \w+\.[\w-]+: expected (common|checkpoint)\.\w+"):
+            Plan(str(given / "data"), str(tmp_path / "out"), "default", str(given / "bart/model.pt"), [setting])
     for name in "../../finetune", "no/such", "":
         with pytest.raises(InputError, match="expected one of .*, or a folder with a phase2.yaml"):
             read_recipe(name)

@@ -38,6 +38,7 @@ def everything(parts):
 def passes(built, task, rank):
     """Calls of each module in each validation batch, and the sums of the gaps over all workers."""
     counts, gap = [], torch.zeros(2, dtype=torch.float64)
+    built.broadcast_buffers = True  # as torch's wrapper has it, whose passes then wait for one another
     for module in built.modules():
         module.register_forward_hook(lambda module, *_: calls.append(id(module)))
     order = {id(module): name for name, module in built.named_modules()}

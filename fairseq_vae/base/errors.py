@@ -5,7 +5,7 @@ import functools
 import logging
 from typing import Iterator
 
-__all__ = ["InputError", "memory_remedy", "name_memory_flags", "reported"]
+__all__ = ["InputError", "NotWritten", "memory_remedy", "name_memory_flags", "reported"]
 
 logger = logging.getLogger("fairseq_vae.errors")  # a public name: users and tests look for it in logs
 
@@ -18,6 +18,10 @@ class InputError(ValueError):
     """
 
     logged = False
+
+
+class NotWritten(InputError):
+    """The system does not let something be written: its disk is full, or a folder is gone or read-only."""
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@ import contextlib
 import filecmp
 import hashlib
 import os
-from typing import Callable, Iterable, Iterator, List, Union
+from typing import Callable, Iterable, Iterator, List, Sequence, Union
 
-from .errors import InputError
+from .errors import InputError, NotWritten
 
 __all__ = ["complete", "fingerprint", "write", "write_bytes", "write_text"]
 
@@ -19,7 +19,7 @@ def write(path: Path, content: Union[str, bytes]) -> None:
     """Write a file whole or not at all: under another name beside its place, then renamed.
 
     Raises:
-        InputError: the system does not let it; what stood there before still does
+        NotWritten: the system does not let it; what stood there before still does
     """
     temporary = f"{os.fspath(path)}.part"
     with writing(path, [temporary]):
@@ -31,24 +31,26 @@ def write(path: Path, content: Union[str, bytes]) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path, temporary: Iterable[str]) -> Iterator[None]:
+def writing(path: Path, temporary: Iterable[str], kept: Sequence[str] = ()) -> Iterator[None]:
     """Delete temporary files after an exception, and say in one line what the system does not let one write.
 
     Args:
         path: what is written, for the message
         temporary: paths of the temporary files that the block makes
+        kept: those of them that stay where the system is the reason
 
     Raises:
-        InputError: an OSError left the block
+        NotWritten: an OSError left the block
     """
     try:
         yield
     except BaseException as error:
-        for name in temporary:
+        system = isinstance(error, OSError)
+        for name in (name for name in temporary if not (system and name in kept)):
             with contextlib.suppress(OSError):
                 os.remove(name)
         if isinstance(error, OSError):
-            raise InputError(
+            raise NotWritten(
                 f"{os.fspath(path)} cannot be written ({error.strerror}), and what was there is as it was: mend that "
                 "and run it again, or write elsewhere"
             ) from error
@@ -97,7 +99,8 @@ def complete(folder: str, last: str) -> Iterator[Callable[[str], str]]:
     names: List[str] = []
     made, killed = not os.path.isdir(folder), os.path.exists(temporary(last))
     try:
-        with writing(folder, map(temporary, names)):
+        kept = [temporary(last)] if killed else []  # by which the next run knows of the kill
+        with writing(folder, map(temporary, names), kept):
             os.makedirs(folder, exist_ok=True)
             yield new
             for name in names:

@@ -93,6 +93,8 @@ def build_bpe(settings: Dict[str, str]) -> "Exact":
     rest = {key: value for key, value in settings.items() if key != "bpe"}
     try:
         return Exact(encoders.build_bpe(OmegaConf.create({"_name": settings["bpe"], **rest})))
+    except ImportError:
+        raise  # it names the package
     except Exception as error:  # of JSON, UTF-8, or sentencepiece's own
         reason = " ".join(str(error).split())
         raise InputError(f"{' or '.join(rest.values())} cannot be read ({reason}): copy it again") from error
@@ -205,8 +207,8 @@ def piece_style(dictionary: Dictionary) -> str:
     tokenizer = lacking(dictionary)
     if tokenizer:
         raise InputError(
-            f"this dictionary is of {tokenizer} beside the checkpoint or the data, or give the split's words, one "
-            "more for each sentence (--words)"
+            f"this dictionary is of {tokenizer} beside the checkpoint or the data; for an evaluation it is enough to "
+            "give the split's words, one more for each sentence (--words)"
         )
     symbols = dictionary.symbols[dictionary.nspecial :]
     if any(symbol.startswith("\u2581") for symbol in symbols):

@@ -144,6 +144,7 @@ def fit_optional(state_dict: StateDict, own: StateDict, optional: Sequence[str])
             new += here
         elif not here and name in optional:
             old += there
+    new, old = list(dict.fromkeys(new)), list(dict.fromkeys(old))  # names of parts may overlap
     state_dict.update({key: own[key] for key in new})
     for key in old:
         del state_dict[key]

@@ -16,7 +16,7 @@ from typing import Any, Deque, Dict, Iterator, List, Optional
 
 from tqdm import tqdm
 
-from ..base.errors import InputError
+from ..base.errors import InputError, NotWritten
 
 __all__ = ["call", "clear", "environment", "failure", "mend", "run", "running", "train"]
 
@@ -112,6 +112,8 @@ def running(command: List[str], **options: Any) -> "Iterator[subprocess.Popen[st
         raise
     finally:
         process.wait()
+        with contextlib.suppress(ProcessLookupError):  # of a watchdog that was killed itself
+            os.killpg(process.pid, signal.SIGKILL)
         os.close(held)
 
 
@@ -139,9 +141,11 @@ def failure(command: List[str], output: str, log: Optional[Path] = None) -> Inpu
     lines = [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
     errors = (line for line in reversed(lines) if "ERROR" in line and not line.endswith("(most recent call last):"))
     reason = next(errors, lines[-1])
+    kind = InputError
     if "[Errno" in reason:  # of the system: a full disk, a folder that is gone or cannot be written to
         reason += ": mend that and run it again, it goes on from its last whole file"
-    return InputError(f"{command[0]} failed: {reason}" + (f" (all of it: {log})" if log else ""))
+        kind = NotWritten
+    return kind(f"{command[0]} failed: {reason}" + (f" (all of it: {log})" if log else ""))
 
 
 def train(command: List[str], log: Path, updates: int) -> None:

@@ -29,6 +29,12 @@ CHOICES = {  # a group of settings to the flag that chooses its class
     "optimizer": "--optimizer",
     "lr_scheduler": "--lr-scheduler",
 }
+PLACES = {  # settings that `Plan.flags` sets, to their group: under another one they would come after its own
+    "data": "task",
+    "user_dir": "common",
+    "save_dir": "checkpoint",
+    "finetune_from_model": "checkpoint",
+}
 LENGTHS = (  # settings in updates that follow a phase's length where that is changed
     "checkpoint.save_interval_updates",
     "lr_scheduler.warmup_updates",
@@ -166,13 +172,17 @@ def flags(settings: "DictConfig", **overrides: Dict[str, Any]) -> List[str]:
         overrides: further settings of a group, e.g. checkpoint={"save_dir": "out"}; None leaves a flag out
 
     Raises:
-        InputError: a value is code
+        InputError: a value is code, or a folder or file stands under another name than its own
     """
     from omegaconf import OmegaConf
 
     values: Dict[str, Dict[str, Any]]
     values = OmegaConf.to_container(OmegaConf.merge(settings, overrides), resolve=True)  # type: ignore[assignment]
-    check_inert(values, "the recipe or --set")
+    for group, chosen in values.items():
+        for key in chosen:
+            name = key.replace("-", "_")
+            if key != name or PLACES.get(name, group) != group:
+                raise InputError(f"the recipe or --set has {group}.{key}: expected {PLACES.get(name, group)}.{name}")
     result = [values["task"].pop("data")]
     for group, choice in CHOICES.items():
         result.append(f"{choice}={values[group].pop('_name')}")
@@ -185,4 +195,6 @@ def flags(settings: "DictConfig", **overrides: Dict[str, Any]) -> List[str]:
                 result.append(f"{flag}={','.join(map(str, value))}")
             elif value is not None and value is not False:
                 result.append(f"{flag}={value}")
+    # fairseq evaluates a flag's whole value, a list's too
+    check_inert([flag.partition("=")[2] for flag in result[1:]], "the recipe or --set")
     return result

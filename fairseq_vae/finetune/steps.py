@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import data_utils
 from torch import Tensor
 
-from ..base.errors import InputError
+from ..base.errors import InputError, NotWritten
 from ..base.files import write
 from ..base.lines import one_line, sentence
-from ..base.text import Joiner, bpe_flags, build_bpe, pieces_of
+from ..base.text import Joiner, bpe_flags, build_bpe, pieces_of, read_dictionary
 from ..checkpoints.read import read_checkpoint
 from .encode import encode, loss
 from .needs import as_settings, limit
@@ -63,6 +63,8 @@ class Finetuning:
             if self.plan.is_text:
                 step("binarised text", self.plan.bin, self.binarise)
             step("checks of data, recipe and BART", out / "dict.txt", self.check)
+        except NotWritten:
+            raise  # the next run goes on
         except InputError:  # settings that cannot work leave the folder free for others
             (out / "settings.json").unlink()
             if self.plan.is_text:
@@ -116,7 +118,7 @@ class Finetuning:
         assert plan.bpe is not None and plan.bart is not None, "a plan of plain text has both"
         pieces.mkdir(exist_ok=True)
         words = Path(plan.bart).with_name("dict.txt")
-        encoder, dictionary, parts = build_bpe(plan.bpe), Dictionary.load(str(words)), []
+        encoder, dictionary, parts = build_bpe(plan.bpe), read_dictionary(str(words)), []
         command = ["fairseq-preprocess", "--only-source", f"--srcdict={words}"]
         for split in SPLITS:
             path = plan.data / f"{split}.txt"
@@ -183,7 +185,7 @@ class Finetuning:
     def sample(self, target: Path) -> None:
         """Write ten sentences from the prior, five reconstructions, and a line between the latents of two sentences."""
         plan = self.plan
-        dictionary = Dictionary.load(str(plan.bin / "dict.txt"))
+        dictionary = read_dictionary(str(plan.bin / "dict.txt"))
         dataset = data_utils.load_indexed_dataset(str(plan.bin / plan.split), dictionary)
         join = Joiner(dictionary, plan.bpe)
         examples = list(itertools.islice(self.examples(dataset, join), 5))
@@ -237,7 +239,7 @@ def locked(file: IO[str]) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        except OSError:
+        except BlockingIOError:
             if time.monotonic() > deadline:
                 return False
         time.sleep(0.1)
@@ -253,7 +255,7 @@ def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
             half-written is taken for done
 
     Raises:
-        InputError: the system does not let it be made
+        NotWritten: the system does not let it be made
     """
     if target.exists():
         print(f"✓ {name}: done before")
@@ -267,7 +269,7 @@ def step(name: str, target: Path, action: Callable[[Path], None]) -> None:
         action(temporary)
         temporary.replace(target)
     except OSError as error:
-        raise InputError(
+        raise NotWritten(
             f"{name}: {error.filename or target.parent}: {error.strerror}: mend that and run it again, it goes on there"
         ) from error
     print(f"✓ {name}: {minutes(started)}", flush=True)

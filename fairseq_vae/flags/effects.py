@@ -21,10 +21,10 @@ __all__ = ["check_effects", "check_generation", "flags_of"]
 
 
 def flags_of(cfg: Any) -> Dict[str, Any]:
-    """The flags of a configuration by name: of an argparse.Namespace, a dataclass, or hydra's."""
+    """The flags of a configuration by name: of an argparse.Namespace, a dataclass, or hydra's; none of None."""
     if isinstance(cfg, DictConfig):
         return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
-    return dict(vars(cfg))
+    return {} if cfg is None else dict(vars(cfg))  # fairseq's legacy tasks keep no configuration
 
 
 def check_effects(model: Any, criterion: Any, task: Any) -> None:

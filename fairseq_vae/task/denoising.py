@@ -185,13 +185,20 @@ class VAEDenoisingTask(GeneratingTask):
         return kept
 
     @reported()
-    def refuse_long(self, dataset: "data.SentenceDataset", max_positions: Any, skip_with: Optional[str] = None) -> None:
+    def refuse_long(
+        self,
+        dataset: "data.SentenceDataset",
+        max_positions: Any,
+        skip_with: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+    ) -> None:
         """Refuse a data set with a sentence that is too long.
 
         Args:
             dataset: of all sentences
             max_positions: as for filter_indices_by_size
             skip_with: what to give to leave such sentences out; None: they cannot be left out
+            max_tokens: of the command's own --max-tokens; None: fairseq's flags are the command's
 
         Raises:
             InputError: names the bounds that were met
@@ -199,7 +206,7 @@ class VAEDenoisingTask(GeneratingTask):
         _, ignored = dataset.filter_indices_by_size(np.arange(len(dataset)), max_positions)
         if len(ignored):
             positions = utils.resolve_max_positions((None, None), max_positions)
-            limits = (self.cfg.max_tokens, self.cfg.max_tokens_valid)
+            limits = (max_tokens, None) if max_tokens else (self.cfg.max_tokens, self.cfg.max_tokens_valid)
             bounds = told_apart(positions, self.positions, dataset.tgt_sizes is not None, *limits)
             split = next((name for name, value in self.datasets.items() if value is dataset), "input")
             first = 1 + (self.lines - len(dataset) if split == "input" else 0)  # fairseq-interactive has buffers
@@ -279,6 +286,8 @@ class VAEDenoisingTask(GeneratingTask):
         criterion = super().build_criterion(cfg, *args, **kwargs)
         if self.trains is not None:
             check_effects(self.trains, cfg, self.cfg)
+            if hasattr(criterion, "unchecked"):
+                criterion.unchecked = None
         elif self.cfg.latent_mode == "prior":
             raise InputError("--latent-mode prior: validation needs the data's sentences; leave it out")
         return criterion

@@ -139,8 +139,9 @@ class GeneratingTask(WatchedTask):
         """
         with reported():
             check_decoding(args, str(self.cfg.latent_mode))
+            zero_latent = getattr(getattr(models[0], "encoder", None), "zero_latent", False)
             if self.cfg.path:  # otherwise the flags are those of a checkpoint's training
-                check_generation(self.cfg, list(self.datasets), getattr(models[0].encoder, "zero_latent", False))
+                check_generation(self.cfg, list(self.datasets), zero_latent)
             if self.cfg.prior:
                 use_prior(models[0], self.cfg.prior, utils.split_paths(self.cfg.path)[0])
         generator = super().build_generator(models, args, **kwargs)
