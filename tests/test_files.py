@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.files import complete, fingerprint, write
+from fairseq_vae.base.errors import InputError, NotWritten
+from fairseq_vae.base.files import complete, fingerprint, write, write_text
 from fairseq_vae.base.lines import read_lines
 
 
@@ -121,3 +121,17 @@ def test_a_fingerprint_is_the_sha256_of_the_contents(tmp_path):
     content = bytes(range(256)) * 10000
     (tmp_path / "data.bin").write_bytes(content)
     assert fingerprint(tmp_path / "data.bin") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_full_disk_after_a_kill_does_not_hide_the_kill(tmp_path):
+    """Killed between two renames, then the disk is full, then there is room: the third run still completes."""
+    (tmp_path / "a").write_text("1")
+    (tmp_path / ".last.part").write_text("2")
+    with pytest.raises(NotWritten):
+        with complete(str(tmp_path), "last") as new:
+            write_text(new("a"), "1")
+            raise OSError(28, "No space left on device")
+    with complete(str(tmp_path), "last") as new:
+        write_text(new("a"), "1")
+        write_text(new("last"), "2")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "1", "last": "2"}

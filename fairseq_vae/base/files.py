@@ -31,13 +31,13 @@ def write(path: Path, content: Union[str, bytes]) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path, temporary: Iterable[str], kept: Sequence[str] = ()) -> Iterator[None]:
+def writing(path: Path, temporary: Iterable[str], kept: Callable[[], Sequence[str]] = list) -> Iterator[None]:
     """Delete temporary files after an exception, and say in one line what the system does not let one write.
 
     Args:
         path: what is written, for the message
         temporary: paths of the temporary files that the block makes
-        kept: those of them that stay where the system is the reason
+        kept: those of them that stay where the system is the reason; asked for then
 
     Raises:
         NotWritten: an OSError left the block
@@ -45,8 +45,8 @@ def writing(path: Path, temporary: Iterable[str], kept: Sequence[str] = ()) -> I
     try:
         yield
     except BaseException as error:
-        system = isinstance(error, OSError)
-        for name in (name for name in temporary if not (system and name in kept)):
+        stay = kept() if isinstance(error, OSError) else []
+        for name in (name for name in temporary if name not in stay):
             with contextlib.suppress(OSError):
                 os.remove(name)
         if isinstance(error, OSError):
@@ -99,7 +99,12 @@ def complete(folder: str, last: str) -> Iterator[Callable[[str], str]]:
     names: List[str] = []
     made, killed = not os.path.isdir(folder), os.path.exists(temporary(last))
     try:
-        kept = [temporary(last)] if killed else []  # by which the next run knows of the kill
+
+        def kept() -> List[str]:
+            """The last file's, by which the next run knows of a kill between two renames."""
+            others = any(os.path.exists(os.path.join(folder, name)) for name in names if name != last)
+            return [temporary(last)] if killed and others else []
+
         with writing(folder, map(temporary, names), kept):
             os.makedirs(folder, exist_ok=True)
             yield new
