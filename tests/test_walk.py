@@ -9,6 +9,7 @@ import re
 import zlib
 from argparse import Namespace
 from enum import Enum
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,10 +18,13 @@ from helpers import arguments, write_data
 from omegaconf import OmegaConf
 
 from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.files import fingerprint
 from fairseq_vae.base.needs import plain
+from fairseq_vae.checkpoints.priors import save_prior
 from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.flags.model import REGISTRIES, latent_config
 from fairseq_vae.flags.task import task_config
+from fairseq_vae.latent.fitted import FittedGaussian
 
 CONFIGS = {"model": latent_config(), "criterion": criterion_config(), "task": task_config()}
 FIELDS = {
@@ -29,7 +33,11 @@ FIELDS = {
     for field in dataclasses.fields(config)
     if field.metadata.get("help") and field.name != "data"  # no flag, but the folder that every command needs
 }
-WORDS = {"latent_injection": ["embedding", "logits"], "noise_splits": ["valid", "train,valid"]}  # values of free text
+WORDS = {  # values of free text
+    "latent_injection": ["embedding", "logits"],
+    "noise_splits": ["valid", "train,valid"],
+    "prior": ["0.1", "3"],  # the scale of a fitted Gaussian, whose file is made of it
+}
 # what shapes the weights may stand in any run, since it must fit the checkpoint that training starts from
 SHAPE = {"latent_dim", *(f"latent_{registry.kind}" for registry in REGISTRIES)}
 
@@ -95,8 +103,16 @@ def generated(data, flags):
     """The sentences that fairseq-generate makes of a model."""
     own = {name: value for name, value in flags.items() if FIELDS[name][0] == "task"}
     _, model, _ = made(data, {name: value for name, value in flags.items() if name not in own})
+    path = Path(data) / "model.pt"
+    if "prior" in own:
+        path.write_bytes(b"its weights")
+        fitted = FittedGaussian(
+            {"mu": torch.zeros(model.latent_dim), "tril": float(own["prior"]) * torch.eye(model.latent_dim)}
+        )
+        own["prior"] = str(path.with_name(f"{own['prior']}.safetensors"))
+        save_prior(fitted, own["prior"], fingerprint(path))
     task = build(data, **own)
-    task.cfg.path = "model.pt"
+    task.cfg.path = str(path)
     task.load_dataset("test")
     generator = task.build_generator([model.eval()], Namespace(beam=1, max_len_b=6))
     found = {"sentences": torch.tensor(len(task.dataset("test")))}

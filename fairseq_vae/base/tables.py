@@ -5,7 +5,6 @@ A line that has no vector is a row of NaN; in .jsonl and .parquet it is null.
 Shapes: N rows, Z numbers of a row, W rows of a step.
 """
 
-import ast
 import contextlib
 import itertools
 import json
@@ -201,13 +200,12 @@ def prepended(first: bytes, stream: IO[bytes]) -> Iterator[bytes]:
 
 def npy_rows(stream: IO[bytes], path: str, version: int, width: int) -> Iterator[np.ndarray]:
     """The rows of a .npy stream behind its magic bytes."""
+    read = np.lib.format.read_array_header_1_0 if version == 1 else np.lib.format.read_array_header_2_0
     try:
-        size = int.from_bytes(stream.read(2 if version == 1 else 4), "little")
-        header = ast.literal_eval(stream.read(size).decode("latin1"))
-        dtype, shape = np.dtype(header["descr"]), header["shape"]
-        plain = dtype.kind == "f" and not header["fortran_order"]
-    except (ValueError, SyntaxError, TypeError, LookupError) as error:
+        shape, fortran, dtype = read(stream)
+    except (ValueError, SyntaxError, TypeError) as error:
         raise InputError(f"{path} is no .npy file that numpy.save wrote") from error
+    plain = dtype.kind == "f" and not fortran
     if not plain or len(shape) != 2 or shape[1] != width:
         raise InputError(
             f"{path}: an array of {dtype} numbers and shape {shape}; expected float32 rows of {width} numbers, N x "

@@ -5,6 +5,7 @@ import sys
 from typing import Any, Dict, Iterable, List
 
 __all__ = [
+    "LABELLED",
     "SHARED",
     "add_decoding",
     "add_input",
@@ -17,8 +18,8 @@ __all__ = [
     "warn",
 ]
 
-MODEL, DECODING = "the model", "decoding"
-SHARED = (MODEL, DECODING)  # titles of the groups, which the documentation shows once
+MODEL, DECODING, LABELLED = "the model", "decoding", "labelled sentences"
+SHARED = (MODEL, DECODING, LABELLED)  # titles of the groups, which the documentation shows once
 
 
 def add_model(command: argparse.ArgumentParser, data: bool = False, prior: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import add_decoding, add_input, add_model, decoding, load, numbers, print_rows, sentences
+from .arguments import LABELLED, add_decoding, add_input, add_model, decoding, load, numbers, print_rows, sentences
 
 __all__ = ["add_arguments", "run"]
 
@@ -39,9 +39,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def add_labelled(command: argparse.ArgumentParser) -> None:
     """Labelled sentences to learn an attribute from."""
-    command.add_argument("--text", required=True, metavar="FILE", help="sentences to learn the labels from, one a line")
-    command.add_argument("--labels", required=True, metavar="FILE", help="their labels, one a line")
-    command.add_argument(
+    group = command.add_argument_group(LABELLED)
+    group.add_argument("--text", required=True, metavar="FILE", help="labelled sentences to learn from, one a line")
+    group.add_argument("--labels", required=True, metavar="FILE", help="their labels, one a line")
+    group.add_argument(
         "--hidden",
         type=int,
         default=0,

@@ -44,8 +44,8 @@ class VAEDenoisingFlags(FairseqDataclass):
     prior: Optional[str] = field(
         default=None,
         metadata={
-            "help": "file of `fairseq-vae fit-prior`, from whose prior --latent-mode prior draws (default: the model's "
-            "own prior)",
+            "help": "file of `fairseq-vae fit-prior`, from whose prior --latent-mode prior draws; None: from the "
+            "model's own (default: None)",
             "needs": {"latent_mode": ("prior",)},
         },
     )
