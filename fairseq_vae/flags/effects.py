@@ -76,6 +76,8 @@ def check_generation(task: Any, splits: Sequence[str], zero_latent: bool) -> Non
     check_noise(SimpleNamespace(**values), splits)
     if zero_latent and plain(values["latent_mode"]) == "sample":
         raise InputError("--latent-mode sample has no effect with a model of --zero-latent: leave it out")
+    if zero_latent and values.get("prior"):
+        raise InputError("--prior has no effect with a model of --zero-latent: leave it out")
 
 
 def is_a(config: Any, kind: type) -> bool:
