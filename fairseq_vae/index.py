@@ -53,7 +53,7 @@ class Index:
         try:
             with open(path, encoding="utf-8") as file:
                 about = json.load(file)
-            owner = about["checkpoint"]
+            owner, self.text = about["checkpoint"], about["text"]
         except FileNotFoundError as error:
             raise InputError(f"{folder} has no index: give the text to make it from (--text FILE)") from error
         except (ValueError, LookupError, TypeError) as error:
@@ -73,12 +73,20 @@ class Index:
             text: a file, a sentence a line
             folder: made if it is missing
             skip: told of each line that cannot be encoded, which is nobody's neighbour; None: such a line is an error
+
+        Raises:
+            InputError: the folder has the index of another text or checkpoint, or see encode_file
         """
+        index = os.path.join(folder, "index.json")
+        if os.path.isfile(index):
+            found = cls(folder, checkpoint)
+            if found.text != fingerprint(text):
+                raise InputError(f"{folder} is the index of another text: give another folder, or delete it")
+            return found
         os.makedirs(folder, exist_ok=True)
-        if not os.path.isfile(os.path.join(folder, "z.npy")):
-            encode_file(vae, checkpoint, text, os.path.join(folder, "z.npy"), skip)
+        encode_file(vae, checkpoint, text, os.path.join(folder, "z.npy"), skip)
         write(os.path.join(folder, "text.txt"), "".join(f"{line}\n" for line in read_lines(text)))
-        write(os.path.join(folder, "index.json"), json.dumps({"checkpoint": fingerprint(checkpoint)}))
+        write(index, json.dumps({"checkpoint": fingerprint(checkpoint), "text": fingerprint(text)}))
         return cls(folder, checkpoint)
 
     def search(self, queries: Tensor, count: int, metric: str = "euclidean") -> List[List[Neighbour]]:

@@ -120,6 +120,10 @@ def test_neighbours_are_the_nearest_lines(vae, checkpoint, tmp_path, capsys, mon
     assert [row["line"] for row in found] == order and found[0]["neighbour"] == LIST[0]
     assert np.allclose([row["distance"] for row in found], distances.sort().values[:3], atol=1e-3)
     assert [json.loads(row) for row in printed(capsys, *command)] == found, "the index is enough"
+    other = tmp_path / "other.txt"
+    other.write_text("a dog\n")
+    assert main([*map(str, command), "--text", str(other)]) == 1, "z of one text beside the lines of another"
+    assert "is the index of another text" in capsys.readouterr().err
     with pytest.raises(InputError, match="is the index of another checkpoint"):
         monkeypatch.setattr("fairseq_vae.index.fingerprint", lambda path: "other")
         Index(str(index), checkpoint)
