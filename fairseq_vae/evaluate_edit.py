@@ -16,7 +16,7 @@ from .edit.attributes import fit_label
 from .edit.ways import Wish, ways
 from .hub import BARTVAEHubInterface
 
-__all__ = ["Row", "evaluate_edit", "judge", "summary"]
+__all__ = ["Dominance", "Row", "dominance", "evaluate_edit", "judge", "summary"]
 
 DEFAULT_STRENGTHS = {
     "vector": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0),
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     """The figures of one way at one strength with one seed.
 
     Attributes:
-        way: its name
+        way: its name; "input" for the unchanged sentences, whose accuracy is the judge's share of errors
         strength: in the way's own unit
         seed: of the halves and of the attribute's classifier
         accuracy: share of the edited sentences in which a classifier of words, trained on other sentences than the
@@ -117,6 +117,7 @@ def evaluate_edit(
             attribute = fit_label(z[ours].cpu(), [labels[i] for i in ours], hidden, seed).to(z.device)
             classifier = judge([texts[i] for i in theirs_half], [labels[i] for i in theirs_half], seed)
             wish = Wish(attribute, attribute.numbers(targets).to(z.device))
+            rows.append(figures("input", 0.0, seed, inputs, inputs, targets, classifier, language_model))
             for way, values in chosen.items():
                 for strength in values:
                     edited = vae.decode(ways[way](start, [wish], strength), **decoding)
@@ -148,10 +149,25 @@ def figures(
 
 
 class Point(NamedTuple):
-    """A figure's mean over seeds, and half its 95 % interval by Student's t; 0 with one seed."""
+    """A figure's mean over seeds, and half its 95 % interval by Student's t; 0 with one seed.
+
+    >>> Point.of([0.6, 0.7, 0.8])  # 4.303 * 0.1 / sqrt(3)
+    Point(mean=0.7, half=0.248...)
+    """
 
     mean: float
     half: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Point":
+        """The mean of a figure's values, one for each seed, and its interval."""
+        from scipy.stats import t as student
+
+        half = 0.0
+        if len(values) > 1:
+            spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+            half = float(student.ppf(0.975, len(values) - 1)) * spread
+        return cls(round(float(np.mean(values)), 12), half)
 
 
 def summary(rows: Sequence[Row]) -> List[Dict[str, Any]]:
@@ -159,25 +175,85 @@ def summary(rows: Sequence[Row]) -> List[Dict[str, Any]]:
 
     >>> rows = [Row("vector", 1.0, seed, 0.5 + seed / 10, 40.0, None, 9.0, 0) for seed in (1, 2, 3)]
     >>> [row] = summary(rows)
-    >>> row["accuracy"].mean, round(row["accuracy"].half, 3)  # 4.303 * 0.1 / sqrt(3)
+    >>> row["accuracy"].mean, round(row["accuracy"].half, 3)
     (0.7, 0.248)
     """
-    from scipy.stats import t as student
-
     found = []
     for key in dict.fromkeys((row.way, row.strength) for row in rows):
         same = [row for row in rows if (row.way, row.strength) == key]
         result: Dict[str, Any] = {"way": key[0], "strength": key[1]}
         for name in ("accuracy", "self_bleu", "fluency", "words"):
             values = [getattr(row, name) for row in same if getattr(row, name) is not None]
-            if not values:
-                result[name] = None
-                continue
-            half = 0.0
-            if len(values) > 1:
-                half = (
-                    float(student.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-                )
-            result[name] = Point(round(float(np.mean(values)), 12), half)
+            result[name] = Point.of(values) if values else None
         found.append(result)
     return found
+
+
+class Dominance(NamedTuple):
+    """A point of one way that is better than a point of another in all figures.
+
+    Attributes:
+        way: the better one
+        strength: its strength
+        other: the strength of the worse one
+        accuracy: the difference, better minus worse, paired by seed
+        self_bleu: the same of BLEU with the input
+        fluency: the same of nats per token, where less is better; None without a language model
+    """
+
+    way: str
+    strength: float
+    other: float
+    accuracy: Point
+    self_bleu: Point
+    fluency: Optional[Point]
+
+
+def dominance(rows: Sequence[Row], reference: str = "vector") -> Dict[str, Optional[Dominance]]:
+    """For each way its point that dominates a point of the reference by the greatest difference of accuracy.
+
+    A point dominates if its accuracy is higher, its self-BLEU no lower and its nats per token no more, each with the
+    whole 95 % interval of the difference, paired by seed. Strength 0 is no edit and takes no part.
+
+    Args:
+        rows: of evaluate_edit, with the same seeds at each point
+        reference: a way
+
+    Returns:
+        for each other way its best point; None if it has none
+
+    >>> rows = [Row("vector", 1.0, seed, 0.5, 40.0, None, 9.0, 0) for seed in (1, 2)]
+    >>> rows += [Row("gradient", 2.0, seed, 0.6, 41.0, None, 9.0, 0) for seed in (1, 2)]
+    >>> best = dominance(rows)["gradient"]
+    >>> best.strength, best.other, round(best.accuracy.mean, 3)
+    (2.0, 1.0, 0.1)
+    """
+    points: Dict[str, Dict[float, List[Row]]] = {}
+    for row in sorted(rows, key=lambda row: row.seed):
+        if row.strength:
+            points.setdefault(row.way, {}).setdefault(row.strength, []).append(row)
+    found: Dict[str, Optional[Dominance]] = {}
+    for way in (way for way in points if way != reference):
+        pairs = [
+            compared(way, ours, theirs)
+            for ours in points[way].values()
+            for theirs in points.get(reference, {}).values()
+        ]
+        better = [pair for pair in pairs if pair is not None]
+        found[way] = max(better, key=lambda pair: pair.accuracy.mean, default=None)
+    return found
+
+
+def compared(way: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Optional[Dominance]:
+    """How one point dominates another; None if it does not."""
+
+    def difference(name: str) -> Point:
+        return Point.of([getattr(a, name) - getattr(b, name) for a, b in zip(ours, theirs)])
+
+    accuracy, self_bleu = difference("accuracy"), difference("self_bleu")
+    better = accuracy.mean - accuracy.half > 0 and self_bleu.mean - self_bleu.half >= 0
+    fluency = None
+    if all(row.fluency is not None for row in (*ours, *theirs)):
+        fluency = difference("fluency")
+        better = better and fluency.mean + fluency.half <= 0
+    return Dominance(way, ours[0].strength, theirs[0].strength, accuracy, self_bleu, fluency) if better else None

@@ -170,9 +170,10 @@ def test_the_price_of_an_edit_is_a_whole_sweep(checkpoint, tmp_path, capsys):
     files = [f"--json={tmp_path}/edits.json", f"--picture={tmp_path}/edits.svg"]
     lines = printed(capsys, "evaluate-edit", checkpoint, *text, *inputs, *files, "--beam=1")
     rows = json.loads((tmp_path / "edits.json").read_text())
-    assert len(lines) == 1 + 3 * 8 and len(rows) == 2 * 3 * 8
-    assert {row["way"] for row in rows} == set(ways.names()) and {row["seed"] for row in rows} == {1, 2}
-    unchanged = [row for row in rows if row["strength"] == 0]
+    assert len(rows) == 2 * (1 + 3 * 8) and len(lines) == 1 + 1 + 3 * 8 + 1 + 2, "table, blank line, two verdicts"
+    assert {row["way"] for row in rows} == {"input", *ways.names()} and {row["seed"] for row in rows} == {1, 2}
+    assert all(round(row["self_bleu"], 6) == 100 for row in rows if row["way"] == "input")
+    unchanged = [row for row in rows if row["strength"] == 0 and row["way"] != "input"]
     assert len({(row["self_bleu"], row["words"]) for row in unchanged}) == 1, "strength 0 is the same in every way"
     assert "self-BLEU with the input" in (tmp_path / "edits.svg").read_text()
 

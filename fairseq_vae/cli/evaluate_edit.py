@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> None:
     from .. import hub
     from ..base.files import write
     from ..base.lines import read_lines
-    from ..evaluate_edit import evaluate_edit, summary
-    from ..report.edits import picture, table
+    from ..evaluate_edit import dominance, evaluate_edit, summary
+    from ..report.edits import picture, table, verdicts
 
     if args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: expected 1 or more")
@@ -66,6 +66,9 @@ def run(args: argparse.Namespace) -> None:
         **decoding(args),
     )
     print(table(summary(rows)))
+    verdict = verdicts(dominance(rows))
+    if verdict:
+        print(f"\n{verdict}")
     if args.json:
         write(args.json, json.dumps([row._asdict() for row in rows], indent=2) + "\n")
     if args.picture:

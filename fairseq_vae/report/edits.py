@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from ..base.errors import InputError
 
-__all__ = ["picture", "table"]
+__all__ = ["picture", "table", "verdicts"]
 
 COLUMNS = (
     ("accuracy", "accuracy", 3),
@@ -28,6 +28,32 @@ def table(points: Sequence[Dict[str, Any]]) -> str:
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def verdicts(found: Dict[str, Any], reference: str = "vector") -> str:
+    """A line for each way: the point at which it dominates the reference, or that there is none.
+
+    Args:
+        found: of evaluate_edit's dominance
+        reference: the way that the others are compared with
+    """
+    lines = []
+    for way, best in found.items():
+        if best is None:
+            lines.append(
+                f"{way}: no strength is better than one of {reference} in all figures, by their 95 % intervals"
+            )
+            continue
+        gains = [f"accuracy {signed(best.accuracy, 3)}", f"self-BLEU {signed(best.self_bleu, 1)}"]
+        if best.fluency is not None:
+            gains.append(f"nats/token {signed(best.fluency, 2)}")
+        lines.append(f"{way} {best.strength:g} dominates {reference} {best.other:g}: {', '.join(gains)}")
+    return "\n".join(lines)
+
+
+def signed(point: Any, digits: int) -> str:
+    """A difference with its sign and its interval."""
+    return f"{point.mean:+.{digits}f} +- {point.half:.{digits}f}"
 
 
 def shown(point: Optional[Any], digits: int) -> str:
@@ -60,7 +86,10 @@ def picture(points: Sequence[Dict[str, Any]], path: str) -> None:
         axes_of.append(("fluency", "nats a token (lower: more fluent)"))
     figure, axes = plt.subplots(1, len(axes_of), figsize=(5.5 * len(axes_of), 4.2), squeeze=False, layout="constrained")
     for axis, (key, label) in zip(axes[0], axes_of):
-        for color, way in enumerate(dict.fromkeys(point["way"] for point in points)):
+        unchanged = [point for point in points if point["way"] == "input"]
+        for point in unchanged if key == "fluency" else ():
+            axis.axvline(point[key].mean, color="0.5", linestyle=":", linewidth=1, label="the inputs")
+        for color, way in enumerate(dict.fromkeys(point["way"] for point in points if point not in unchanged)):
             some = [point for point in points if point["way"] == way and point[key] is not None]
             x, y = [point[key].mean for point in some], [100 * point["accuracy"].mean for point in some]
             bars = {"xerr": [point[key].half for point in some], "yerr": [100 * p["accuracy"].half for p in some]}
