@@ -151,8 +151,9 @@ def figures(
 class Point(NamedTuple):
     """A figure's mean over seeds, and half its 95 % interval by Student's t; 0 with one seed.
 
-    >>> Point.of([0.6, 0.7, 0.8])  # 4.303 * 0.1 / sqrt(3)
-    Point(mean=0.7, half=0.248...)
+    >>> mean, half = Point.of([0.6, 0.7, 0.8])
+    >>> mean, round(half, 3)  # 4.303 * 0.1 / sqrt(3)
+    (0.7, 0.248)
     """
 
     mean: float
