@@ -51,6 +51,7 @@ def everything(made):
         "generate": 12,
         "text": str(made / "given"),
         "prior": prior,
+        "smoothness": 12,
     }
 
 

@@ -91,7 +91,7 @@ def table(numbers: Numbers) -> str:
     if n["lm_nll"] is not None:
         rows.append(("language model", figure(n["lm_nll"], 2), f"{nats}; its backbone without z"))
         rows.append(("-ELBO less it", figure(n["lm_gap"], 2), f"{nats}, {interval(n, 'lm_gap')}"))
-    rows += text_rows(n)
+    rows += text_rows(n) + smooth_rows(n)
     if "probe" in n:
         bag = "" if n["probe_bag_of_words"] is None else f", bag of words {n['probe_bag_of_words']:.3f}"
         unit = f"accuracy on mu, {n['probe_classes']} classes; majority {n['probe_majority']:.3f}{bag}"
@@ -137,6 +137,39 @@ def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
             figure(ours["mean"], 1),
             f"sd {ours['sd']:.1f}; data {data['mean']:.1f}, sd {data['sd']:.1f}; distance {n['length_distance']:.1f}",
         ),
+    ]
+
+
+def smooth_rows(n: Numbers) -> List[Tuple[str, str, str]]:
+    """The rows of `table` on the smoothness of the space; none if the evaluation has not looked at it."""
+    if n["aubleu"] is None:
+        return []
+    kept = f"against their own reconstructions {figure(n['aubleu_kept'], 2)}, {interval(n, 'aubleu_kept')}"
+    rows = [
+        (
+            "AuBLEU",
+            figure(n["aubleu"], 2),
+            f"{interval(n, 'aubleu')}; BLEU under noise, mean of s = 0 to 1; {kept}; first {n['smoothness_sentences']:,}",
+        )
+    ]
+    left_out = f"{n['smoothness_same_ends']:,} more have the same sentence at both ends"
+    if n["smoothness_lerp"] is None:
+        return [*rows, ("path smoothness", "-", f"no pair has it: {left_out}")]
+    others = "; ".join(f"{kind} {figure(n[f'smoothness_{kind}'], 3)}" for kind in ("slerp", "typical"))
+    largest = "; ".join(f"{kind} {figure(n[f'largest_step_{kind}'], 3)}" for kind in ("slerp", "typical"))
+    return [
+        *rows,
+        (
+            "path smoothness",
+            figure(n["smoothness_lerp"], 3),
+            f"lerp, {interval(n, 'smoothness_lerp', 3)}; {others}; 1: straight; {n['smoothness_pairs']:,} pairs, {left_out}",
+        ),
+        (
+            "  slerp - lerp",
+            figure(n["smoothness_slerp_gain"], 3),
+            f"pair by pair, {interval(n, 'smoothness_slerp_gain', 3)}",
+        ),
+        ("  largest step", figure(n["largest_step_lerp"], 3), f"of lerp's path, 1: it jumps; {largest}"),
     ]
 
 
