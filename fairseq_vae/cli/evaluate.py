@@ -40,8 +40,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--smoothness",
         type=int,
         metavar="N",
-        help="sentences of the split (the first ones) to decode under growing noise on z and, in random pairs, to decode "
-        "paths between; about 25 greedy decodings a sentence; needs pip install 'fairseq-vae[smoothness]' (default: none)",
+        help="sentences of the split (the first ones) to decode under growing noise on z and, in random pairs, along "
+        "paths: 25 greedy decodings a sentence (pip install 'fairseq-vae[smoothness]') (default: none)",
     )
     command.add_argument(
         "--language-model", metavar="CHECKPOINT", help="one trained with --zero-latent, to hold -ELBO to"

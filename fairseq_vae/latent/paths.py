@@ -104,7 +104,7 @@ def path(a: Tensor, b: Tensor, steps: int, kind: str = "lerp") -> Tensor:
 
 
 def noised(z: Tensor, noise: Tensor, scale: float, mean: Union[Tensor, float] = 0.0) -> Tensor:
-    """Latents with a share of noise: m + sqrt(1 - s^2) (z - m) + s (noise - m), the forward process of diffusion models.
+    """Latents under noise: m + sqrt(1 - s^2) (z - m) + s (noise - m), the forward process of diffusion models.
 
     Where z and the noise are independent and have the mean m and one covariance, the result has these too, at every s
     (Ho et al. 2020, https://arxiv.org/abs/2006.11239, eq. 4, with sqrt(alpha-bar) = sqrt(1 - s^2)).

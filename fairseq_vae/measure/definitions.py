@@ -124,9 +124,9 @@ LIKELIHOOD: Sequence[Definition] = (
         ("intervals",),
         "95 % bootstrap intervals over sentences, [low, high], of `rec`, `kl`, `neg_elbo`, `nll_iw`, `ppl_token`, "
         "`ppl_word`, `bits_per_byte`, `ppl_token_iw`, `ppl_word_iw`, `bits_per_byte_iw`, `nll_gap_shuffled`, "
-        "`nll_gap_zero`, `nll_gap_prior`, `nll_iw_fitted`, `lm_nll`, `lm_gap`, `aubleu` and `aubleu_kept`, and over pairs, of "
-        "`smoothness_lerp`, `smoothness_slerp`, `smoothness_typical`, `smoothness_slerp_gain`, `largest_step_lerp`, "
-        "`largest_step_slerp` and `largest_step_typical`",
+        "`nll_gap_zero`, `nll_gap_prior`, `nll_iw_fitted`, `lm_nll`, `lm_gap`, `aubleu` and `aubleu_kept`, and "
+        "over pairs, of `smoothness_lerp`, `smoothness_slerp`, `smoothness_typical`, `smoothness_slerp_gain`, "
+        "`largest_step_lerp`, `largest_step_slerp` and `largest_step_typical`",
         "each its key's",
     ),
 )
@@ -250,8 +250,8 @@ SMOOTHNESS: Sequence[Definition] = (
     ),
     Definition(
         ("aubleu",),
-        "area under noise_bleu over noise_scales by the trapezoid rule: the mean height of the curve. After PLANNER's AuBLEU "
-        "(Zhang et al. 2023), which lets a diffusion model take the noise off before decoding, so that theirs do not compare",
+        "area under noise_bleu over noise_scales by the trapezoid rule, the curve's mean height. After PLANNER's "
+        "AuBLEU (Zhang et al. 2023), by which diffusion models that take noise off are judged: their figures differ",
         "0–100",
         SMOOTH,
     ),
@@ -263,15 +263,15 @@ SMOOTHNESS: Sequence[Definition] = (
     ),
     Definition(
         ("noise_scales",),
-        "s of z = m + √(1 − s²) (mu − m) + s (p − m), with p a draw of the model's prior, the same at every s, and m the "
-        "prior's mean; under N(0, I) √(1 − s²) mu + s ε. Where the posteriors match the prior, so do these z's at every s",
+        "s of z = m + √(1 − s²) (mu − m) + s (p − m), with p a draw of the model's prior, the same at every s, and m "
+        "its mean; under N(0, I) √(1 − s²) mu + s ε. Where the mu's are spread as the prior, so are these z's",
         "0–1",
         SMOOTH,
     ),
     Definition(
         ("noise_bleu",),
-        "BLEU of greedy decodings of these z's against the sentences, for each scale: from bleu_greedy of the N sentences "
-        "to that of samples of the prior",
+        "for each scale, BLEU of greedy decodings of these z's against the N sentences: from their bleu_greedy to the "
+        "BLEU of unrelated samples of the prior",
         "0–100",
         SMOOTH,
     ),
@@ -283,9 +283,9 @@ SMOOTHNESS: Sequence[Definition] = (
     ),
     Definition(
         tuple(f"smoothness_{kind}" for kind in KINDS),
-        "d(first, last) / Σ d(neighbour, neighbour), with d the word mover's distance of the sentences decoded greedily from 11 "
-        "points of a path between two mu's; mean over pairs. 1: straight. Definition of LangSpace, with all tokens as "
-        "they stand and wordllama's 256-d vectors in place of word2vec; a sentence without a token is one token at 0",
+        "d(first, last) / Σ d(neighbour, neighbour), with d the word mover's distance of the sentences decoded "
+        "greedily from 11 points of a path between two mu's; mean over pairs; at best 1. LangSpace's definition, but "
+        "all words count, in their case, and the vectors are wordllama's of tokens, 256-d; no token counts as one at 0",
         "0–1",
         SMOOTH,
     ),

@@ -186,9 +186,9 @@ def straightness(sentences: Sequence[str], distance: Callable[[str, str], float]
     """How straight a path is, and how much of it is one step.
 
     The first is the distance of its ends over the sum of the distances of neighbours, LangSpace's smoothness of an
-    interpolation: 1 at best, by the triangle inequality, and near 0 where the path wanders. It says nothing of evenness: a
-    path that stays at its start and jumps to its end has 1. Such a path has 1 in the second as well, the largest step's
-    share of that sum, and a path of S even steps 1 / (S - 1).
+    interpolation: at most 1, by the triangle inequality, and near 0 where the path wanders. It says nothing of
+    evenness: a path that stays at its start and jumps to its end has 1. So there is a second, the largest step's share
+    of that sum: 1 for such a path, and 1 / (S - 1) for one of equal steps.
 
     Args:
         sentences: of the path, S, the two ends not at distance 0
@@ -242,7 +242,5 @@ def interpolation(walked: Sequence[str], distance: Callable[[str, str], float], 
 def signature(count: int) -> str:
     """What the figures of N sentences depend on beside the model: counts, scales, decoding, vectors and versions."""
     versions = "/".join(f"{name}_{importlib.metadata.version(name)}" for name in ("wordllama", "POT"))
-    return (
-        f"first_{count}/noise_{SCALES[0]:g}_to_{SCALES[-1]:g}_by_{SCALES[1]:g}/{count // 2}_pairs/{POINTS}_points/greedy/"
-        f"{versions}"
-    )
+    scales = f"{SCALES[0]:g}_to_{SCALES[-1]:g}_by_{SCALES[1]:g}"
+    return f"first_{count}/noise_{scales}/{count // 2}_pairs/{POINTS}_points/greedy/{versions}"

@@ -38,8 +38,8 @@ def summarise(collection: Collection, mi_batch: Optional[int] = None) -> Numbers
         the keys of definitions.EVALUATED with plain numbers, strings and lists; None for figures that are left out
 
     Raises:
-        InputError: the labels are no two classes of two or more sentences each, or the collection has paths, and a package
-            that their figures need is missing
+        InputError: the labels are no two classes of two or more sentences each, or the collection has paths, and a
+            package that their figures need is missing
     """
     settings = collection.settings
     numbers: Numbers = {"schema": SCHEMA, **likelihood(collection), **latent(collection, mi_batch)}

@@ -144,32 +144,40 @@ def smooth_rows(n: Numbers) -> List[Tuple[str, str, str]]:
     """The rows of `table` on the smoothness of the space; none if the evaluation has not looked at it."""
     if n["aubleu"] is None:
         return []
-    kept = f"against their own reconstructions {figure(n['aubleu_kept'], 2)}, {interval(n, 'aubleu_kept')}"
+    size = f"first {n['smoothness_sentences']:,}"
+    kept = f"against their reconstructions {figure(n['aubleu_kept'], 2)}, {interval(n, 'aubleu_kept')}"
     rows = [
         (
             "AuBLEU",
             figure(n["aubleu"], 2),
-            f"{interval(n, 'aubleu')}; BLEU under noise, mean of s = 0 to 1; {kept}; first {n['smoothness_sentences']:,}",
+            f"mean BLEU under noise, s = 0 to 1, {interval(n, 'aubleu')}; {kept}; {size}",
         )
     ]
     left_out = f"{n['smoothness_same_ends']:,} more have the same sentence at both ends"
     if n["smoothness_lerp"] is None:
         return [*rows, ("path smoothness", "-", f"no pair has it: {left_out}")]
-    others = "; ".join(f"{kind} {figure(n[f'smoothness_{kind}'], 3)}" for kind in ("slerp", "typical"))
-    largest = "; ".join(f"{kind} {figure(n[f'largest_step_{kind}'], 3)}" for kind in ("slerp", "typical"))
+    others, largest = (
+        ", ".join(f"{kind} {figure(n[f'{name}_{kind}'], 3)}" for kind in ("slerp", "typical"))
+        for name in ("smoothness", "largest_step")
+    )
+    counted = f"{n['smoothness_pairs']:,} pairs; {left_out}"
     return [
         *rows,
         (
             "path smoothness",
             figure(n["smoothness_lerp"], 3),
-            f"lerp, {interval(n, 'smoothness_lerp', 3)}; {others}; 1: straight; {n['smoothness_pairs']:,} pairs, {left_out}",
+            f"of lerp, {interval(n, 'smoothness_lerp', 3)}; {others}; at best 1; {counted}",
         ),
         (
             "  slerp - lerp",
             figure(n["smoothness_slerp_gain"], 3),
             f"pair by pair, {interval(n, 'smoothness_slerp_gain', 3)}",
         ),
-        ("  largest step", figure(n["largest_step_lerp"], 3), f"of lerp's path, 1: it jumps; {largest}"),
+        (
+            "  largest step",
+            figure(n["largest_step_lerp"], 3),
+            f"of lerp, as a share of its path; {largest}; even steps have 0.1",
+        ),
     ]
 
 
