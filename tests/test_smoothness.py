@@ -36,7 +36,7 @@ from fairseq_vae.measure.smoothness import (
     word_mover,
 )
 from fairseq_vae.measure.summary import summarise
-from fairseq_vae.report.text import table
+from fairseq_vae.report.text import comparison, table
 
 TEXTS = ["0 1 2 3", "3 2", "4 4 4 0", "0 1 2 3 4 5 6", "6", "", "2 5 5 1 1"]
 SENTENCES = ["a man walks his dog .", "two dogs run in the park .", "A man sits .", "", "dog"]
@@ -140,11 +140,11 @@ def words(seed, count, size=8):
 def test_a_decoder_that_ignores_noise_has_100_and_bleu_alone_tells_that_it_ignores_z():
     texts, answers = words(1, 30), words(2, 30)
     perfect = noise(texts * 11, texts, 1)
-    assert perfect["aubleu"] == perfect["aubleu_kept"] == pytest.approx(100)
+    assert perfect["aubleu"] == perfect["aubleu_own"] == pytest.approx(100)
     deaf = noise(answers * 11, texts, 1)
     own = BLEU().corpus_score(answers, [texts]).score
-    assert deaf["aubleu_kept"] == pytest.approx(100) and deaf["aubleu"] == pytest.approx(own) and own < 50
-    assert deaf["intervals"]["aubleu_kept"] == pytest.approx([100, 100])
+    assert deaf["aubleu_own"] == pytest.approx(100) and deaf["aubleu"] == pytest.approx(own) and own < 50
+    assert deaf["intervals"]["aubleu_own"] == pytest.approx([100, 100])
     low, high = deaf["intervals"]["aubleu"]
     assert low < deaf["aubleu"] < high
 
@@ -153,10 +153,10 @@ def test_the_curves_are_sacrebleus_at_each_scale_against_either_reference():
     texts = words(1, 20)
     decoded = [words(3, 20), *(words(3, 20)[:k] + words(k, 20)[k:] for k in range(20, 0, -2))]
     found = noise(list(itertools.chain(*decoded)), texts, 1)
-    for key, reference in (("noise_bleu", texts), ("noise_bleu_kept", decoded[0])):
+    for key, reference in (("noise_bleu", texts), ("noise_bleu_own", decoded[0])):
         expected = [BLEU().corpus_score(level, [reference]).score for level in decoded]
         assert found[key] == pytest.approx(expected, abs=1e-9)
-    assert found["noise_scales"] == list(SCALES) and found["noise_bleu_kept"][0] == pytest.approx(100)
+    assert found["noise_scales"] == list(SCALES) and found["noise_bleu_own"][0] == pytest.approx(100)
     assert found["aubleu"] == pytest.approx(np.trapz(found["noise_bleu"], SCALES))
 
 
@@ -276,12 +276,21 @@ def test_the_command_prints_the_figures_keeps_what_it_decoded_and_names_its_sett
     assert numbers["smoothness_sentences"] == 12, "the split has no more"
     settings = "first_12/noise_0_to_1_by_0.1/6_pairs/11_points/greedy/wordllama_0.3.3.post0/POT_0.9.7.post1"
     assert numbers["signature"].endswith(f"|smoothness:{settings}") and settings == signature(12)
-    for key in ("aubleu", "aubleu_kept", "smoothness_lerp", "largest_step_slerp", "smoothness_slerp_gain"):
+    for key in ("aubleu", "aubleu_own", "smoothness_lerp", "largest_step_slerp", "smoothness_slerp_gain"):
         low, high = numbers["intervals"][key]
         assert low <= numbers[key] <= high, key
     assert summarise(Collection.load(str(tmp_path / "kept")))["aubleu"] == numbers["aubleu"]
     assert main([*command[:-2], "--smoothness=8"]) == 1
     assert "(smoothness: 12 there, 8 here)" in capsys.readouterr().err
+
+
+def test_several_checkpoints_have_columns_for_it_where_one_has_the_figures():
+    one = summarise(made_up())
+    other = {**one, "aubleu": None, "smoothness_lerp": None}
+    heads, first, second = comparison([one, other]).splitlines()[:3]
+    assert heads.split()[-2:] == ["AuBLEU", "paths"] and second.split()[-2:] == ["-", "-"]
+    assert first.split()[-2:] == [f"{one['aubleu']:.2f}", f"{one['smoothness_lerp']:.3f}"]
+    assert "AuBLEU" not in comparison([other, other])
 
 
 def test_what_cannot_be_made_is_refused_or_left_out(made, checkpoint, monkeypatch):
@@ -296,9 +305,9 @@ def test_what_cannot_be_made_is_refused_or_left_out(made, checkpoint, monkeypatc
 
 
 def test_the_model_without_use_of_z_is_told_by_the_first_figure_alone():
-    """Of a collection whose decodings never change: aubleu_kept is perfect, aubleu what those sentences are worth."""
+    """Of a collection whose decodings never change: aubleu_own is perfect, aubleu what those sentences are worth."""
     collection = made_up()
     deaf = collection._replace(noised=collection.noised[:4] * 11)
     found = summarise(deaf)
-    assert found["aubleu_kept"] == pytest.approx(100)
+    assert found["aubleu_own"] == pytest.approx(100)
     assert smoothness.noise(deaf.noised, deaf.texts[:4], 1)["aubleu"] == found["aubleu"]

@@ -124,7 +124,7 @@ LIKELIHOOD: Sequence[Definition] = (
         ("intervals",),
         "95 % bootstrap intervals over sentences, [low, high], of `rec`, `kl`, `neg_elbo`, `nll_iw`, `ppl_token`, "
         "`ppl_word`, `bits_per_byte`, `ppl_token_iw`, `ppl_word_iw`, `bits_per_byte_iw`, `nll_gap_shuffled`, "
-        "`nll_gap_zero`, `nll_gap_prior`, `nll_iw_fitted`, `lm_nll`, `lm_gap`, `aubleu` and `aubleu_kept`, and "
+        "`nll_gap_zero`, `nll_gap_prior`, `nll_iw_fitted`, `lm_nll`, `lm_gap`, `aubleu` and `aubleu_own`, and "
         "over pairs, of `smoothness_lerp`, `smoothness_slerp`, `smoothness_typical`, `smoothness_slerp_gain`, "
         "`largest_step_lerp`, `largest_step_slerp` and `largest_step_typical`",
         "each its key's",
@@ -256,8 +256,8 @@ SMOOTHNESS: Sequence[Definition] = (
         SMOOTH,
     ),
     Definition(
-        ("aubleu_kept",),
-        "the same of noise_bleu_kept: 100 if the decoder ignores z, so never to be read alone",
+        ("aubleu_own",),
+        "the same of noise_bleu_own: 100 if the decoder ignores z, so never to be read alone",
         "0–100",
         SMOOTH,
     ),
@@ -276,7 +276,7 @@ SMOOTHNESS: Sequence[Definition] = (
         SMOOTH,
     ),
     Definition(
-        ("noise_bleu_kept",),
+        ("noise_bleu_own",),
         "BLEU of the same decodings against those without noise: from 100; it leaves out what z does not hold",
         "0–100",
         SMOOTH,

@@ -85,13 +85,13 @@ def noise(noised: Sequence[str], texts: Sequence[str], seed: int) -> Figures:
         seed: of the bootstrap
 
     Returns:
-        `aubleu`, `noise_bleu`: area and curve against the sentences; `aubleu_kept`, `noise_bleu_kept`: against the
+        `aubleu`, `noise_bleu`: area and curve against the sentences; `aubleu_own`, `noise_bleu_own`: against the
         decodings without noise; `noise_scales`; `intervals` of both areas
     """
     size = len(texts)
     width = 2 + 2 * ORDER  # counts of a sentence
     columns: Dict[str, Tensor] = {}
-    for suffix, references in (("", texts), ("_kept", noised[:size])):
+    for suffix, references in (("", texts), ("_own", noised[:size])):
         counts = torch.from_numpy(bleu_counts(noised, list(references) * len(SCALES)))  # L N x 10
         table = counts.reshape(len(SCALES), size, width)
         columns.update(
@@ -110,7 +110,7 @@ def noise(noised: Sequence[str], texts: Sequence[str], seed: int) -> Figures:
     sums = {name: values.sum() for name, values in columns.items()}
     result: Figures = {"noise_scales": list(SCALES)}
     statistics: Dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = {}
-    for suffix in ("", "_kept"):
+    for suffix in ("", "_own"):
         found = curve(sums, suffix)
         result[f"noise_bleu{suffix}"] = found.tolist()
         result[f"aubleu{suffix}"] = float(area(found))

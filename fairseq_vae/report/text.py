@@ -25,6 +25,11 @@ COLUMNS: Sequence[Tuple[str, str, int, Optional[str]]] = (  # key, heading, digi
     ("self_bleu", "self-BLEU", 2, None),
 )
 
+SMOOTHNESS = (  # as COLUMNS, where a result has them
+    ("aubleu", "AuBLEU", 2, None),
+    ("smoothness_lerp", "paths", 3, None),
+)
+
 
 def figure(value: Optional[float], digits: int) -> str:
     """A number as text, without a negative zero; a dash for None.
@@ -145,12 +150,12 @@ def smooth_rows(n: Numbers) -> List[Tuple[str, str, str]]:
     if n["aubleu"] is None:
         return []
     size = f"first {n['smoothness_sentences']:,}"
-    kept = f"against their reconstructions {figure(n['aubleu_kept'], 2)}, {interval(n, 'aubleu_kept')}"
+    own = f"against their reconstructions {figure(n['aubleu_own'], 2)}, {interval(n, 'aubleu_own')}"
     rows = [
         (
             "AuBLEU",
             figure(n["aubleu"], 2),
-            f"mean BLEU under noise, s = 0 to 1, {interval(n, 'aubleu')}; {kept}; {size}",
+            f"mean BLEU under noise, s = 0 to 1, {interval(n, 'aubleu')}; {own}; {size}",
         )
     ]
     left_out = f"{n['smoothness_same_ends']:,} more have the same sentence at both ends"
@@ -219,10 +224,11 @@ def comparison(results: Sequence[Numbers], markdown: bool = False) -> str:
         results: evaluations
         markdown: as Markdown, else as aligned columns
     """
-    rows = [["checkpoint", *(heading for _, heading, _, _ in COLUMNS)]]
+    columns = [*COLUMNS, *(column for column in SMOOTHNESS if any(n.get(column[0]) is not None for n in results))]
+    rows = [["checkpoint", *(heading for _, heading, _, _ in columns)]]
     rows += [[name] for name in names([numbers["checkpoint"] for numbers in results])]
     mark = "**{}**" if markdown else "{}*"
-    for key, _, digits, better in COLUMNS:
+    for key, _, digits, better in columns:
         winner = best(results, key, better)
         for index, numbers in enumerate(results):
             cell = figure(numbers[key], digits) + ("!" if key == "mi" and numbers["mi_saturated"] else "")
