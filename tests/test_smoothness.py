@@ -6,6 +6,7 @@ import itertools
 import json
 import socket
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -274,7 +275,8 @@ def test_the_command_prints_the_figures_keeps_what_it_decoded_and_names_its_sett
     for part in ("\nAuBLEU ", "\npath smoothness ", "\n  slerp - lerp ", "\n  largest step "):
         assert part in shown, part
     assert numbers["smoothness_sentences"] == 12, "the split has no more"
-    settings = "first_12/noise_0_to_1_by_0.1/6_pairs/11_points/greedy/wordllama_0.3.3.post0/POT_0.9.7.post1"
+    versions = f"wordllama_{version('wordllama')}/POT_{version('POT')}"
+    settings = f"first_12/noise_0_to_1_by_0.1/6_pairs/11_points/greedy/{versions}"
     assert numbers["signature"].endswith(f"|smoothness:{settings}") and settings == signature(12)
     for key in ("aubleu", "aubleu_own", "smoothness_lerp", "largest_step_slerp", "smoothness_slerp_gain"):
         low, high = numbers["intervals"][key]
