@@ -109,7 +109,7 @@ def test_what_is_missing_is_said_in_one_line_before_anything_runs(monkeypatch, c
     word_mover.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without)
     assert main(["evaluate", "nowhere.pt", "nowhere", "--smoothness=4"]) == 1
-    expected = "--smoothness needs POT and wordllama: pip install 'fairseq-vae[smoothness]'\n"
+    expected = "--smoothness needs POT and wordllama: pip install POT 'wordllama<0.3.4'\n"
     assert capsys.readouterr().err == f"fairseq-vae evaluate: {expected}"
     monkeypatch.setattr(builtins, "__import__", real)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

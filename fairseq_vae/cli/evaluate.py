@@ -41,7 +41,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="sentences of the split (the first ones) to decode under growing noise on z and, in random pairs, along "
-        "paths: 25 greedy decodings a sentence (pip install 'fairseq-vae[smoothness]') (default: none)",
+        "paths: 25 greedy decodings a sentence (pip install POT 'wordllama<0.3.4') (default: none)",
     )
     command.add_argument(
         "--language-model", metavar="CHECKPOINT", help="one trained with --zero-latent, to hold -ELBO to"

@@ -173,7 +173,7 @@ def word_mover() -> WordMover:
         if found is None or not found.origin:
             raise ImportError("wordllama")
     except ImportError as error:
-        raise InputError("--smoothness needs POT and wordllama: pip install 'fairseq-vae[smoothness]'") from error
+        raise InputError("--smoothness needs POT and wordllama: pip install POT 'wordllama<0.3.4'") from error
     from safetensors.numpy import load_file
 
     folder = os.path.dirname(found.origin)
