@@ -99,7 +99,7 @@ def made_up(**parts):
         nll_iw_fitted=nll[0] + 1,
         samples_fitted=["a b", "d", "a c", ""],
         noised=[*texts[:4], *texts[1:5] * 9, "a", "", "c", "a"],
-        walked=[word for step in range(6) for word in ("a b", *["a c d"] * step, *["b d"] * (9 - step), "d d")],
+        walked=[word for step in range(6) for word in ("a b", *["c " * step + "d"] * 9, "d d")],
         texts=texts,
         reconstructions=texts[:4],
         greedy=["a b", "c", "a b c", "d"],
