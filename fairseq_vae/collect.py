@@ -24,9 +24,11 @@ from .checkpoints.priors import load_prior
 from .checkpoints.read import folders
 from .hub import BARTVAEHubInterface
 from .latent.distributions import as_double, rate, rows
+from .latent.paths import PATHS, noised, path
 from .measure.collection import BEAM, Collection, Given, Settings, resumed
 from .measure.probes import check_labels
 from .measure.scoring import Scorer
+from .measure.smoothness import POINTS, SCALES, pairs
 
 __all__ = ["at_least", "collect", "load_split", "score"]
 
@@ -49,6 +51,7 @@ def collect(
     keep: Optional[str] = None,
     text: Optional[str] = None,
     prior: Optional[str] = None,
+    smoothness: Optional[int] = None,
 ) -> Collection:
     """Collect everything that the evaluation of a checkpoint on a split is made of.
 
@@ -57,6 +60,7 @@ def collect(
     at_least("--samples", samples, 1)
     at_least("--words", words, 1)
     at_least("--generate", generate, 0)
+    at_least("--smoothness", smoothness, 2)
     given = read_lines(labels) if labels else None
     lines = read_lines(text) if text else None
     model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
@@ -74,7 +78,12 @@ def collect(
     reference = load_language_model(language_model, data, split, max_tokens) if language_model else None
     dictionary, bpe = task.target_dictionary, find_bpe(folders(checkpoint, data))
     join = joiner(dictionary, bpe, words)
+    if smoothness and not join:
+        raise InputError(
+            f"--smoothness {smoothness}: nothing joins the pieces of {data} to text: {lacking(dictionary)}"
+        )
     count = min(generate, len(scorer)) if join else 0
+    smooth = min(smoothness, len(scorer)) if smoothness and not model.encoder.zero_latent else None
     training = os.path.join(data, "train.bin")
     settings = Settings(
         checkpoint=short(checkpoint),
@@ -87,12 +96,13 @@ def collect(
         tokenizer=f"{tokenizer(join, dictionary)}/{len(dictionary)}",
         text=text_fingerprint(join, bpe),
         text_sentences=count or None,
-        max_len=min(2 * max(scorer.lengths), model.max_decoder_positions() - 1) if count else None,
+        max_len=min(2 * max(scorer.lengths), model.max_decoder_positions() - 1) if count or smooth else None,
         training=short(training) if count and os.path.exists(training) else None,
         language_model=short(language_model) if language_model else None,
         labels=short(labels) if labels else None,
         given_text=short(text) if text else None,
         fitted=f"{fitted.signature}#{short(prior)}" if prior and fitted else None,
+        smoothness=smooth,
     )
     names = Given(checkpoint, os.path.basename(os.path.normpath(data)), words)
     store = resumed(settings, names, keep)
@@ -116,10 +126,14 @@ def collect(
         store.make("lm", lambda: [reference.nll(nothing, "language model")])
     columns = [store[name] for name in LIKELIHOODS if name in store]
     check_finite(torch.stack([*columns, store["kl"].sum(1)], 1), f"checkpoint {checkpoint}: the likelihood", split)
-    if count:
+    if count or smooth:
         vae = BARTVAEHubInterface(cfg, task, model)
         vae.join = join or vae.join
-        decode(store, vae, [scorer.dataset[index]["source"] for index in range(count)], settings, fitted)
+        sources = [scorer.dataset[index]["source"] for index in range(max(count, smooth or 0))]
+        if count:
+            decode(store, vae, sources, settings, fitted)
+        if smooth:
+            walk(store, vae, sources, settings)
     if join and settings.training:
         store.make("copied", lambda: [copies(store["samples"], task, join)])
     return Collection(settings, names, **store)
@@ -276,33 +290,100 @@ def decode(
         fitted: a prior that was fitted after training, to be sampled as well
     """
     posterior, lengths, count = store["posterior"], store["lengths"].tolist(), settings.text_sentences or 0
-    order = sorted(range(count), key=lambda index: lengths[index])  # batches of like length
-
-    def decoded(z: Tensor, indices: Sequence[int], beam: int, name: str) -> List[str]:
-        found: List[str] = []
-        with tqdm(total=len(z), desc=name, unit="sentence", leave=False) as bar:
-            for start in range(0, len(z), vae.batch_size):
-                part = slice(start, start + vae.batch_size)
-                own = [sources[index] for index in indices[part]]
-                found += vae.decode(z[part], beam=beam, max_len=settings.max_len, sources=own)
-                bar.update(len(own))
-        return found
+    everyone, max_len = range(count), settings.max_len
 
     def reconstructed(beam: int) -> List[List[str]]:
-        found = dict(zip(order, decoded(posterior.mean[order], order, beam, f"reconstructions, beam {beam}")))
-        return [[found[index] for index in range(count)]]
+        name = f"reconstructions, beam {beam}"
+        return [decoded(vae, posterior.mean[:count], everyone, sources, max_len, name, beam, lengths)]
 
-    def drawn(prior: Any, eps_dim: int) -> Tensor:
-        return prior.rsample(standard_normal(settings.seed, Purpose.GENERATION, 0, range(count), eps_dim))
+    def sampled(z: Tensor, name: str) -> List[List[str]]:
+        return [decoded(vae, z, everyone, sources, max_len, name)]
 
     store.make("reconstructions", lambda: reconstructed(BEAM))
     store.make("greedy", lambda: reconstructed(1))
-    own = vae.model.encoder.prior.eps_dim
-    store.make("samples_z", lambda: [drawn(rows(store["prior"], slice(count)), own)])
-    store.make("samples", lambda: [decoded(store["samples_z"], range(count), 1, "samples of the prior")])
+    store.make("samples_z", lambda: [drawn(store["prior"], vae.model.encoder.prior.eps_dim, settings.seed, count)])
+    store.make("samples", lambda: sampled(store["samples_z"], "samples of the prior"))
     if fitted:
-        z = drawn(fitted(), fitted.eps_dim)
-        store.make("samples_fitted", lambda: [decoded(z, range(count), 1, "samples of the fitted prior")])
+        z = drawn(fitted(), fitted.eps_dim, settings.seed, count)
+        store.make("samples_fitted", lambda: sampled(z, "samples of the fitted prior"))
+
+
+def walk(store: Store, vae: BARTVAEHubInterface, sources: Sequence[Tensor], settings: Settings) -> None:
+    """Make greedy decodings of the first sentences under noise, and of paths between pairs of them.
+
+    All start from mu. The noise of a sentence is one draw of the prior, the one of its sample, at every scale: the last
+    scale gives the samples of the prior. Between two sentences, a model that decodes the source beside z has the
+    source of the nearer one.
+
+    Args:
+        store, vae, sources: as for decode
+        settings: of the collection, with smoothness
+    """
+    size = settings.smoothness or 0
+    mu, lengths = store["posterior"].mean[:size], store["lengths"].tolist()
+    own = rows(store["prior"], slice(size))
+
+    def under_noise() -> List[List[str]]:
+        draws = drawn(store["prior"], vae.model.encoder.prior.eps_dim, settings.seed, size)
+        z = torch.cat([noised(mu, draws, scale, own.mean) for scale in SCALES])  # L N x Z
+        indices = list(range(size)) * len(SCALES)
+        return [decoded(vae, z, indices, sources, settings.max_len, "under noise", 1, lengths)]
+
+    def between() -> List[List[str]]:
+        couples = [couple for _ in PATHS for couple in pairs(settings.seed, size)]  # kind by kind
+        kinds = [kind for kind in PATHS for _ in range(size // 2)]
+        inner = [path(mu[a], mu[b], POINTS, kind)[1:-1] for kind, (a, b) in zip(kinds, couples)]
+        nearer = [couple[step > POINTS // 2] for couple in couples for step in range(1, POINTS - 1)]
+        texts = decoded(vae, torch.cat(inner), nearer, sources, settings.max_len, "between pairs", 1, lengths)
+        found: List[str] = []
+        for number, (a, b) in enumerate(couples):
+            start = number * (POINTS - 2)
+            found += [store["noised"][a], *texts[start : start + POINTS - 2], store["noised"][b]]
+        return [found]
+
+    store.make("noised", under_noise)
+    store.make("walked", between)
+
+
+def drawn(prior: Any, eps_dim: int, seed: int, count: int) -> Tensor:
+    """A draw of the prior for each of the first sentences, count x Z."""
+    return rows(prior, slice(count)).rsample(standard_normal(seed, Purpose.GENERATION, 0, range(count), eps_dim))
+
+
+def decoded(
+    vae: BARTVAEHubInterface,
+    z: Tensor,
+    indices: Sequence[int],
+    sources: Sequence[Tensor],
+    max_len: Optional[int],
+    name: str,
+    beam: int = 1,
+    lengths: Optional[Sequence[int]] = None,
+) -> List[str]:
+    """A sentence for each z, in the order of the z's.
+
+    Args:
+        vae: the model
+        z: B x Z
+        indices: of the sentence that each z belongs to, B
+        sources: of the sentences
+        max_len: most tokens of a decoded sentence
+        name: of the progress bar
+        beam: 1 is greedy
+        lengths: of the sentences, where batches are to be of like length
+
+    Returns:
+        B strings
+    """
+    order = sorted(range(len(z)), key=lambda row: lengths[indices[row]] if lengths else row)
+    found: List[str] = []
+    with tqdm(total=len(z), desc=name, unit="sentence", leave=False) as bar:
+        for start in range(0, len(z), vae.batch_size):
+            part = order[start : start + vae.batch_size]
+            given = [sources[indices[row]] for row in part]
+            found += vae.decode(z[part], beam=beam, max_len=max_len, sources=given)
+            bar.update(len(part))
+    return [text for _, text in sorted(zip(order, found))]
 
 
 def copies(generated: Sequence[str], task: Any, join: Joiner) -> List[str]:

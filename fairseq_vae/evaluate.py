@@ -4,6 +4,7 @@ from typing import Optional
 
 from .collect import at_least, collect
 from .measure.papers import Numbers
+from .measure.smoothness import word_mover
 from .measure.summary import SCHEMA, summarise
 
 __all__ = ["SCHEMA", "evaluate"]
@@ -24,6 +25,7 @@ def evaluate(
     keep: Optional[str] = None,
     text: Optional[str] = None,
     prior: Optional[str] = None,
+    smoothness: Optional[int] = None,
 ) -> Numbers:
     """Evaluate a checkpoint on a split, at the ELBO's own weights: no beta, no free bits, no smoothing, no dropout.
 
@@ -46,12 +48,16 @@ def evaluate(
             counts those of the joined pieces, from which a tokenizer's normaliser may have taken some
         prior: file of `fairseq-vae fit-prior`, for the likelihood and samples under that prior beside the model's own
 
+        smoothness: sentences of the split to decode under growing noise, the first ones, and in random pairs to decode
+            paths between; None leaves that out
+
     Returns:
         the keys that measure/definitions.py defines, with plain numbers, lists and strings; None for figures that are
         left out
 
     Raises:
-        InputError: an argument cannot work, the model's numbers are not finite, or `keep` belongs to other settings
+        InputError: an argument cannot work, the model's numbers are not finite, `keep` belongs to other settings, or
+            packages that `smoothness` needs are missing
 
     >>> numbers = evaluate(checkpoint, data, samples=2, generate=0, keep=folder)
     >>> numbers["sentences"], numbers["samples"], numbers["bleu"]
@@ -63,7 +69,22 @@ def evaluate(
     torch.Size([12, 8])
     """
     at_least("--mi-batch", mi_batch, 2)
+    if smoothness:
+        word_mover()  # loaded before anything runs, so that what is missing is said at once
     collection = collect(
-        checkpoint, data, split, samples, words, max_tokens, seed, generate, language_model, labels, keep, text, prior
+        checkpoint,
+        data,
+        split,
+        samples,
+        words,
+        max_tokens,
+        seed,
+        generate,
+        language_model,
+        labels,
+        keep,
+        text,
+        prior,
+        smoothness,
     )
     return summarise(collection, mi_batch)

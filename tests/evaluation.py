@@ -51,6 +51,7 @@ def everything(made):
         "generate": 12,
         "text": str(made / "given"),
         "prior": prior,
+        "smoothness": 5,
     }
 
 
@@ -78,6 +79,7 @@ def made_up(**parts):
         **{"latent_dim": dim, "zero_latent": False, "pooling": "mean", "injection": "logits", "prior": "N(0,I)"},
         **{"eps_dim": dim, "tokenizer": "none/9", "fairseq_vae": "0", "fairseq": "1", "torch": "2", "text": "none"},
         **{"text_sentences": 4, "max_len": 9, "training": "t", "language_model": "l", "labels": "f", "fitted": "g"},
+        smoothness=4,
     )
     collection = Collection(
         settings,
@@ -96,6 +98,8 @@ def made_up(**parts):
         lm=nll[4] + 5,
         nll_iw_fitted=nll[0] + 1,
         samples_fitted=["a b", "d", "a c", ""],
+        noised=[*texts[:4], *texts[1:5] * 9, "a", "", "c", "a"],
+        walked=[word for step in range(6) for word in ("a b", *["c " * step + "d"] * 9, "d d")],
         texts=texts,
         reconstructions=texts[:4],
         greedy=["a b", "c", "a b c", "d"],

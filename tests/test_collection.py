@@ -64,9 +64,21 @@ def test_parts_that_are_left_out_stay_out(tmp_path):
         "given_bytes",
         "nll_iw_fitted",
         "samples_fitted",
+        "noised",
+        "walked",
     )
     none = dict.fromkeys(
-        ("text", "text_sentences", "max_len", "training", "language_model", "labels", "given_text", "fitted")
+        (
+            "text",
+            "text_sentences",
+            "max_len",
+            "training",
+            "language_model",
+            "labels",
+            "given_text",
+            "fitted",
+            "smoothness",
+        )
     )
     collection = made_up(**dict.fromkeys(left_out))
     collection = collection._replace(settings=collection.settings._replace(**none))

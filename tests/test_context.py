@@ -12,10 +12,12 @@ from fairseq_vae.base.stream import Purpose, standard_normal
 from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.collect import collect
 from fairseq_vae.evaluate import evaluate
-from fairseq_vae.hub import load
+from fairseq_vae.hub import BARTVAEHubInterface, load
 from fairseq_vae.latent.distributions import Gaussian
+from fairseq_vae.latent.paths import path
 from fairseq_vae.latent.prior import StandardNormal
 from fairseq_vae.measure.scoring import Scorer, sentence_nll
+from fairseq_vae.measure.smoothness import POINTS, pairs
 
 SOURCES = ["the dog barks .", "a cat", "the cat sleeps ."]
 
@@ -124,6 +126,33 @@ def test_scores_are_of_each_sentences_own_source_and_prior(conditional, tmp_path
     assert collection.greedy == vae.reconstruct(sentences, beam=1, max_len=longest), "beside its source"
     assert collection.samples == vae.sample(3, sources=sentences, beam=1, max_len=longest)
     assert "|prior:moved|" in numbers["signature"] and numbers["agg_gaussian_kl"] is None
+
+
+@torch.no_grad()
+def test_noise_is_of_each_sentences_own_prior_and_paths_are_decoded_beside_the_nearer_source(
+    conditional, tmp_path, monkeypatch
+):
+    save_vae(tmp_path / "vae", "--latent-dim=8", words=[f"w{i}" for i in range(25)], std=0.15)
+    write_data(tmp_path, test=SENTENCES)
+    checkpoint, size, seen = str(tmp_path / "vae/checkpoint_best.pt"), 4, []
+    decode = BARTVAEHubInterface.decode
+    monkeypatch.setattr(BARTVAEHubInterface, "decode", lambda self, z, **o: seen.append(z) or decode(self, z, **o))
+    found = collect(checkpoint, str(tmp_path), samples=1, generate=size, smoothness=size)
+    levels = [found.noised[start : start + size] for start in range(0, len(found.noised), size)]
+    assert (levels[0], levels[-1]) == (found.greedy, found.samples)
+    vae = load(checkpoint, str(tmp_path), None)
+    sentences = [" ".join(f"w{i}" for i in row) for row in SENTENCES]
+    means, draws = found.prior.mu[:size], found.samples_z  # m + sqrt(1 - s^2) (mu - m) + s (p - m)
+    z = means + 0.8 * (found.posterior.mu[:size] - means) + 0.6 * (draws - means)
+    options = {"beam": 1, "max_len": found.settings.max_len}
+    assert levels[6] == decode(vae, z, sources=sentences[:size], **options)
+    away = (z[:, None] - torch.cat(seen)).norm(dim=2).min(1).values  # of the nearest z that was decoded
+    assert away.max() < 1e-5 and means.norm(dim=1).min() > 0.01, "the prior's mean counts"
+    for number, (a, b) in enumerate(pairs(found.settings.seed, size)):  # the first kind is lerp
+        walked = found.walked[POINTS * number : POINTS * (number + 1)]
+        nearer = [sentences[a]] * 6 + [sentences[b]] * 5
+        line = path(found.posterior.mu[a], found.posterior.mu[b], POINTS, "lerp")
+        assert walked == vae.decode(line, sources=nearer, **options)
 
 
 def test_generation_draws_from_the_prior_of_each_source(conditional, tmp_path):

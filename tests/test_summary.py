@@ -15,7 +15,7 @@ from fairseq_vae.measure.probes import probe
 from fairseq_vae.measure.summary import MI_SAMPLES, SCHEMA, signature, summarise
 
 TEXTS = ("texts", "reconstructions", "greedy", "samples", "samples_z", "copied", "samples_fitted")
-NOTHING = dict.fromkeys(("lm", "labels", "nll_iw_fitted", *TEXTS))
+NOTHING = dict.fromkeys(("lm", "labels", "nll_iw_fitted", "noised", "walked", *TEXTS))
 
 
 def column(*values):

@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     WORDS = 4  # dropout of words of the decoder's input in training; when = update
     PRIOR = 5  # eps of the prior's samples in the MMD; when = update
     TOKENS = 6  # words drawn in generation; when = the number of words before
+    PAIRS = 7  # sentences paired in evaluation; when = sentence = 0
 
 
 def stream(seed: int, purpose: Purpose, when: int, index: int) -> np.random.Generator:

@@ -37,6 +37,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "(default: 1000)",
     )
     command.add_argument(
+        "--smoothness",
+        type=int,
+        metavar="N",
+        help="sentences of the split (the first ones) to decode under growing noise on z and, in random pairs, along "
+        "paths: 25 greedy decodings a sentence (pip install POT 'wordllama<0.3.4') (default: none)",
+    )
+    command.add_argument(
         "--language-model", metavar="CHECKPOINT", help="one trained with --zero-latent, to hold -ELBO to"
     )
     command.add_argument(
@@ -113,6 +120,7 @@ def run(args: argparse.Namespace) -> None:
             keep=folder,
             text=args.text,
             prior=args.prior,
+            smoothness=args.smoothness,
         )
         print((f"{checkpoint}\n" if len(checkpoints) > 1 else "") + table(numbers), flush=True)
         results.append(numbers)

@@ -1,14 +1,15 @@
-"""Paths between two latents, walks along a dimension, and analogies.
+"""Paths between two latents and to noise, walks along a dimension, and analogies.
 
 Shapes: Z latent dimensions, S steps.
 """
 
-from typing import Callable, Dict
+import math
+from typing import Callable, Dict, Union
 
 import torch
 from torch import Tensor
 
-__all__ = ["PATHS", "analogy", "lerp", "path", "slerp", "typical", "walk"]
+__all__ = ["PATHS", "analogy", "lerp", "noised", "path", "slerp", "typical", "walk"]
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -100,6 +101,28 @@ def path(a: Tensor, b: Tensor, steps: int, kind: str = "lerp") -> Tensor:
     points = PATHS[kind](a, b, torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype))
     points[0], points[-1] = a, b
     return points
+
+
+def noised(z: Tensor, noise: Tensor, scale: float, mean: Union[Tensor, float] = 0.0) -> Tensor:
+    """Latents under noise: m + sqrt(1 - s^2) (z - m) + s (noise - m), the forward process of diffusion models.
+
+    Where z and the noise are independent and have the mean m and one covariance, the result has these too, at every s
+    (Ho et al. 2020, https://arxiv.org/abs/2006.11239, eq. 4, with sqrt(alpha-bar) = sqrt(1 - s^2)).
+
+    Args:
+        z: B x Z
+        noise: draws of the prior, B x Z
+        scale: s; 0 is z exactly, and 1 the noise
+        mean: m, of the prior, Z or B x Z
+
+    Returns:
+        B x Z
+
+    >>> noised(torch.tensor([[5.0, 0.0]]), torch.tensor([[0.0, 5.0]]), 0.6).round(decimals=3).tolist()
+    [[4.0, 3.0]]
+    """
+    kept = math.sqrt(1 - scale * scale)
+    return kept * z + scale * noise + (1 - kept - scale) * mean
 
 
 def analogy(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

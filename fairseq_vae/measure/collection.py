@@ -44,6 +44,7 @@ class Settings(NamedTuple):
         labels: fingerprint of their file, if one is given
         given_text: fingerprint of the file of the sentences as given, if there is one
         fitted: kind and fingerprint of a prior that was fitted after training, if one is given
+        smoothness: sentences that are decoded under noise and along paths; None without
     """
 
     checkpoint: str
@@ -70,6 +71,7 @@ class Settings(NamedTuple):
     labels: Optional[str] = None
     given_text: Optional[str] = None
     fitted: Optional[str] = None
+    smoothness: Optional[int] = None
 
 
 class Given(NamedTuple):
@@ -112,6 +114,10 @@ class Collection(NamedTuple):
         given_bytes: bytes of the sentences as given, N, int64; None without their file
         nll_iw_fitted: as nll_iw, under a prior fitted after training, N, float64; None without one
         samples_fitted: as samples, from that prior; None without text, too
+        noised: the first sentences, decoded greedily from mu under each of the noise scales of smoothness.py, scale by
+            scale; None unless asked for
+        walked: points of paths between pairs of these sentences, decoded greedily: kind by kind, pair by pair, point by
+            point; None unless asked for
     """
 
     settings: Settings
@@ -138,6 +144,8 @@ class Collection(NamedTuple):
     given_bytes: Optional[Tensor] = None
     nll_iw_fitted: Optional[Tensor] = None
     samples_fitted: Optional[List[str]] = None
+    noised: Optional[List[str]] = None
+    walked: Optional[List[str]] = None
 
     def save(self, folder: str) -> None:
         """Write the collection to a folder, see base.store.
@@ -180,6 +188,7 @@ WHEN: Mapping[str, Tuple[str, ...]] = {  # parts that may come later, to setting
     "given_bytes": ("given_text",),
     "nll_iw_fitted": ("fitted",),
     "samples_fitted": ("fitted", "text_sentences"),
+    **dict.fromkeys(("noised", "walked"), ("smoothness",)),
 }
 LATER = {*itertools.chain.from_iterable(WHEN.values()), "max_len"}  # settings of those parts
 

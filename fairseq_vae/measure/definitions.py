@@ -84,6 +84,8 @@ TEXT, LABELS, REFERENCE, BATCHES = (
     "`--mi-batch`",
 )
 FITTED = "`--prior`"
+SMOOTH = "`--smoothness`, and a latent"
+KINDS = ("lerp", "slerp", "typical")  # of latent/paths.py
 
 LIKELIHOOD: Sequence[Definition] = (
     Definition(("rec",), "mean over K samples of q(z given x) of −log p(x given z)", "nats per sentence"),
@@ -122,7 +124,9 @@ LIKELIHOOD: Sequence[Definition] = (
         ("intervals",),
         "95 % bootstrap intervals over sentences, [low, high], of `rec`, `kl`, `neg_elbo`, `nll_iw`, `ppl_token`, "
         "`ppl_word`, `bits_per_byte`, `ppl_token_iw`, `ppl_word_iw`, `bits_per_byte_iw`, `nll_gap_shuffled`, "
-        "`nll_gap_zero`, `nll_gap_prior`, `nll_iw_fitted`, `lm_nll` and `lm_gap`",
+        "`nll_gap_zero`, `nll_gap_prior`, `nll_iw_fitted`, `lm_nll`, `lm_gap`, `aubleu` and `aubleu_own`, and "
+        "over pairs, of `smoothness_lerp`, `smoothness_slerp`, `smoothness_typical`, `smoothness_slerp_gain`, "
+        "`largest_step_lerp`, `largest_step_slerp` and `largest_step_typical`",
         "each its key's",
     ),
 )
@@ -240,6 +244,67 @@ OF_FITTED: Sequence[Definition] = (
     ),
 )
 
+SMOOTHNESS: Sequence[Definition] = (
+    Definition(
+        ("smoothness_sentences",), "N, the split's first sentences that are decoded for this section", "", SMOOTH
+    ),
+    Definition(
+        ("aubleu",),
+        "area under noise_bleu over noise_scales by the trapezoid rule, the curve's mean height. After PLANNER's "
+        "AuBLEU (Zhang et al. 2023), by which diffusion models that take noise off are judged: their figures differ",
+        "0–100",
+        SMOOTH,
+    ),
+    Definition(
+        ("aubleu_own",),
+        "the same of noise_bleu_own: 100 if the decoder ignores z, so never to be read alone",
+        "0–100",
+        SMOOTH,
+    ),
+    Definition(
+        ("noise_scales",),
+        "s of z = m + √(1 − s²) (mu − m) + s (p − m), with p a draw of the model's prior, the same at every s, and m "
+        "its mean; under N(0, I) √(1 − s²) mu + s ε. Where the mu's are spread as the prior, so are these z's",
+        "0–1",
+        SMOOTH,
+    ),
+    Definition(
+        ("noise_bleu",),
+        "for each scale, BLEU of greedy decodings of these z's against the N sentences: from their bleu_greedy to the "
+        "BLEU of unrelated samples of the prior",
+        "0–100",
+        SMOOTH,
+    ),
+    Definition(
+        ("noise_bleu_own",),
+        "BLEU of the same decodings against those without noise: from 100; it leaves out what z does not hold",
+        "0–100",
+        SMOOTH,
+    ),
+    Definition(
+        tuple(f"smoothness_{kind}" for kind in KINDS),
+        "d(first, last) / Σ d(neighbour, neighbour), with d the word mover's distance of the sentences decoded "
+        "greedily from 11 points of a path between two mu's; mean over pairs; at best 1. LangSpace's definition, but "
+        "all words count, in their case, and the vectors are wordllama's of tokens, 256-d; no token counts as one at 0",
+        "0–1",
+        SMOOTH,
+    ),
+    Definition(
+        ("smoothness_slerp_gain",), "mean over pairs of smoothness_slerp − smoothness_lerp of the same pair", "", SMOOTH
+    ),
+    Definition(
+        tuple(f"largest_step_{kind}" for kind in KINDS),
+        "the largest of these steps' distances / Σ d(neighbour, neighbour): 0.1 if all are equal, and 1 of a path that "
+        "jumps from one end to the other, which is perfectly smooth by the figure above",
+        "0–1",
+        SMOOTH,
+    ),
+    Definition(
+        ("smoothness_pairs",), "random pairs of the N sentences, each in one pair, that have these figures", "", SMOOTH
+    ),
+    Definition(("smoothness_same_ends",), "pairs that have none, as both ends decode to the same tokens", "", SMOOTH),
+)
+
 PROBES: Sequence[Definition] = (
     Definition(
         ("probe",),
@@ -277,6 +342,7 @@ SECTIONS: Mapping[str, Sequence[Definition]] = {  # of evaluate()'s figures, the
     "The use of z": USE_OF_Z,
     "The text": SENTENCES,
     "A prior fitted afterwards": OF_FITTED,
+    "The smoothness of the space": SMOOTHNESS,
     "Labels": PROBES,
     "How the figures were made": MAKING,
 }

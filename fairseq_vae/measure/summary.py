@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..base.stream import Purpose, standard_normal
-from . import sentences
+from . import sentences, smoothness
 from .collection import BEAM, Collection
 from .diagnosis import Diagnosis, diagnose
 from .estimators import RESAMPLES, active_curve, aggregate, batch_information, information, intervals, saturates
@@ -19,7 +19,7 @@ from .metrics import ACTIVE_VARIANCE, active_units
 from .papers import Numbers
 from .probes import probe
 
-__all__ = ["MI_SAMPLES", "SCHEMA", "latent", "likelihood", "signature", "summarise", "text", "use"]
+__all__ = ["MI_SAMPLES", "SCHEMA", "latent", "likelihood", "signature", "smooth", "summarise", "text", "use"]
 
 SCHEMA = 2  # version of the figures: raised when a key changes its meaning or goes
 Statistic = Callable[[Mapping[str, Tensor]], Tensor]
@@ -38,7 +38,8 @@ def summarise(collection: Collection, mi_batch: Optional[int] = None) -> Numbers
         the keys of definitions.EVALUATED with plain numbers, strings and lists; None for figures that are left out
 
     Raises:
-        InputError: the labels are no two classes of two or more sentences each
+        InputError: the labels are no two classes of two or more sentences each, or the collection has paths, and a
+            package that their figures need is missing
     """
     settings = collection.settings
     numbers: Numbers = {"schema": SCHEMA, **likelihood(collection), **latent(collection, mi_batch)}
@@ -46,6 +47,9 @@ def summarise(collection: Collection, mi_batch: Optional[int] = None) -> Numbers
     numbers["diagnosis"], numbers["diagnosis_message"] = use(collection, numbers["kl"], numbers["nll_gap_shuffled"])
     numbers.update(dict.fromkeys(("bleu", "chrf", "exact_match", "self_bleu", "training_copies")))
     numbers.update(text(collection))
+    found = smooth(collection)
+    numbers["intervals"].update(found.pop("intervals"))
+    numbers.update(found)
     numbers["fitted_prior"] = None if collection.nll_iw_fitted is None else settings.fitted
     if collection.labels is not None:
         mu = collection.posterior.mean.numpy()
@@ -211,6 +215,18 @@ def text(collection: Collection) -> Numbers:
     return {**result, "training_copies": None if copied is None else sentences.copied(samples, copied)}
 
 
+def smooth(collection: Collection) -> Numbers:
+    """Figures of the decodings under noise and along paths, and their `intervals`; None if there are none."""
+    size, noised, walked = collection.settings.smoothness, collection.noised, collection.walked
+    if not size or noised is None or walked is None:
+        return {"smoothness_sentences": None, "aubleu": None, "smoothness_lerp": None, "intervals": {}}
+    seed = collection.settings.seed
+    under_noise = smoothness.noise(noised, (collection.texts or [])[:size], seed)
+    between = smoothness.interpolation(walked, smoothness.word_mover(), seed)
+    both = {**under_noise.pop("intervals"), **between.pop("intervals")}
+    return {"smoothness_sentences": size, **under_noise, **between, "intervals": both}
+
+
 def signature(collection: Collection) -> str:
     """All that a figure depends on beside its definition, in sacrebleu's manner."""
     settings = collection.settings
@@ -235,4 +251,6 @@ def signature(collection: Collection) -> str:
         "torch": settings.torch,
         "sacrebleu": sacrebleu.__version__,
     }
+    if settings.smoothness:
+        fields["smoothness"] = smoothness.signature(settings.smoothness)
     return "|".join(f"{key}:{value}" for key, value in fields.items())

@@ -25,6 +25,11 @@ COLUMNS: Sequence[Tuple[str, str, int, Optional[str]]] = (  # key, heading, digi
     ("self_bleu", "self-BLEU", 2, None),
 )
 
+SMOOTHNESS = (  # as COLUMNS, where a result has them
+    ("aubleu", "AuBLEU", 2, None),
+    ("smoothness_lerp", "paths", 3, None),
+)
+
 
 def figure(value: Optional[float], digits: int) -> str:
     """A number as text, without a negative zero; a dash for None.
@@ -91,7 +96,7 @@ def table(numbers: Numbers) -> str:
     if n["lm_nll"] is not None:
         rows.append(("language model", figure(n["lm_nll"], 2), f"{nats}; its backbone without z"))
         rows.append(("-ELBO less it", figure(n["lm_gap"], 2), f"{nats}, {interval(n, 'lm_gap')}"))
-    rows += text_rows(n)
+    rows += text_rows(n) + smooth_rows(n)
     if "probe" in n:
         bag = "" if n["probe_bag_of_words"] is None else f", bag of words {n['probe_bag_of_words']:.3f}"
         unit = f"accuracy on mu, {n['probe_classes']} classes; majority {n['probe_majority']:.3f}{bag}"
@@ -140,6 +145,47 @@ def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
     ]
 
 
+def smooth_rows(n: Numbers) -> List[Tuple[str, str, str]]:
+    """The rows of `table` on the smoothness of the space; none if the evaluation has not looked at it."""
+    if n["aubleu"] is None:
+        return []
+    size = f"first {n['smoothness_sentences']:,}"
+    own = f"against their reconstructions {figure(n['aubleu_own'], 2)}, {interval(n, 'aubleu_own')}"
+    rows = [
+        (
+            "AuBLEU",
+            figure(n["aubleu"], 2),
+            f"mean BLEU under noise, s = 0 to 1, {interval(n, 'aubleu')}; {own}; {size}",
+        )
+    ]
+    left_out = f"{n['smoothness_same_ends']:,} more have the same sentence at both ends"
+    if n["smoothness_lerp"] is None:
+        return [*rows, ("path smoothness", "-", f"no pair has it: {left_out}")]
+    others, largest = (
+        ", ".join(f"{kind} {figure(n[f'{name}_{kind}'], 3)}" for kind in ("slerp", "typical"))
+        for name in ("smoothness", "largest_step")
+    )
+    counted = f"{n['smoothness_pairs']:,} pairs; {left_out}"
+    return [
+        *rows,
+        (
+            "path smoothness",
+            figure(n["smoothness_lerp"], 3),
+            f"of lerp, {interval(n, 'smoothness_lerp', 3)}; {others}; at best 1; {counted}",
+        ),
+        (
+            "  slerp - lerp",
+            figure(n["smoothness_slerp_gain"], 3),
+            f"pair by pair, {interval(n, 'smoothness_slerp_gain', 3)}",
+        ),
+        (
+            "  largest step",
+            figure(n["largest_step_lerp"], 3),
+            f"of lerp, as a share of its path; {largest}; even steps have 0.1",
+        ),
+    ]
+
+
 def names(paths: Sequence[str]) -> List[str]:
     """Checkpoints' paths without the folders that they share.
 
@@ -178,10 +224,11 @@ def comparison(results: Sequence[Numbers], markdown: bool = False) -> str:
         results: evaluations
         markdown: as Markdown, else as aligned columns
     """
-    rows = [["checkpoint", *(heading for _, heading, _, _ in COLUMNS)]]
+    columns = [*COLUMNS, *(column for column in SMOOTHNESS if any(n.get(column[0]) is not None for n in results))]
+    rows = [["checkpoint", *(heading for _, heading, _, _ in columns)]]
     rows += [[name] for name in names([numbers["checkpoint"] for numbers in results])]
     mark = "**{}**" if markdown else "{}*"
-    for key, _, digits, better in COLUMNS:
+    for key, _, digits, better in columns:
         winner = best(results, key, better)
         for index, numbers in enumerate(results):
             cell = figure(numbers[key], digits) + ("!" if key == "mi" and numbers["mi_saturated"] else "")
