@@ -94,7 +94,10 @@ def add_decoding(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the softmax (default: 1)")
     group.add_argument(
-        "--max-len", type=int, metavar="N", help="most tokens of a sentence (default: the model's positions)"
+        "--max-len",
+        type=int,
+        metavar="N",
+        help="most tokens of a sentence (default: the model's positions; explore: 64)",
     )
     group.add_argument("--seed", type=int, default=1, help="of all draws (default: 1)")
 

@@ -23,7 +23,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--port", type=int, default=7860, metavar="N", help="where the page is; 0: any that is free (default: 7860)"
     )
     add_decoding(command)
-    command.set_defaults(beam=1)
+    command.set_defaults(beam=1, max_len=64)  # a step is to be quick
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """The page of `fairseq-vae explore`, by NiceGUI: what it draws comes from the program, never from another host."""
 
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 from nicegui import ui
 
@@ -20,7 +20,7 @@ body { --quiet: #5b6470; --edge: #d5dae1; --paper: #ffffff; --ground: #f3f5f8 }
 body.body--dark { --quiet: #a7b0bb; --edge: #3a424d; --paper: #1b2027; --ground: #12161b }
 body { background: var(--ground) }
 .nicegui-content { padding: 0 }
-main { width: 100%; max-width: 70rem; margin: 0 auto; padding: 1.25rem 1rem 3rem; box-sizing: border-box }
+.page { width: 100%; max-width: 70rem; margin: 0 auto; padding: 1.25rem 1rem 3rem; box-sizing: border-box }
 h1 { font-size: 1.35rem; line-height: 1.3; font-weight: 600 }
 h2 { font-size: 1.05rem; line-height: 1.3; font-weight: 600 }
 .quiet { color: var(--quiet); font-size: 0.875rem; overflow-wrap: anywhere }
@@ -30,7 +30,11 @@ h2 { font-size: 1.05rem; line-height: 1.3; font-weight: 600 }
 .found { min-height: 3.5rem; max-height: 24rem; overflow-y: auto; transition: opacity 0.2s }
 .found p { margin: 0 0 0.35rem; overflow-wrap: anywhere; font-size: 1.05rem; line-height: 1.4 }
 .busy { opacity: 0.5; transition: opacity 0.2s 0.4s }
-.q-slider { padding: 0 0.5rem }
+.none { color: var(--quiet); font-style: italic }
+.named { display: flex; justify-content: space-between; gap: 1rem }
+.value { white-space: nowrap; font-variant-numeric: tabular-nums }
+input[type=range] { width: 100%; margin: 0; height: 1.5rem; accent-color: var(--q-primary) }
+.q-field--outlined .q-field__control { background: var(--paper) }
 """
 
 
@@ -50,9 +54,57 @@ class Found:
         self.texts.clear()
         with self.texts:
             for text in found.texts:
-                with ui.element("p"):
-                    ui.label(text)
+                with ui.element("p").classes("" if text else "none"):
+                    ui.label(text or "an empty sentence")
         self.message.set_text(found.message)
+
+
+class Slider:
+    """The browser's own slider, below its name and value; it has every key that a slider has.
+
+    Args:
+        name: what it is called
+        least: at its left end
+        most: at its right end
+        value: at first
+
+    Attributes:
+        value: where it is
+    """
+
+    def __init__(self, name: str, least: float, most: float, value: float):
+        self.value = value
+        self.handlers: List[Callable[[], Any]] = []
+        with ui.element("div").classes("quiet named"):
+            ui.label(name)
+            self.shown = ui.label().classes("value")
+        self.range = ui.element("input").props(f'type=range aria-label="{name}" min={least}')
+        self.range.on("input", self.moved, js_handler="event => emit(event.target.valueAsNumber)", throttle=0.05)
+        self.reach(most)
+        self.move(value)
+
+    def on_value_change(self, handler: Callable[[], Any]) -> None:
+        self.handlers.append(handler)
+
+    def reach(self, most: float) -> None:
+        """Set the right end."""
+        self.range.props.update(max=most, step=(most - float(self.range.props["min"])) / STOPS)
+
+    def move(self, value: float) -> None:
+        """Move it by the program."""
+        self.keep(value)
+        # a property would be set anew whenever the page changes, and pull the slider back while it is moved by hand
+        ui.run_javascript(f"getHtmlElement({self.range.id}).value = {value!r}")
+
+    def keep(self, value: float) -> None:
+        self.value = value
+        self.shown.set_text(f"{value:.2f}")
+
+    async def moved(self, event: Any) -> None:
+        """It was moved by hand."""
+        self.keep(float(event.args))
+        for handler in self.handlers:
+            await handler()
 
 
 class Page:
@@ -68,7 +120,8 @@ class Page:
     def __init__(self, explorer: Explorer, latest: Latest, title: str, prior: str):
         self.explorer, self.latest = explorer, latest
         ui.add_css(CSS)
-        with ui.element("main"):
+        ui.colors(primary="#2d6db3")
+        with ui.element("div").classes("page"):
             with ui.element("h1"):
                 ui.label("Explore z")
             ui.label(title).classes("quiet")
@@ -84,10 +137,10 @@ class Page:
     def add_between(self) -> None:
         with part("Between the sentences"):
             kind = ui.radio(list(PATHS), value="lerp").props('inline dense aria-label="Path"')
-            place = slider("From the first sentence, 0, to the second, 1", 0, 1, 0.5)
+            place = Slider("From the first sentence, 0, to the second, 1", 0, 1, 0.5)
             found = Found("Sentence between")
 
-        async def step(_: Any = None) -> None:
+        async def step(*_: Any) -> None:
             a, b, t, path = self.first.value, self.second.value, place.value, kind.value
             await self.take(found, lambda: self.explorer.between(a, b, t, path))
 
@@ -98,20 +151,21 @@ class Page:
     def add_walk(self) -> None:
         with part("One dimension of the first sentence"):
             dimension = number("Dimension of z", 0, 0, self.explorer.dimensions - 1)
-            value = slider("Value of the dimension", -WIDEST, WIDEST, 0)
+            value = Slider("Value of the dimension", -WIDEST, WIDEST, 0)
             found = Found("Sentence of the walk")
 
-        async def step(_: Any = None) -> None:
+        async def step(*_: Any) -> None:
             a, place, to = self.first.value, dimension.value, value.value
             await self.take(found, lambda: self.explorer.walk(a, place, to))
 
-        async def start(_: Any = None) -> None:
+        async def start(*_: Any) -> None:
             a, place = self.first.value, dimension.value
             own = await self.latest.take((id(value), "own"), lambda: self.explorer.own_value(a, place))
-            if own is not SKIPPED and own is not None and own != value.value:
-                value.value = own  # which takes a step
-            elif own is not SKIPPED:
-                await step()
+            if own is SKIPPED:
+                return
+            if own is not None:
+                value.move(own)
+            await step()
 
         self.first.on_value_change(start)
         dimension.on_value_change(start)
@@ -127,16 +181,17 @@ class Page:
                 ).classes("quiet")
                 return
             label = ui.select(attribute.labels, value=attribute.labels[-1], label="Label to move towards")
-            way = ui.radio(ways.names(), value=next(iter(ways.names()))).props('inline dense aria-label="Way"')
-            strength = slider("Strength; 0 is no edit", 0, STRONGEST, 0)
+            label.props("outlined dense").classes("w-full")
+            way = ui.radio(ways.names(), value=ways.names()[0]).props('inline dense aria-label="Way"')
+            strength = Slider("Strength; 0 is no edit", 0, STRONGEST, 0)
             found = Found("Edited sentence")
 
         def fit() -> None:
             strongest = DEFAULT_STRENGTHS.get(way.value, [STRONGEST])[-1]
-            strength.props(f"max={strongest} step={strongest / STOPS}")
-            strength.value = min(strength.value, strongest)
+            strength.reach(strongest)
+            strength.move(min(strength.value, strongest))
 
-        async def step(_: Any = None) -> None:
+        async def step(*_: Any) -> None:
             a, to, by, much = self.first.value, label.value, way.value, strength.value
             await self.take(found, lambda: self.explorer.edit(a, to, by, much))
 
@@ -155,7 +210,7 @@ class Page:
                 more = ui.button("Draw again").props("no-caps unelevated")
             found = Found("New sentences drawn")
 
-        async def step(_: Any = None) -> None:
+        async def step(*_: Any) -> None:
             many, given = count.value, seed.value
             await self.take(found, lambda: self.explorer.sample(many, given))
 
@@ -193,13 +248,3 @@ def number(name: str, value: float, least: float, most: float) -> Any:
     """A whole number to type."""
     found = ui.number(name, value=value, min=least, max=most, step=1, format="%d")
     return found.props("outlined dense debounce=250").classes("w-40")
-
-
-def slider(name: str, least: float, most: float, value: float) -> Any:
-    """A slider below its name and value."""
-    with ui.row().classes("w-full justify-between quiet no-wrap"):
-        ui.label(name)
-        shown = ui.label().style("font-variant-numeric: tabular-nums")
-    found = ui.slider(min=least, max=most, step=(most - least) / STOPS, value=value).props(f'aria-label="{name}"')
-    shown.bind_text_from(found, "value", lambda now: f"{now:.2f}")
-    return found

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import warnings
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
@@ -94,4 +95,7 @@ def serve(build: Callable[[], Any], found: socket.socket, title: str) -> None:
     ui.page("/")(build)
     ui.run_with(app, title=title, dark=None, show_welcome_message=False, language="en-US")
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
-    uvicorn.Server(config).run(sockets=[found])
+    with warnings.catch_warnings():
+        # NiceGUI looks at all objects of the process for its server, and torch's old names warn when they are looked at
+        warnings.simplefilter("ignore", FutureWarning)
+        uvicorn.Server(config).run(sockets=[found])
