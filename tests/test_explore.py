@@ -251,7 +251,7 @@ class Served:
 
     def end(self, signal_number):
         self.process.send_signal(signal_number)
-        out, _ = self.process.communicate(timeout=60)
+        out, _ = self.process.communicate(timeout=120)
         return self.process.returncode, out, self.folder.with_suffix(".err").read_text()
 
 
@@ -285,6 +285,7 @@ class Hand:
 
     def __init__(self, seen):
         self.seen, self.page = seen, seen.page
+        self.page.set_default_timeout(60_000)  # a busy machine is no failure
 
     def type(self, name, text):
         self.page.get_by_label(name, exact=True).fill(text)
