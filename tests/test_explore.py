@@ -426,7 +426,7 @@ def test_the_page_is_as_dark_as_the_system_and_fits_a_narrow_window(visit, serve
     assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == dark, ground
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
     controls = re.findall(
-        r"^ *- (textbox|slider|spinbutton|combobox|radio|radiogroup|button|region|heading)( \".+\")?",
+        r"^ *- (textbox|slider|spinbutton|combobox|radiogroup|radio|button|region|heading)( \".+\")?",
         seen.page.locator("body").aria_snapshot(),
         re.MULTILINE,
     )

@@ -15,9 +15,8 @@ __all__ = ["Page"]
 WIDEST, STRONGEST = 4.0, 4.0  # of a dimension's value, and of a strength of a way without default strengths
 STOPS = 40  # of a slider
 CSS = """
-:root { color-scheme: light dark }
-body { --quiet: #5b6470; --edge: #d5dae1; --paper: #ffffff; --ground: #f3f5f8 }
-body.body--dark { --quiet: #a7b0bb; --edge: #3a424d; --paper: #1b2027; --ground: #12161b }
+body { color-scheme: light; --quiet: #5b6470; --edge: #d5dae1; --paper: #ffffff; --ground: #f3f5f8 }
+body.body--dark { color-scheme: dark; --quiet: #a7b0bb; --edge: #3a424d; --paper: #1b2027; --ground: #12161b }
 body { background: var(--ground) }
 .nicegui-content { padding: 0 }
 .page { width: 100%; max-width: 70rem; margin: 0 auto; padding: 1.25rem 1rem 3rem; box-sizing: border-box }
@@ -46,9 +45,9 @@ class Found:
     """
 
     def __init__(self, name: str):
+        self.message = ui.label().classes("quiet message").props("role=status")
         self.texts = ui.element("div").classes("found").props(f'role=region aria-live=polite aria-label="{name}"')
         self.texts.props("tabindex=0")  # a long one scrolls by keyboard too
-        self.message = ui.label().classes("quiet message").props("role=status")
 
     def show(self, found: Shown) -> None:
         self.texts.clear()
