@@ -17,6 +17,7 @@ STOPS = 40  # of a slider
 CSS = """
 body { color-scheme: light; --quiet: #5b6470; --edge: #d5dae1; --paper: #ffffff; --ground: #f3f5f8 }
 body.body--dark { color-scheme: dark; --quiet: #a7b0bb; --edge: #3a424d; --paper: #1b2027; --ground: #12161b }
+body.body--dark :is(.q-field, .q-radio, input) { --q-primary: #7ab0ea }
 body { background: var(--ground) }
 .nicegui-content { padding: 0 }
 .page { width: 100%; max-width: 70rem; margin: 0 auto; padding: 1.25rem 1rem 3rem; box-sizing: border-box }
