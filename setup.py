@@ -50,10 +50,12 @@ setup(
         "priors": ["zuko"],  # flows
         "edit": ["torchdiffeq"],
         "smoothness": ["POT", "wordllama<0.3.4"],  # later ones hold the same vectors, but want numpy 2, and fairseq 1
+        "explore": ["nicegui>=3.18,<4"],
         "test": [
             "mkdocs-material>=9.7",  # the documentation is built and its links followed
             "allpairspy",  # rows of options that hold each pair
             "mypy",
+            "playwright",  # pages in a real browser, which scripts/browser.sh installs
             "pytest",
             "pytest-xdist",
             "ruff",
@@ -64,6 +66,7 @@ setup(
             "torchdiffeq; python_version>='3.11'",
             "POT",
             "wordllama<0.3.4",
+            "nicegui>=3.18,<4; python_version>='3.11'",
         ],
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},

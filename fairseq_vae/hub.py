@@ -229,10 +229,28 @@ class BARTVAEHubInterface(nn.Module):
         """
         if steps < 2:
             raise InputError(f"{steps} steps: expected 2 or more")
+        return self.between(a, b, torch.linspace(0, 1, steps).tolist(), path, **decoding)
+
+    def between(self, a: str, b: str, t: Sequence[float], path: str = "lerp", **decoding: Any) -> List[str]:
+        """Decode points between two sentences' posterior means; those at 0 and 1 are the reconstructions of a and b.
+
+        Args:
+            a: the sentence at 0
+            b: the sentence at 1
+            t: where the points are
+            path: as for interpolate
+            decoding: as for decode
+
+        Returns:
+            a string for each point
+
+        Raises:
+            InputError: the path is unknown
+        """
         if path not in PATHS:
             raise InputError(f"path {path}: expected one of {', '.join(PATHS)}")
         start, end = self.encode([a, b]).mean
-        return self.decode(paths.path(start, end, steps, path), **decoding)
+        return self.decode(paths.along(start, end, torch.tensor(t).to(start), path), **decoding)
 
     def analogy(self, a: str, b: str, c: str, **decoding: Any) -> str:
         """The sentence that is to c as b is to a: mu(c) + mu(b) - mu(a).

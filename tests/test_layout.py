@@ -9,7 +9,8 @@ import pytest
 from graphlib import TopologicalSorter
 
 PACKAGE = Path(__file__).parent.parent / "fairseq_vae"
-LAYERS = "base, latent, objective, measure edit, bart checkpoints flags, root, task, report finetune, cli"  # on others
+# each on the others before it
+LAYERS = "base, latent, objective, measure edit, bart checkpoints flags, root, task, report finetune explore, cli"
 HEIGHT = {folder: height for height, layer in enumerate(LAYERS.split(", ")) for folder in layer.split()}
 PURE = ("base", "latent", "objective", "measure", "edit")  # folders that are importable without fairseq
 FAIRSEQ = {"base.host", "base.text", "measure.scoring"}  # their modules that need it, the first when asked only

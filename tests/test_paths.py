@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairseq_vae.latent.paths import PATHS, analogy, path, slerp, typical, walk
+from fairseq_vae.latent.paths import PATHS, along, analogy, path, slerp, typical, walk
 
 A, B = torch.randn(2, 16, generator=torch.Generator().manual_seed(1))
 
@@ -54,3 +54,12 @@ def test_an_analogy_undoes_itself_and_a_walk_changes_one_dimension():
     assert points[:, 3].tolist() == [-2, 5]
     rest = [i for i in range(16) if i != 3]
     assert points[0, rest].equal(A[rest]) and points[1, rest].equal(A[rest])
+
+
+@pytest.mark.parametrize("kind", PATHS)
+def test_points_asked_for_are_those_of_the_path_in_any_order_and_exact_at_the_ends(kind):
+    points = along(A, B, torch.tensor([1.0, 0.25, 0.0, 1.0]), kind)
+    assert points[0].equal(B) and points[2].equal(A) and points[3].equal(B)
+    assert points[1].equal(path(A, B, 5, kind)[1])
+    if kind == "lerp":
+        torch.testing.assert_close(points[1], 0.75 * A + 0.25 * B)

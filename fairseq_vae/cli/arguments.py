@@ -78,7 +78,9 @@ def load(args: argparse.Namespace) -> Any:
 def add_decoding(command: argparse.ArgumentParser) -> None:
     """How words are chosen."""
     group = command.add_argument_group(DECODING)
-    group.add_argument("--beam", type=int, default=5, metavar="N", help="beam width; 1 is greedy (default: 5)")
+    group.add_argument(
+        "--beam", type=int, default=5, metavar="N", help="beam width; 1 is greedy (default: 5; explore: 1)"
+    )
     group.add_argument("--sampling", action="store_true", help="draw words instead of searching by a beam")
     group.add_argument(
         "--sampling-topk", type=int, default=-1, metavar="K", help="draw from the K most probable words (default: all)"
@@ -92,7 +94,10 @@ def add_decoding(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of the softmax (default: 1)")
     group.add_argument(
-        "--max-len", type=int, metavar="N", help="most tokens of a sentence (default: the model's positions)"
+        "--max-len",
+        type=int,
+        metavar="N",
+        help="most tokens of a sentence (default: the model's positions; explore: 64)",
     )
     group.add_argument("--seed", type=int, default=1, help="of all draws (default: 1)")
 

@@ -1,10 +1,11 @@
 """`fairseq-vae edit`: sentences changed in an attribute, by a strength."""
 
 import argparse
+from typing import Any, List, Tuple
 
 from .arguments import LABELLED, add_decoding, add_input, add_model, decoding, load, numbers, print_rows, sentences
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "add_labelled", "learned", "read_labelled", "run"]
 
 HELP = "sentences edited towards a label, at several strengths"
 DESCRIPTION = (
@@ -37,11 +38,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_decoding(command)
 
 
-def add_labelled(command: argparse.ArgumentParser) -> None:
-    """Labelled sentences to learn an attribute from."""
+def add_labelled(command: argparse.ArgumentParser, required: bool = True) -> None:
+    """Labelled sentences to learn an attribute from.
+
+    Args:
+        command: the parser
+        required: whether the command does nothing without them
+    """
     group = command.add_argument_group(LABELLED)
-    group.add_argument("--text", required=True, metavar="FILE", help="labelled sentences to learn from, one a line")
-    group.add_argument("--labels", required=True, metavar="FILE", help="their labels, one a line")
+    group.add_argument("--text", required=required, metavar="FILE", help="labelled sentences to learn from, one a line")
+    group.add_argument("--labels", required=required, metavar="FILE", help="their labels, one a line")
     group.add_argument(
         "--hidden",
         type=int,
@@ -51,18 +57,37 @@ def add_labelled(command: argparse.ArgumentParser) -> None:
     )
 
 
+def read_labelled(args: argparse.Namespace) -> Tuple[List[str], List[str]]:
+    """The sentences and the labels of the arguments of add_labelled.
+
+    Raises:
+        ValueError: one of the files is not given, or they differ in number
+    """
+    from ..base.lines import read_lines
+
+    if not (args.text and args.labels):
+        raise ValueError("labelled sentences are two files: give both --text FILE and --labels FILE")
+    texts, labels = read_lines(args.text), read_lines(args.labels)
+    if len(texts) != len(labels):
+        raise ValueError(f"--labels {args.labels}: {len(labels):,} lines; expected {len(texts):,}, as --text has")
+    return texts, labels
+
+
+def learned(args: argparse.Namespace, vae: Any, texts: List[str], labels: List[str]) -> Any:
+    """The attribute of labelled sentences, by the arguments of add_labelled and --seed."""
+    from ..edit.attributes import fit_label
+
+    return fit_label(vae.encode(texts).mean.cpu(), labels, args.hidden, args.seed).to(vae.device)
+
+
 def run(args: argparse.Namespace) -> None:
     """Print each sentence at each strength: strength, tab, text; or JSON."""
-    from ..base.lines import read_lines
-    from ..edit.attributes import fit_label
     from ..edit.ways import Wish, smallest
 
     strengths, texts = numbers("--strengths", args.strengths), sentences(args)
-    labelled, labels = read_lines(args.text), read_lines(args.labels)
-    if len(labelled) != len(labels):
-        raise ValueError(f"--labels {args.labels}: {len(labels):,} lines; expected {len(labelled):,}, as --text has")
+    labelled = read_labelled(args)
     vae = load(args)
-    attribute = fit_label(vae.encode(labelled).mean.cpu(), labels, args.hidden, args.seed).to(vae.device)
+    attribute = learned(args, vae, *labelled)
     wishes = [Wish(attribute, attribute.numbers([args.to] * len(texts)).to(vae.device))]
     if args.smallest:
         z, used = smallest(args.way, vae.encode(texts).mean, wishes, sorted(strengths))

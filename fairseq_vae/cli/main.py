@@ -20,6 +20,7 @@ from . import (
     encode,
     evaluate,
     evaluate_edit,
+    explore,
     finetune,
     fit_prior,
     interpolate,
@@ -48,6 +49,7 @@ COMMANDS = {
     "neighbours": neighbours,
     "edit": edit,
     "evaluate-edit": evaluate_edit,
+    "explore": explore,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Callable, Dict, Union
 import torch
 from torch import Tensor
 
-__all__ = ["PATHS", "analogy", "lerp", "noised", "path", "slerp", "typical", "walk"]
+__all__ = ["PATHS", "along", "analogy", "lerp", "noised", "path", "slerp", "typical", "walk"]
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -83,8 +83,28 @@ def typical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 PATHS: Dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"lerp": lerp, "slerp": slerp, "typical": typical}
 
 
+def along(a: Tensor, b: Tensor, t: Tensor, kind: str = "lerp") -> Tensor:
+    """Points of the way from one latent to another; those at t = 0 and t = 1 are a and b exactly.
+
+    Args:
+        a: where t = 0, Z
+        b: where t = 1, Z
+        t: S
+        kind: one of PATHS
+
+    Returns:
+        S x Z
+
+    >>> along(torch.zeros(1), torch.ones(1), torch.tensor([0.25])).flatten().tolist()
+    [0.25]
+    """
+    points = PATHS[kind](a, b, t)
+    points[t == 0], points[t == 1] = a, b
+    return points
+
+
 def path(a: Tensor, b: Tensor, steps: int, kind: str = "lerp") -> Tensor:
-    """Points at equal steps from one latent to another; the first and the last are a and b exactly.
+    """Points at equal steps from one latent to another, with both ends.
 
     Args:
         a: the first point, Z
@@ -98,9 +118,7 @@ def path(a: Tensor, b: Tensor, steps: int, kind: str = "lerp") -> Tensor:
     >>> path(torch.zeros(1), torch.ones(1), 3).flatten().tolist()
     [0.0, 0.5, 1.0]
     """
-    points = PATHS[kind](a, b, torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype))
-    points[0], points[-1] = a, b
-    return points
+    return along(a, b, torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype), kind)
 
 
 def noised(z: Tensor, noise: Tensor, scale: float, mean: Union[Tensor, float] = 0.0) -> Tensor:
