@@ -53,6 +53,7 @@ setup(
             "mkdocs-material>=9.7",  # the documentation is built and its links followed
             "allpairspy",  # rows of options that hold each pair
             "mypy",
+            "playwright",  # pages in a real browser, which scripts/browser.sh installs
             "pytest",
             "pytest-xdist",
             "ruff",

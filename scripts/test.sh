@@ -2,6 +2,7 @@
 # Lint, check types and test: bash scripts/test.sh [pytest arguments]; `-m "not slow"` leaves command lines out (seconds).
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
+source "$(dirname "$0")/browser.sh"
 cd "$root"
 ruff check .
 ruff format --check .
