@@ -14,7 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["fairseq_vae", "fairseq_vae.*"]),
-    package_data={"fairseq_vae": ["py.typed", "config/*.yaml", "config/recipe/*/*.yaml"]},
+    package_data={"fairseq_vae": ["py.typed", "config/*.yaml", "config/recipe/*/*.yaml", "report/*.html"]},
     python_requires=">=3.8",
     install_requires=[
         "torch>=1.12",
@@ -23,6 +23,7 @@ setup(
         "scikit-learn",  # probes of evaluate
         "sentencepiece",
         "hydra-core",
+        "jinja2",  # report; torch brings it too
         "omegaconf",
         "pyyaml",
         "safetensors",
@@ -49,6 +50,7 @@ setup(
         "parquet": ["pyarrow<26"],  # 26 wants numpy 2, and fairseq 1
         "priors": ["zuko"],  # flows
         "edit": ["torchdiffeq"],
+        "report": ["matplotlib"],  # pictures of report and evaluate-edit
         "test": [
             "mkdocs-material>=9.7",  # the documentation is built and its links followed
             "allpairspy",  # rows of options that hold each pair

@@ -26,6 +26,7 @@ from . import (
     neighbours,
     path,
     reconstruct,
+    report,
     sample,
     traverse,
 )
@@ -48,6 +49,7 @@ COMMANDS = {
     "neighbours": neighbours,
     "edit": edit,
     "evaluate-edit": evaluate_edit,
+    "report": report,
 }
 
 
