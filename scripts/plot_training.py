@@ -32,7 +32,9 @@ def main() -> None:
             sys.exit(f"plot_training.py: {path} has no metrics; train with --log-format json")
     try:
         with drawing.style("plot_training.py"):
-            drawing.save(curves([Part(log.train, log.valid) for log in logs]), str(args.output))
+            drawing.save(
+                curves([Part(path.stem, log.train, log.valid) for path, log in zip(args.logs, logs)]), str(args.output)
+            )
     except InputError as error:
         sys.exit(f"plot_training.py: {error}")
 

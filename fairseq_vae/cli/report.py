@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
     from ..finetune.run import Run
@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"{flag} {value}: expected {least} or more")
     output = args.output or os.path.join(args.run, "report.html")
     folder = os.path.dirname(os.path.abspath(output))
-    if not os.path.isdir(folder if args.output else args.run):
-        raise ValueError(f"{output}: the folder {folder} does not exist")
+    if args.output and not os.path.isdir(folder):
+        raise ValueError(f"--output {output}: the folder {folder} does not exist")
     found = read_run(args.run)
     lacks = list(found.lacks)
     points = edits(args, lacks)
@@ -86,17 +86,12 @@ def run(args: argparse.Namespace) -> None:
     if contents:
         shown = (contents.mu, contents.texts, contents.lengths, contents.labels)
         plane = scatter.draw(*shown, kind=args.map, seed=args.seed)
-    phases = [
-        PhaseShown(
-            phase.name,
-            phase.log.updates,
-            phase.flags.get("max-update", "?"),
-            phase.flags,
-            Part(phase.log.train, phase.log.valid, *spans(phase.flags, phase.log.updates)),
-        )
-        for phase in found.phases
-    ]
-    dims, of = dimensions(found, lacks)
+    phases = []
+    for phase in found.phases:
+        log, updates = phase.log, phase.log.updates
+        part = Part(phase.name, log.train, log.valid, *spans(phase.flags, updates))
+        phases.append(PhaseShown(phase.flags.get("max-update", "?"), updates, phase.flags, part))
+    dims, of, free = dimensions(found, lacks)
     html = page(
         Shown(
             name=os.path.basename(os.path.abspath(args.run)),
@@ -105,6 +100,7 @@ def run(args: argparse.Namespace) -> None:
             phases=phases,
             kl_dims=dims,
             kl_source=of,
+            free_bits=free,
             evaluation=found.evaluation,
             model=os.path.relpath(found.checkpoint, args.run) if found.checkpoint else None,
             source=source,
@@ -181,16 +177,27 @@ def sentences(args: argparse.Namespace, found: "Run", lacks: List[str]) -> Tuple
     return source, gather(vae, given, labels, args.points, args.samples, args.seed)
 
 
-def dimensions(found: "Run", lacks: List[str]) -> Tuple[Optional[List[float]], str]:
-    """The KL of each dimension, nats per sentence, and what it is of: the evaluation, or else the last validation."""
+def dimensions(found: "Run", lacks: List[str]) -> Tuple[Optional[List[float]], str, Optional[float]]:
+    """The KL of each dimension, nats per sentence; what it is of, the evaluation or else the last validation; and the
+    free bits of that training, nats of a dimension, if they are of single dimensions."""
     if found.evaluation is not None:
         kl = found.evaluation.get("kl_dims")
         if isinstance(kl, list) and kl and all(isinstance(value, (int, float)) for value in kl):
             if len(kl) == found.evaluation.get("latent_dim"):
-                return kl, f"over the split {found.evaluation.get('split')}"
+                return kl, f"over the split {found.evaluation.get('split')}", free_bits(found.phases[-1].flags)
             lacks.append("This posterior's KL is no sum over dimensions: it has no bars.")
-            return None, ""
+            return None, "", None
     for phase in reversed(found.phases):
         if phase.log.kl_dims:
-            return phase.log.kl_dims, f"at the last validation of {phase.name}"
-    return None, ""
+            return phase.log.kl_dims, f"at the last validation of {phase.name}", free_bits(phase.flags)
+    return None, "", None
+
+
+def free_bits(flags: Mapping[str, str]) -> Optional[float]:
+    """Nats of each dimension that cost nothing; None where there are none, or they are not of single dimensions.
+
+    >>> free_bits({"free-bits": "0.25"}), free_bits({"free-bits": "4", "free-bits-mode": "sentence"}), free_bits({})
+    (0.25, None, None)
+    """
+    single = flags.get("free-bits-mode", "dimension").endswith("dimension") and flags.get("free-bits-group", "1") == "1"
+    return float(flags.get("free-bits", 0)) or None if single else None

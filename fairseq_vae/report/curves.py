@@ -1,5 +1,6 @@
 """Pictures of a training: its values over updates, and the KL of each dimension."""
 
+import math
 from fractions import Fraction
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -32,12 +33,14 @@ class Part(NamedTuple):
     """One of a training's phases.
 
     Attributes:
+        name: to write where it begins
         train: values of training by update
         valid: values of validation by update
         ramps: of beta
         cycles: updates at which a cycle of beta begins
     """
 
+    name: str
     train: Values
     valid: Values
     ramps: Sequence[Span] = ()
@@ -67,7 +70,7 @@ def spans(flags: Mapping[str, str], updates: int) -> Tuple[List[Span], List[int]
         lengths["cyclical"] = cycle * exact(float(flags.get("kl-cycle-ratio", 0.5)))
         cycles = list(range(0, updates, cycle))
     length = lengths.get(schedule, Fraction(0))
-    ramps = [Span(start + zero, float(min(updates, start + zero + length))) for start in cycles if length]
+    ramps = [Span(start + zero, min(float(updates), float(start + zero + length))) for start in cycles if length]
     return [ramp for ramp in ramps if ramp.start < updates], cycles if schedule == "cyclical" else []
 
 
@@ -77,14 +80,14 @@ def points(curve: Values, key: str) -> Tuple[List[float], List[float]]:
     >>> points({30: {"kl": 2.0}, 10: {"kl": 1.0}, 20: {}}, "kl")
     ([10.0, 30.0], [1.0, 2.0])
     """
-    x = [update for update in sorted(curve) if key in curve[update]]
+    x: List[int] = sorted(update for update in curve if key in curve[update])
     y = [curve[update][key] for update in x]
     size = -(-len(x) // MOST) or 1
     parts = [slice(start, start + size) for start in range(0, len(x), size)]
     return [mean(x[part]) for part in parts], [mean(y[part]) for part in parts]
 
 
-def mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[Any]) -> float:
     return sum(values) / len(values)
 
 
@@ -107,13 +110,16 @@ def curves(phases: Sequence[Part]) -> Any:
                 axis.axvline(start + cycle, color=drawing.PALETTE[7], linewidth=0.8, linestyle=":")
             if number:
                 axis.axvline(start, color=drawing.PALETTE[7], linewidth=0.9, linestyle="--")
+            if len(phases) > 1:
+                place = {"xy": (start, 1), "xycoords": ("data", "axes fraction"), "xytext": (3, -2)}
+                axis.annotate(phase.name, **place, textcoords="offset points", va="top", fontsize=7, alpha=0.7)
             for curve, color, label in ((phase.train, 0, "training"), (phase.valid, 1, "validation")):
                 updates, y = points(curve, key)
                 if not updates:
                     continue
                 x = [start + update for update in updates]
                 look = {"color": drawing.PALETTE[color]}
-                if curve is phase.train:  # batches are of one length each: show them faintly, and their running mean
+                if curve is phase.train and key != "kl_weight":  # a batch's sentences are alike in length: values jump
                     axis.plot(x, y, linewidth=0.8, alpha=0.3, **look)
                     y = [mean(y[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1]) for i in range(len(y))]
                 marker = "o" if curve is phase.valid else None
@@ -123,7 +129,8 @@ def curves(phases: Sequence[Part]) -> Any:
     for axis, (_, title, unit) in zip(found.flat, PANELS):
         axis.set_title(title)
         axis.set_ylabel(unit)
-        axis.set_ylim(0, None if axis.get_ylim()[1] > 0.1 else 1)  # beta is 0 in a first phase
+        top = axis.dataLim.y1
+        axis.set_ylim(0, 1.05 * top if 0 < top < math.inf else 1)  # beta is 0 in a first phase
     for axis in found[1]:
         axis.set_xlabel("updates" + (" (dashed: the next phase)" if len(phases) > 1 else ""))
     found[0, 0].legend()

@@ -1,6 +1,7 @@
 """Pictures by matplotlib, into files or as SVG within a page, whose colours they take. Nothing global is changed."""
 
 import contextlib
+import html
 import io
 import os
 import re
@@ -24,7 +25,7 @@ STYLE: Dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     "axes.prop_cycle": f"cycler('color', {list(PALETTE)})",
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
-    **{"axes.grid": True, "grid.alpha": 0.25, "axes.titlelocation": "left"},
+    **{"axes.grid": True, "axes.axisbelow": True, "grid.alpha": 0.25, "axes.titlelocation": "left"},
     **{"axes.titlesize": 11, "axes.labelsize": 9, "legend.fontsize": 9, "xtick.labelsize": 9, "ytick.labelsize": 9},
 }
 
@@ -97,4 +98,4 @@ def inline(figure: Any, name: str, title: str) -> str:
     body = body.replace(INK, "currentColor")
     for number, color in enumerate(PALETTE):
         body = body.replace(color, f"var(--c{number})")
-    return f'<svg class="chart" viewBox="{box.group(1)}" role="img" aria-label="{title}">{body}'.strip()
+    return f'<svg class="chart" viewBox="{box.group(1)}" role="img" aria-label="{html.escape(title)}">{body}'.strip()

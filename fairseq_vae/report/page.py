@@ -20,16 +20,14 @@ class PhaseShown(NamedTuple):
     """A phase of the training.
 
     Attributes:
-        name: "phase1" or "phase2"
-        updates: as far as it has come
-        wanted: at most
+        wanted: updates at most, as its flag says
+        updates: as far as it has come; 0: it has not begun
         flags: of fairseq-train, without dashes
-        part: its curves
+        part: its name and curves
     """
 
-    name: str
-    updates: int
     wanted: str
+    updates: int
     flags: Mapping[str, str]
     part: Part
 
@@ -44,6 +42,7 @@ class Shown(NamedTuple):
         phases: in order
         kl_dims: KL of each dimension, nats per sentence; None: not known
         kl_source: what they are of
+        free_bits: nats of each dimension that cost nothing in its training; None: none, or not of single dimensions
         evaluation: of evaluate; None without one
         model: the checkpoint's name within the run; None without one
         source: what the sentences are of
@@ -59,6 +58,7 @@ class Shown(NamedTuple):
     phases: Sequence[PhaseShown]
     kl_dims: Optional[Sequence[float]]
     kl_source: str
+    free_bits: Optional[float]
     evaluation: Optional[Numbers]
     model: Optional[str]
     source: str
@@ -88,7 +88,7 @@ def page(shown: Shown) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["short"] = lambda number: f"{number:.3g}"
+    environment.filters["short"] = lambda number: f"{float(number):.3g}"
     lacks, table = list(shown.lacks), None
     if shown.evaluation is not None:
         try:
@@ -99,6 +99,7 @@ def page(shown: Shown) -> str:
         shown._asdict(),
         lacks=lacks,
         table=table,
+        begun=[phase.part for phase in shown.phases if phase.updates],
         pictures=pictures(shown),
         sweep=edits.cells(shown.points) if shown.points else None,
         scale=scale(shown.map) if shown.map else None,
@@ -123,19 +124,12 @@ def pictures(shown: Shown) -> Dict[str, Any]:
             title = "Curves of reconstruction, KL, beta and active units over updates"
             found["curves"] = Markup(drawing.inline(curves(begun), "curves", title))
         if shown.kl_dims:
-            free = free_bits(shown.phases)
-            found["bars"] = Markup(drawing.inline(bars(shown.kl_dims, free), "bars", "KL of each dimension as bars"))
+            figure = bars(shown.kl_dims, shown.free_bits)
+            found["bars"] = Markup(drawing.inline(figure, "bars", "KL of each dimension as bars"))
         if shown.points:
             title = "Accuracy of edits against self-BLEU and fluency"
             found["sweep"] = Markup(drawing.inline(edits.sweep(shown.points), "sweep", title))
     return found
-
-
-def free_bits(phases: Sequence[PhaseShown]) -> Optional[float]:
-    """Nats of each dimension that cost nothing in the last phase; None where they are not of single dimensions."""
-    flags = phases[-1].flags if phases else {}
-    single = flags.get("free-bits-mode", "dimension").endswith("dimension") and flags.get("free-bits-group", "1") == "1"
-    return float(flags.get("free-bits", 0)) or None if single else None
 
 
 def scale(found: Map) -> Dict[str, float]:
