@@ -21,6 +21,7 @@ from fairseq_vae.report.page import MOST_BYTES, PhaseShown, Shown, page
 from fairseq_vae.report.scatter import draw, shortened
 
 SECTIONS = ["training", "dimensions", "map", "evaluation", "reconstructions", "samples", "interpolations", "edits"]
+ROW = {"way": "a", "strength": 1, "seed": 1, "accuracy": 1, "self_bleu": 1, "fluency": None, "words": 1, "empty": 0}
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -157,6 +158,7 @@ def test_labels_colour_their_own_sentences(whole, html):
     assert sorted((unescape(text), color) for color, text in found) == wanted
 
 
+@pytest.mark.slow
 def test_the_same_run_has_the_same_bytes(run, html):
     labels = run.parent / "labels"
     labels.write_text("".join(f"{runs.HOSTILE if i % 3 else '_x'}\n" for i in range(40)))
@@ -243,6 +245,7 @@ def test_what_a_run_lacks_is_said_and_the_rest_is_shown(run, removed, gone, said
     [
         ("evaluation.json", '{"rec": 1}', "evaluation.json is damaged or of another version"),
         ("evaluation.json", "{", "evaluation.json is damaged"),
+        ("edits.json", json.dumps([{**ROW, "strength": "x"}]), "is not what `fairseq-vae evaluate-edit --json` writes"),
         ("edits.json", '[{"way": 1}]', "is not what `fairseq-vae evaluate-edit --json` writes"),
         ("edits.json", "[]", "it has no rows"),
         ("phase2/checkpoint_best.pt", "no checkpoint", "There is no map and no sentence"),
@@ -255,6 +258,7 @@ def test_damaged_parts_are_named(run, name, content, said):
     assert said in html.split('<section id="training">')[0]
 
 
+@pytest.mark.slow
 def test_kl_of_dimensions_is_the_evaluations_or_else_the_last_validations(run):
     html = report(run, "--samples", 0)
     assert "over the split test" in section(html, "dimensions") and "2.72" in section(html, "dimensions")
@@ -267,6 +271,13 @@ def test_kl_of_dimensions_is_the_evaluations_or_else_the_last_validations(run):
     assert "at the last validation of phase1" in section(html, "dimensions") and "free bits" not in section(
         html, "dimensions"
     )
+
+
+def test_an_evaluation_without_its_signature_is_named(run):
+    numbers = json.loads((run / "evaluation.json").read_text())
+    numbers.pop("signature")
+    (run / "evaluation.json").write_text(json.dumps(numbers))
+    assert "evaluation.json is damaged or of another version" in report(run, "--samples", 0)
 
 
 def test_a_posterior_without_a_kl_of_each_dimension_has_no_bars(run):

@@ -85,7 +85,7 @@ def test_means_that_are_not_finite_are_left_out():
     mu[3, 1], mu[5, 0] = np.nan, np.inf
     found = draw(mu, [str(i) for i in range(60)], [1] * 60, ["a"] * 60)
     assert found.left_out == 2 and [dot.text for dot in found.dots] == [str(i) for i in range(60) if i not in (3, 5)]
-    assert draw(mu[3:4], ["x"], [1]) is None
+    assert draw(mu[3:4], ["x"], [1]) is None and draw(mu[[0, 0, 3]], ["x"] * 3, [1] * 3) is None
 
 
 def test_a_long_sentence_is_cut_off_above_its_point():

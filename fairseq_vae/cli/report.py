@@ -125,6 +125,7 @@ def edits(args: argparse.Namespace, lacks: List[str]) -> Optional[List[Dict[str,
     import json
 
     from ..evaluate_edit import Row, summary
+    from ..report.edits import cells
 
     path = args.edits or os.path.join(args.run, "edits.json")
     if not args.edits and not os.path.isfile(path):
@@ -132,7 +133,7 @@ def edits(args: argparse.Namespace, lacks: List[str]) -> Optional[List[Dict[str,
     try:
         with open(path, encoding="utf-8") as file:
             points = summary([Row(**row) for row in json.load(file)])
-        if not points:
+        if not cells(points)[1:]:
             raise ValueError("it has no rows")
         return points
     except (ValueError, TypeError) as error:

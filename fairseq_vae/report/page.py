@@ -93,7 +93,9 @@ def page(shown: Shown) -> str:
     if shown.evaluation is not None:
         try:
             table = figures(shown.evaluation)
-        except (LookupError, TypeError, ValueError):
+            shown.evaluation["split"], shown.evaluation["signature"]  # which the page needs too
+        except (LookupError, TypeError, ValueError, AttributeError):
+            table = None
             lacks.append("evaluation.json is damaged or of another version: its table is missing.")
     html = environment.get_template("page.html").render(
         shown._asdict(),

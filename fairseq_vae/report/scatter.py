@@ -158,13 +158,13 @@ def draw(
         seed: of t-SNE
 
     Returns:
-        None if no mean is finite
+        None if no mean is finite, or all of several are the same
 
     Raises:
         InputError: too few sentences for t-SNE
     """
     good = np.flatnonzero(np.isfinite(mu).all(1))
-    if not len(good):
+    if not len(good) or (len(good) > 1 and (mu[good] == mu[good[0]]).all()):
         return None
     shares = None
     if kind == "tsne":
