@@ -13,7 +13,7 @@ from fairseq_vae.objective.schedule import kl_weight
 from fairseq_vae.report.render import as_json
 
 DIMENSIONS = 8
-HOSTILE = "</title><script>alert('x')</script>&$\\frac{"  # as a word of a text
+HOSTILE = "</title><script>alert('x')</script>&$\\frac{$"  # as a word of a text
 CYCLE = 40
 
 
