@@ -14,7 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["fairseq_vae", "fairseq_vae.*"]),
-    package_data={"fairseq_vae": ["py.typed", "config/*.yaml", "config/recipe/*/*.yaml"]},
+    package_data={"fairseq_vae": ["py.typed", "config/*.yaml", "config/recipe/*/*.yaml", "report/*.html"]},
     python_requires=">=3.8",
     install_requires=[
         "torch>=1.12",
@@ -23,6 +23,7 @@ setup(
         "scikit-learn",  # probes of evaluate
         "sentencepiece",
         "hydra-core",
+        "jinja2",  # report; torch brings it too
         "omegaconf",
         "pyyaml",
         "safetensors",
@@ -51,6 +52,7 @@ setup(
         "edit": ["torchdiffeq"],
         "smoothness": ["POT", "wordllama<0.3.4"],  # later ones hold the same vectors, but want numpy 2, and fairseq 1
         "explore": ["nicegui>=3.18,<4"],
+        "report": ["matplotlib"],  # pictures of report and evaluate-edit
         "test": [
             "mkdocs-material>=9.7",  # the documentation is built and its links followed
             "allpairspy",  # rows of options that hold each pair

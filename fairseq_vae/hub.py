@@ -189,13 +189,15 @@ class BARTVAEHubInterface(nn.Module):
         """
         return self.decode(self.encode(sentences).mean, sources=sentences, **decoding)
 
-    def sample(self, n: int, seed: int = 1, sources: Optional[Sentences] = None, **decoding: Any) -> List[str]:
+    def sample(
+        self, n: int, seed: int = 1, sources: Union[Sentences, Sequence[Tensor], None] = None, **decoding: Any
+    ) -> List[str]:
         """Draw z from the prior and decode it. `fairseq-generate --latent-mode prior` with this --seed has the same z.
 
         Args:
             n: number of sentences
             seed: of z and of drawn tokens
-            sources: n sentences, for a model with a context
+            sources: n sentences, for a model with a context, as for decode
             decoding: as for decode
 
         Returns:

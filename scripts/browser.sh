@@ -1,5 +1,6 @@
-# Source this after environment.sh: it puts a headless Chromium for the tests of pages into .venv/browser, without root.
-# It is npm's package @sparticuz/chromium, for 64-bit Intel and AMD. CHROMIUM names another one, which is then taken.
+# Source this with the clone in $root: it puts a headless Chromium for the tests of pages into .venv/browser, without
+# root, and its path into CHROMIUM. It is npm's package @sparticuz/chromium, for 64-bit Intel and AMD. Where CHROMIUM
+# names another one already, that one is taken.
 
 package="@sparticuz/chromium@153.0.0"
 browser="$root/.venv/browser"
@@ -14,7 +15,7 @@ if [ -z "${CHROMIUM:-}" ] && [ "$(cat "$browser/installed" 2>/dev/null)" != "$pa
         exit 1
     }
     echo "Installing $package into $browser: 0.2 GB."
-    rm -rf "$browser" && mkdir "$browser" &&
+    rm -rf "$browser" && mkdir -p "$browser" &&
         (cd "$browser" && npm pack --silent "$package" >/dev/null && tar -xzf ./*.tgz &&
         for name in chromium al2023.tar; do
             node -e 'process.stdout.write(zlib.brotliDecompressSync(fs.readFileSync(0)))' \
@@ -25,3 +26,4 @@ if [ -z "${CHROMIUM:-}" ] && [ "$(cat "$browser/installed" 2>/dev/null)" != "$pa
     }
     echo "$package" >"$browser/installed"
 fi
+export CHROMIUM="${CHROMIUM:-$browser/chromium}"

@@ -53,6 +53,7 @@ left_out() { # pytest's arguments that leave out what a version cannot run, one 
     [ "$1" = 3.8 ] && sed 's/ *#.*//; /^$/d' "$root/scripts/versions_3.8.txt" || true
 }
 
+source "$root/scripts/browser.sh"
 for version in "${versions[@]}"; do
     environment "$version"
     mapfile -t without < <(left_out "$version")

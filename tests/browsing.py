@@ -15,7 +15,7 @@ from typing import Any, List, NamedTuple
 import pytest
 from playwright.sync_api import sync_playwright
 
-CHROMIUM = os.environ.get("CHROMIUM") or str(Path(sys.prefix) / "browser/chromium")  # of scripts/browser.sh
+CHROMIUM = os.environ.get("CHROMIUM") or str(Path(sys.prefix) / "browser/chromium")  # as scripts/browser.sh puts it
 LIBRARIES = Path(CHROMIUM).with_name("lib")  # that come with it
 QUIET = [  # no request of the browser's own
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-gpu"),

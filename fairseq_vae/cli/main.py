@@ -27,6 +27,7 @@ from . import (
     neighbours,
     path,
     reconstruct,
+    report,
     sample,
     traverse,
 )
@@ -50,6 +51,7 @@ COMMANDS = {
     "edit": edit,
     "evaluate-edit": evaluate_edit,
     "explore": explore,
+    "report": report,
 }
 
 

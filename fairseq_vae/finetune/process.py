@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 from ..base.errors import InputError, NotWritten
 
-__all__ = ["call", "clear", "environment", "failure", "mend", "run", "running", "train"]
+__all__ = ["VALUES", "call", "clear", "environment", "failure", "mend", "run", "running", "train"]
 
 WATCHDOG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "watchdog.py")
 INTERVAL = re.compile(r"checkpoint_\d+_\d+\.pt$")  # of --save-interval-updates
 MENDED = ".mended"
 GRACE = 20  # seconds between the request to end and the end
-UPDATE = re.compile(r"\| train_inner \| (\{.*\})$")  # a line of fairseq-train's log with an update's values
+VALUES = re.compile(r"\| (train_inner|valid) \| (\{.*\})$")  # a line of fairseq-train's log with values, as JSON
 WARNING = re.compile(r"\| WARNING \| fairseq_vae\.validation \| (.*)$")  # of a collapse that lasts
 
 
@@ -173,11 +173,11 @@ def train(command: List[str], log: Path, updates: int) -> None:
                     file.write(line.encode("utf-8", "replace"))
                 except OSError as error:
                     unwritten = error
-                update, warning = UPDATE.search(line), WARNING.search(line)
+                found, warning = VALUES.search(line), WARNING.search(line)
                 if warning:
                     tqdm.write(f"  {warning.group(1)}", file=sys.stderr)
-                if update:
-                    values = {key: float(value) for key, value in json.loads(update.group(1)).items()}
+                if found and found.group(1) == "train_inner":
+                    values = {key: float(value) for key, value in json.loads(found.group(2)).items()}
                     shown = f"rec {values['rec']:.1f} kl {values['kl']:.1f} β {values['kl_weight']:.2f}"
                     bar.set_postfix_str(shown, refresh=False)
                     bar.update(int(values["num_updates"]) - bar.n)

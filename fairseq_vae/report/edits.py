@@ -4,8 +4,9 @@ import os
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..base.errors import InputError
+from . import drawing
 
-__all__ = ["picture", "table", "verdicts"]
+__all__ = ["cells", "picture", "sweep", "table", "verdicts"]
 
 COLUMNS = (
     ("accuracy", "accuracy", 3),
@@ -15,18 +16,27 @@ COLUMNS = (
 )
 
 
-def table(points: Sequence[Dict[str, Any]]) -> str:
-    """Each way and strength as a line: mean and, behind +-, half of the 95 % interval over seeds.
+def cells(points: Sequence[Dict[str, Any]]) -> List[List[str]]:
+    """Rows of a table, the headings first: each way and strength with means and half of their 95 % intervals.
 
     Args:
         points: of evaluate_edit's summary
     """
     rows = [["way", "strength", *(heading for _, heading, _ in COLUMNS)]]
     for point in points:
-        rows.append(
-            [point["way"], f"{point['strength']:g}", *(shown(point[key], digits) for key, _, digits in COLUMNS)]
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        figures = (shown(point[key], digits) for key, _, digits in COLUMNS)
+        rows.append([point["way"], f"{point['strength']:g}", *figures])
+    return rows
+
+
+def table(points: Sequence[Dict[str, Any]]) -> str:
+    """The rows of `cells` as aligned columns.
+
+    Args:
+        points: of evaluate_edit's summary
+    """
+    rows = cells(points)
+    widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
@@ -62,7 +72,7 @@ def shown(point: Optional[Any], digits: int) -> str:
 
 
 def picture(points: Sequence[Dict[str, Any]], path: str) -> None:
-    """Draw accuracy against self-BLEU, and against fluency where it is known, a line for each way.
+    """Draw the sweep, see `sweep`.
 
     Args:
         points: of evaluate_edit's summary
@@ -73,19 +83,23 @@ def picture(points: Sequence[Dict[str, Any]], path: str) -> None:
     """
     if os.path.splitext(path)[1] not in (".svg", ".png"):
         raise InputError(f"--picture {path}: expected a name that ends in .svg or .png")
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise InputError("--picture needs matplotlib: pip install matplotlib") from error
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
+    with drawing.style("--picture"):
+        drawing.save(sweep(points), path)
 
-    matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text
-    axes_of: List[Any] = [("self_bleu", "self-BLEU with the input (higher: more is kept)")]
+
+def sweep(points: Sequence[Dict[str, Any]]) -> Any:
+    """A figure of accuracy against self-BLEU, and against fluency where it is known, a line for each way.
+
+    Drawn within drawing.style.
+
+    Args:
+        points: of evaluate_edit's summary
+    """
+    kinds = [("self_bleu", "self-BLEU with the input (higher: more is kept)")]
     if any(point["fluency"] for point in points):
-        axes_of.append(("fluency", "nats a token (lower: more fluent)"))
-    figure, axes = plt.subplots(1, len(axes_of), figsize=(5.5 * len(axes_of), 4.2), squeeze=False, layout="constrained")
-    for axis, (key, label) in zip(axes[0], axes_of):
+        kinds.append(("fluency", "nats a token (lower: more fluent)"))
+    [axes] = drawing.axes(1, len(kinds), 5.5 * len(kinds), 4.2)
+    for axis, (key, label) in zip(axes, kinds):
         unchanged = [point for point in points if point["way"] == "input"]
         for point in unchanged if key == "fluency" else ():
             axis.axvline(point[key].mean, color="0.5", linestyle=":", linewidth=1, label="the inputs")
@@ -93,17 +107,11 @@ def picture(points: Sequence[Dict[str, Any]], path: str) -> None:
             some = [point for point in points if point["way"] == way and point[key] is not None]
             x, y = [point[key].mean for point in some], [100 * point["accuracy"].mean for point in some]
             bars = {"xerr": [point[key].half for point in some], "yerr": [100 * p["accuracy"].half for p in some]}
-            axis.errorbar(
-                x, y, **bars, color=f"C{color}", marker="o", markersize=4, linewidth=1.2, label=way, capsize=2
-            )
+            look = {"color": drawing.PALETTE[color % len(drawing.PALETTE)], "linewidth": 1.2, "capsize": 2}
+            axis.errorbar(x, y, **bars, **look, marker="o", markersize=4, label=way)
             for point, across, up in zip(some, x, y):
                 axis.annotate(f"{point['strength']:g}", (across, up), (4, 4), textcoords="offset points", fontsize=7)
-        axis.set_xlabel(label, fontsize=9)
-        axis.set_ylabel("edits with the target label, %", fontsize=9)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].legend(frameon=False, fontsize=9)
-    temporary = f"{path}.part"
-    figure.savefig(temporary, dpi=130, format=os.path.splitext(path)[1][1:])
-    plt.close(figure)
-    os.replace(temporary, path)
+        axis.set_xlabel(label)
+        axis.set_ylabel("edits with the target label, %")
+    axes[0].legend()
+    return axes[0].figure

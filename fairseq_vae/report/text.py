@@ -6,7 +6,19 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from ..measure.papers import PAPERS, Numbers, Paper
 
-__all__ = ["COLUMNS", "beside_paper", "best", "comparison", "figure", "grid", "interval", "names", "plain", "table"]
+__all__ = [
+    "COLUMNS",
+    "beside_paper",
+    "best",
+    "comparison",
+    "figure",
+    "figures",
+    "grid",
+    "interval",
+    "names",
+    "plain",
+    "table",
+]
 
 COLUMNS: Sequence[Tuple[str, str, int, Optional[str]]] = (  # key, heading, digits, the better of two values
     ("rec", "rec", 2, None),
@@ -52,11 +64,18 @@ def interval(numbers: Numbers, key: str, digits: int = 2) -> str:
 
 def table(numbers: Numbers) -> str:
     """One evaluation as lines: name, figure, and its unit, denominator and interval."""
+    lines = [f"{name:<20}{value:>10}  {unit}" for name, value, unit in figures(numbers)]
+    return "\n".join([*lines, f"{numbers['sentences']:,} sentences; {numbers['signature']}"])
+
+
+def figures(numbers: Numbers) -> List[Tuple[str, str, str]]:
+    """One evaluation's names, figures, and their units, denominators and intervals; a name of two blanks more belongs
+    to the one above it."""
     n = numbers
     nats = "nats per sentence"
     ends = f"{n['sentences']:,} ends counted"
     saturated = "; SATURATED: may be far higher" if n["mi_saturated"] else ""
-    rows = [
+    found = [
         ("reconstruction", figure(n["rec"], 2), f"{nats}, {interval(n, 'rec')}, K = {n['samples']}"),
         ("KL", figure(n["kl"], 2), f"{nats}, {interval(n, 'kl')}"),
         ("negative ELBO", figure(n["neg_elbo"], 2), f"{nats}, {interval(n, 'neg_elbo')}"),
@@ -68,15 +87,15 @@ def table(numbers: Numbers) -> str:
     ]
     if n["nll_iw_fitted"] is not None:
         unit = f"{nats}, {interval(n, 'nll_iw_fitted')}; {n['fitted_prior']}"
-        rows.append(("  fitted prior", figure(n["nll_iw_fitted"], 2), unit))
+        found.append(("  fitted prior", figure(n["nll_iw_fitted"], 2), unit))
     for name, key, unit, digits in (
         ("PPL per token", "ppl_token", f"{n['tokens']:,} tokens, {ends}", 2),
         ("PPL per word", "ppl_word", f"{n['words']:,} words, {ends}", 2),
         ("bits per byte", "bits_per_byte", f"{n['bytes'] or 0:,} bytes of the {n['bytes_of']} text", 3),
     ):
         if n[key] is not None:
-            rows.append((name, figure(n[key], digits), f"of the ELBO; {figure(n[f'{key}_iw'], digits)} IW; {unit}"))
-    rows += [
+            found.append((name, figure(n[key], digits), f"of the ELBO; {figure(n[f'{key}_iw'], digits)} IW; {unit}"))
+    found += [
         ("active units", str(n["au"]), f"of {n['latent_dim']}, Var(mu) > 0.01"),
         (
             "mutual information",
@@ -86,24 +105,23 @@ def table(numbers: Numbers) -> str:
     ]
     if n["mi_batch"] is not None:
         unit = f"nats, in batches of {n['mi_batch_size']}: at most {math.log(n['mi_batch_size']):.2f}"
-        rows.append(("MI within batches", figure(n["mi_batch"], 2), unit))
-    rows += [
+        found.append(("MI within batches", figure(n["mi_batch"], 2), unit))
+    found += [
         ("marginal KL", figure(n["marginal_kl"], 2), f"nats, KL - MI; at least {figure(n['agg_gaussian_kl'], 2)}"),
         ("own-z gap", figure(n["nll_gap_shuffled"], 2), f"{nats} to another's z, {interval(n, 'nll_gap_shuffled')}"),
         ("  to z = 0", figure(n["nll_gap_zero"], 2), f"{nats}, {interval(n, 'nll_gap_zero')}"),
         ("  to the prior's z", figure(n["nll_gap_prior"], 2), f"{nats}, {interval(n, 'nll_gap_prior')}"),
     ]
     if n["lm_nll"] is not None:
-        rows.append(("language model", figure(n["lm_nll"], 2), f"{nats}; its backbone without z"))
-        rows.append(("-ELBO less it", figure(n["lm_gap"], 2), f"{nats}, {interval(n, 'lm_gap')}"))
-    rows += text_rows(n) + smooth_rows(n)
+        found.append(("language model", figure(n["lm_nll"], 2), f"{nats}; its backbone without z"))
+        found.append(("-ELBO less it", figure(n["lm_gap"], 2), f"{nats}, {interval(n, 'lm_gap')}"))
+    found += text_rows(n) + smooth_rows(n)
     if "probe" in n:
         bag = "" if n["probe_bag_of_words"] is None else f", bag of words {n['probe_bag_of_words']:.3f}"
         unit = f"accuracy on mu, {n['probe_classes']} classes; majority {n['probe_majority']:.3f}{bag}"
-        rows.append(("probe", figure(n["probe"], 3), unit))
-    rows.append(("diagnosis", n["diagnosis"], n["diagnosis_message"]))
-    lines = [f"{name:<20}{value:>10}  {unit}" for name, value, unit in rows]
-    return "\n".join([*lines, f"{n['sentences']:,} sentences; {n['signature']}"])
+        found.append(("probe", figure(n["probe"], 3), unit))
+    found.append(("diagnosis", n["diagnosis"], n["diagnosis_message"]))
+    return found
 
 
 def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
