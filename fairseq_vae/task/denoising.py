@@ -48,10 +48,8 @@ class VAEDenoisingTask(GeneratingTask):
         super().__init__(cfg)
         if not 0 <= cfg.noise_ratio <= 1:
             raise InputError(f"--noise-ratio {cfg.noise_ratio}: expected a number between 0 and 1")
-        if cfg.latent_mode == "prior" and cfg.num_samples < 1:
-            raise InputError(
-                f"--num-samples {cfg.num_samples}: --latent-mode prior needs 1 or more, to generate so many"
-            )
+        if cfg.latent_samples < 1:
+            raise InputError(f"--latent-samples {cfg.latent_samples}: expected 1 or more")
         if cfg.latent_mode != "prior" and cfg.num_samples:
             raise InputError(
                 f"--num-samples {cfg.num_samples} has no effect without --latent-mode prior: give that too, or leave "
@@ -90,9 +88,13 @@ class VAEDenoisingTask(GeneratingTask):
             combine: as in fairseq
 
         Raises:
-            InputError: the split does not exist, is empty, cut off, or has an empty line
+            InputError: the split does not exist, is empty, cut off, or has an empty line; or --num-samples is missing
         """
         if self.cfg.latent_mode == "prior":
+            if self.cfg.num_samples < 1:
+                raise InputError(
+                    f"--num-samples {self.cfg.num_samples}: --latent-mode prior needs 1 or more, to generate so many"
+                )
             sentences = [torch.tensor([self.dictionary.eos()])] * self.cfg.num_samples
             self.datasets[split] = data.SentenceDataset(
                 sentences, [1] * len(sentences), self.dictionary, has_target=False
