@@ -336,6 +336,33 @@ def test_a_model_without_a_latent_has_no_z(folder, flags, wish):
 
 
 @pytest.mark.slow
+def test_constraints_that_no_sentence_can_meet_are_refused_by_their_line(folder):
+    def constrained(phrase):
+        (folder / "phrase.txt").write_text(f"w1 w2\nw1\t{phrase}\n")
+        flags = "--constraints=ordered --beam=2 --max-len-b=5"
+        return found(printed("interactive", folder, flags, lines="phrase.txt", buffer_size=2, batch_size=2))
+
+    assert constrained("w2 w3\tw4 w5 w6")[1] == ["w2 w3 w4 w5 w6"]
+    with pytest.raises(
+        InputError, match="line 2: its constraints have 6 tokens, and a sentence 5 at most: raise --max-"
+    ):
+        constrained("w2 w3 w4 w5\tw6 w7")
+    with pytest.raises(InputError, match="line 2: a constraint has a word that .*dict.txt lacks"):
+        constrained("w2 never")
+
+
+@pytest.mark.slow
+def test_a_line_that_is_too_long_is_left_out_though_it_is_alone_in_its_buffer(folder):
+    (folder / "long.txt").write_text("w1\n" + "w2 " * 40 + "\nw3\n")
+    flags, size = "--beam=2 --skip-invalid-size-inputs-valid-test", {"buffer_size": 1, "batch_size": 1}
+    shown = found(printed("interactive", folder, flags, lines="long.txt", **size))
+    assert sorted(shown) == [0, 2]
+    assert shown == found(printed("interactive", folder, flags, lines="long.txt", buffer_size=3))
+    with pytest.raises(InputError, match="line 2 of the text is too long, 40 tokens where 30 fit .*or skip them with"):
+        printed("interactive", folder, "--beam=2", lines="long.txt", **size)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["standard output", "a file"])
 def test_zs_are_printed_where_the_sentences_are(folder, tmp_path, where):
     """By the real command line, whose file is opened by fairseq."""

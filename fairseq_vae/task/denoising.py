@@ -180,7 +180,8 @@ class VAEDenoisingTask(GeneratingTask):
         """
         stay, ignored = dataset.filter_indices_by_size(indices, max_positions)
         skip = self.cfg.skip_invalid_size_inputs_valid_test
-        if len(ignored) and not (skip and len(stay)):
+        buffer = all(dataset is not split for split in self.datasets.values())  # of fairseq-interactive
+        if len(ignored) and not (skip and (len(stay) or buffer)):
             self.refuse_long(dataset, max_positions, None if skip else "--skip-invalid-size-inputs-valid-test")
         kept = super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
         dataset.kept = np.sort(kept)

@@ -14,6 +14,7 @@ import torch
 from fairseq import search, utils
 from fairseq.data import Dictionary
 from fairseq.sequence_scorer import SequenceScorer
+from fairseq.token_generation_constraints import unpack_constraints
 from torch import Tensor
 
 from .. import data  # in hints, as strings: when `data` is imported first, this module runs before its end
@@ -114,7 +115,8 @@ class GeneratingTask(WatchedTask):
             hypotheses of each sentence, as in fairseq; with --latent-samples those of one z behind those of another
 
         Raises:
-            InputError: a flag needs a latent, and a model has none; or there are no constraints to search under
+            InputError: a flag needs a latent, and a model has none; or there are no constraints to search under, or
+                some that no hypothesis can meet
         """
         searching = getattr(generator, "search", None)
         if constraints is None and getattr(searching, "supports_constraints", False):
@@ -125,6 +127,8 @@ class GeneratingTask(WatchedTask):
         if isinstance(generator, SequenceScorer) and sample.get("target") is None:
             raise InputError("--score-reference: these sentences have no reference; leave the flag out")
         numbers = self.numbered(sample)
+        if constraints is not None:
+            self.check_constraints(generator, sample, numbers, constraints)
         found: DefaultDict[int, List[Dict[str, Any]]] = defaultdict(list)  # by row
         latents: DefaultDict[int, List[List[float]]] = defaultdict(list)
         for pairs in passes(self.groups(generator, sample), self.cfg.latent_samples):
@@ -142,6 +146,26 @@ class GeneratingTask(WatchedTask):
             for z in latents[row]:
                 print(f"Z-{numbers[row]}\t{json.dumps(z)}", file=self.printed_to())
         return [found[row] for row in range(len(numbers))]
+
+    def check_constraints(
+        self, generator: Any, sample: Dict[str, Any], numbers: List[int], constraints: Tensor
+    ) -> None:
+        """Refuse constraints under which fairseq's search ends without a hypothesis, or must write <unk>.
+
+        Raises:
+            InputError: names the line, and what is too long or unknown
+        """
+        lengths = sample["net_input"]["src_tokens"].ne(self.dictionary.pad()).sum(1).tolist()
+        for number, length, row in zip(numbers, lengths, constraints.cpu()):
+            words = [word for phrase in unpack_constraints(row) for word in phrase.tolist()]
+            most = min(int(generator.max_len_a * length + generator.max_len_b), generator.max_len - 1)
+            if self.dictionary.unk() in words:
+                raise InputError(f"line {number + 1}: a constraint has a word that {self.cfg.data}/dict.txt lacks")
+            if len(words) > most:
+                raise InputError(
+                    f"line {number + 1}: its constraints have {len(words)} tokens, and a sentence {most} at most: "
+                    "raise --max-len-b, up to the model's positions, or give fewer"
+                )
 
     def groups(self, generator: Any, sample: Dict[str, Any]) -> List[List[int]]:
         """The rows of a batch that may be generated from together, so that neighbours change nothing.
