@@ -310,7 +310,11 @@ def test_each_model_of_an_ensemble_has_its_own_fitted_prior(folder):
 @pytest.mark.parametrize(
     "command, flags, message",
     [
-        ("generate", "--sampling --sampling-topk=3 --sampling-topp=0.5", "--sampling-topk 3 has no effect with --samp"),
+        (
+            "generate",
+            "--sampling --beam=1 --sampling-topk=3 --sampling-topp=0.5",
+            "--sampling-topk 3 has no effect with --samp",
+        ),
         ("interactive", "--constraints --sampling --beam=1", "--constraints: --sampling is another search"),
         ("interactive", "--constraints --diverse-beam-groups=2 --beam=4", "--constraints: --diverse-beam-groups 2 is"),
         ("generate", "--constraints", "they stand in the input lines of fairseq-interactive"),
@@ -370,11 +374,12 @@ def test_zs_are_printed_where_the_sentences_are(folder, tmp_path, where):
     to = f" --results-path {tmp_path}" if where == "a file" else ""
     output = run(f"fairseq-generate {folder} --path {folder}/checkpoint_best.pt {flags} --print-z{to}")
     lines = (tmp_path / "generate-test.txt").read_text() if to else output
-    assert ("\nZ-" in output) == (not to)
+    z_lines = (tmp_path / "z-test.txt").read_text() if to else output
+    assert ("\nZ-" in output) == (not to) and "BLEU4" in lines
     expected = printed("generate", folder, "--beam=2 --print-z", batch_size=4)
-    for letter in "ZSTHD":
+    assert found(z_lines, "Z") == found(expected, "Z") and len(found(z_lines, "Z")) == len(TEXT)
+    for letter in "STHD":
         assert found(lines, letter) == found(expected, letter) and len(found(lines, letter)) == len(TEXT)
-    assert lines.index("\nZ-") < lines.index("\nS-") and "BLEU4" in lines
 
 
 @pytest.mark.slow

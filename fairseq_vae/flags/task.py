@@ -56,7 +56,7 @@ class VAEDenoisingFlags(FairseqDataclass):
         metadata={
             "help": "print, before the other lines of a batch, each z as a line `Z-`, the sentence's number, a tab and "
             "a list of numbers, which `fairseq-vae decode` reads; an ensemble has such a line for each model, in the "
-            "order of --path (default: off)"
+            "order of --path; with --results-path they stand in a file z-SUBSET.txt there (default: off)"
         },
     )
     prior: Optional[str] = field(

@@ -4,9 +4,7 @@ At generation a flag chooses z: the posterior's mean, a sample of the posterior,
 """
 
 import json
-import logging
 import os
-import sys
 from collections import defaultdict, deque
 from typing import Any, DefaultDict, Deque, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -70,6 +68,7 @@ class GeneratingTask(WatchedTask):
     def __init__(self, cfg: Any):
         super().__init__(cfg)
         self.nbest: Optional[int] = None  # hypotheses of each z; None: all
+        self.z_file = "w"  # how the file of Z- lines is opened: what a former run wrote goes
         self.lines = 0  # of fairseq-interactive, which numbers the sentences of each buffer anew
         self.numbers: Deque[List[int]] = deque()  # of the sentences in batches that are made and not yet generated from
 
@@ -142,9 +141,9 @@ class GeneratingTask(WatchedTask):
             others = [None if tokens is None else picked(tokens, rows) for tokens in (prefix_tokens, constraints)]
             for row, beams in zip(rows, super().inference_step(generator, models, part, *others)):
                 found[row] += beams[: self.nbest]
-        for row in sorted(latents):
-            for z in latents[row]:
-                print(f"Z-{numbers[row]}\t{json.dumps(z)}", file=self.printed_to())
+        if latents:
+            own = [(numbers[row], json.dumps(z)) for row in sorted(latents) for z in latents[row]]
+            self.print_latents("".join(f"Z-{number}\t{z}\n" for number, z in own))
         return [found[row] for row in range(len(numbers))]
 
     def check_constraints(
@@ -218,15 +217,18 @@ class GeneratingTask(WatchedTask):
             found = [model.encoder(**net_input)["vae"].z.float().cpu() for model in models]
         return [[[float(f"{value:.9g}") for value in row] for row in z.tolist()] for z in found]
 
-    def printed_to(self) -> Any:
-        """Where fairseq's command prints: standard output, or the file of --results-path, to which it logs as well.
+    def print_latents(self, lines: str) -> None:
+        """Print lines where fairseq's command prints its own, or with --results-path in a file of their own beside it.
 
-        fairseq opens that file itself and hands it to nothing but the log, from which it is taken here.
+        fairseq opens the other file itself and hands it to nobody.
         """
-        folder = plain(self.cfg.results_path)
-        path = folder and self.datasets and os.path.join(folder, f"generate-{self.cfg.gen_subset}.txt")
-        logged = (getattr(handler, "stream", None) for handler in logging.getLogger().handlers)
-        return next((stream for stream in logged if path and getattr(stream, "name", None) == path), sys.stdout)
+        folder = plain(self.cfg.results_path) if self.datasets else None  # fairseq-interactive has no such file
+        if not folder:
+            print(lines, end="")
+            return
+        with open(os.path.join(folder, f"z-{self.cfg.gen_subset}.txt"), self.z_file, encoding="utf-8") as file:
+            file.write(lines)
+        self.z_file = "a"
 
     def numbered(self, sample: Dict[str, Any]) -> List[int]:
         """The numbers of a batch's sentences, B, on which all of their draws depend."""
