@@ -16,6 +16,8 @@ def build(data, **cfg):
         "dataset_impl": None,
         "skip_invalid_size_inputs_valid_test": False,
         "path": None,
+        "results_path": None,
+        "gen_subset": "test",
         "restore_file": "checkpoint_last.pt",
         "finetune_from_model": None,
         "save_dir": "",

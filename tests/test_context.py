@@ -159,8 +159,14 @@ def test_generation_draws_from_the_prior_of_each_source(conditional, tmp_path):
     write_data(tmp_path, test=SENTENCES)
     task, built, sample, seen = build(str(tmp_path), latent_mode="sample"), model(std=0.3), batch(SENTENCES), []
     task.cfg.latent_mode = "prior"
-    generator = Namespace(generate=lambda models, sample, **_: seen.append(sample["net_input"]["z"]))
-    task.inference_step(generator, [built], sample)
+
+    def generate(models, sample, **_):
+        with torch.no_grad():
+            seen.append(built.encoder(**sample["net_input"])["vae"].z)
+        return [[] for _ in sample["id"]]
+
+    del sample["net_input"]["prev_output_tokens"]
+    task.inference_step(Namespace(generate=generate), [built], sample)
     with torch.no_grad():
         mean = built.encoder.context(sample["net_input"]["src_tokens"])[:, 0, : built.latent_dim]
     torch.testing.assert_close(seen[0], mean + standard_normal(1, Purpose.GENERATION, 0, range(5), built.latent_dim))

@@ -1,3 +1,4 @@
+import json
 from argparse import Namespace
 from pathlib import Path, PurePosixPath
 
@@ -8,7 +9,7 @@ from helpers import Z, arguments, model, write_data
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.stream import Purpose, standard_normal
+from fairseq_vae.base.stream import APART, Purpose, standard_normal
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +54,22 @@ def test_the_mask_is_the_last_symbol(data):
     assert task.mask == len(task.dictionary) - 1 and task.dictionary[task.mask] == "<mask>"
 
 
+def given(rows):
+    """A generator that keeps the draws which inference_step hands to it, by number."""
+
+    def generate(models, sample, **_):
+        own = sample["net_input"].get("prior_eps", sample["net_input"].get("eps", []))
+        rows.update(zip(sample["id"].tolist(), own))
+        return [[] for _ in sample["id"]]
+
+    return Namespace(generate=generate)
+
+
 def generated(data, mode, batch_size, **cfg):
-    """The net_input of each sentence that inference_step hands to the sequence generator: its z or eps."""
-    task = build(data, latent_mode=mode, **cfg)
-    rows = {}
-    generator = Namespace(
-        generate=lambda models, sample, **_: rows.update(
-            zip(sample["id"].tolist(), sample["net_input"].get("z", sample["net_input"].get("eps", [])))
-        )
-    )
+    """The draws of each sentence, of the posterior or of the prior."""
+    task, rows = build(data, latent_mode=mode, **cfg), {}
     for batch in epoch(task, "valid", max_sentences=batch_size):
-        task.inference_step(generator, [model()], batch)
+        task.inference_step(given(rows), [model()], batch)
     return rows
 
 
@@ -81,13 +87,64 @@ def test_the_mean_needs_no_eps(data):
     assert generated(data, "mean", 3) == {}
 
 
+def test_draws_of_a_sentence_have_numbers_of_their_own(data):
+    """More draws than are generated from together; the first is the only one without the flag."""
+    rows = generated(data, "sample", 5, latent_samples=30)
+    numbers = [index + k * APART for k in range(30) for index in range(len(VALID))]
+    assert sorted(rows) == numbers
+    assert torch.stack([rows[number] for number in numbers]).equal(
+        standard_normal(1, Purpose.GENERATION, 0, numbers, Z)
+    )
+    assert all(row.equal(rows[i]) for i, row in generated(data, "sample", 5).items())
+    assert len({tuple(row.tolist()) for row in rows.values()}) == len(numbers)
+
+
+@pytest.mark.parametrize("mode", ["mean", "sample", "prior"])
+def test_the_zs_that_are_decoded_are_printed_exactly(data, capsys, mode):
+    """By sentence and draw, for each model of an ensemble, the first columns of whose draws are the same."""
+    models = [model(std=0.4), model(std=0.4, latent_dim=Z - 2)]
+    draws = 1 if mode == "mean" else 2
+    task = build(data, latent_mode=mode, latent_samples=draws, print_z=True, num_samples=9 * (mode == "prior"))
+    generator = task.build_generator(models, Namespace(beam=2, max_len_b=4))
+    for batch in epoch(task, "valid", max_sentences=4):
+        capsys.readouterr()
+        found = task.inference_step(generator, models, batch)
+        lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+        numbers = batch["id"].tolist()
+        assert [name for name, _ in lines] == [f"Z-{number}" for number in numbers for _ in range(2 * draws)]
+        assert [len(beams) for beams in found] == [2 * draws] * len(numbers)
+        for i, built in enumerate(models):
+            z = torch.tensor([json.loads(z) for _, z in lines[i::2]]).view(len(numbers), draws, -1)
+            for k in range(draws):
+                own = standard_normal(1, Purpose.GENERATION, 0, [n + k * APART for n in numbers], built.latent_dim)
+                source = {name: batch["net_input"][name] for name in ("src_tokens", "src_lengths")}
+                with torch.no_grad():
+                    posterior = built.encoder.infer(**source)
+                expected = {"mean": posterior.mu, "sample": posterior.rsample(own), "prior": own}[mode]
+                torch.testing.assert_close(z[:, k], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_longest_source_of_a_batch_bounds_nobody_elses_length(data):
+    """fairseq's own bound, --max-len-a times the source's length, is that of the batch."""
+    built, task = model(std=0.4), build(data)
+    generator = task.build_generator([built], Namespace(beam=2, max_len_a=0.5, max_len_b=1))
+    [batch] = epoch(task, "valid", max_sentences=99, max_tokens=None, required_batch_size_multiple=1)
+    together = task.inference_step(generator, [built], batch)
+    lengths = batch["net_input"]["src_lengths"].tolist()
+    assert len(set(lengths)) > 3
+    for length, beams in zip(lengths, together):
+        assert all(len(best["tokens"]) <= int(0.5 * length + 1) + 1 for best in beams)
+    alone = [task.inference_step(generator, [built], one) for one in epoch(task, "valid", max_sentences=1)]
+    assert sorted(tuple(one[0][0]["tokens"].tolist()) for one in alone) == sorted(
+        tuple(beams[0]["tokens"].tolist()) for beams in together
+    )
+
+
 def test_lines_without_number_get_one_each(data):
-    task = build(data, latent_mode="prior", num_samples=1)
-    seen = []
-    generator = Namespace(generate=lambda models, sample, **_: seen.append(sample["net_input"]["z"]))
+    task, rows = build(data, latent_mode="prior"), {}
     for size in (1, 2):
-        task.inference_step(generator, [model()], {"net_input": {"src_tokens": torch.zeros(size, 3).long()}})
-    assert torch.cat(seen).equal(standard_normal(1, Purpose.GENERATION, 0, range(3), Z))
+        task.inference_step(given(rows), [model()], {"net_input": {"src_tokens": torch.zeros(size, 3).long()}})
+    assert torch.stack([rows[i] for i in range(3)]).equal(standard_normal(1, Purpose.GENERATION, 0, range(3), Z))
 
 
 LINES = [[9, 3, 7], [4], [5, 5, 5, 5], [8, 2], [6], [7, 3, 1, 2]]
@@ -123,13 +180,24 @@ def test_what_fairseq_interactive_generates_does_not_depend_on_its_buffer_or_bat
     "cfg, message",
     [
         ({"noise_ratio": 1.2}, "--noise-ratio 1.2"),
-        ({"latent_mode": "prior"}, "--num-samples 0: --latent-mode prior needs 1 or more"),
+        ({"latent_samples": 0}, "--latent-samples 0: expected 1 or more"),
         ({"num_samples": 3}, "--num-samples 3 has no effect without --latent-mode prior"),
     ],
 )
 def test_bad_flags_are_refused_by_name(data, cfg, message):
     with pytest.raises(InputError, match=message):
         build(data, **cfg)
+
+
+def test_the_prior_needs_a_number_of_sentences_where_there_are_no_lines(data):
+    with pytest.raises(InputError, match="--num-samples 0: --latent-mode prior needs 1 or more"):
+        build(data, latent_mode="prior").load_dataset("test")
+    task = build(data, latent_mode="prior", num_samples=3)
+    task.cfg.path = "checkpoint.pt"
+    with pytest.raises(
+        InputError, match="--num-samples 3 has no effect in fairseq-interactive, which draws a sentence"
+    ):
+        task.build_generator([model()], Namespace(beam=1))
 
 
 def test_missing_and_truncated_checkpoints_are_refused_by_name(data, tmp_path):

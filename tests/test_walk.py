@@ -4,7 +4,9 @@ Flags come from the dataclasses, so a new one joins the walk. Each is tried alon
 beside flags that take others their effect. Measured are weights, losses, batches and generated sentences.
 """
 
+import contextlib
 import dataclasses
+import io
 import re
 import zlib
 from argparse import Namespace
@@ -114,11 +116,13 @@ def generated(data, flags):
     task = build(data, **own)
     task.cfg.path = str(path)
     task.load_dataset("test")
-    generator = task.build_generator([model.eval()], Namespace(beam=1, max_len_b=6))
-    found = {"sentences": torch.tensor(len(task.dataset("test")))}
-    for batch in epoch(task, "test"):
-        for index, best in zip(batch["id"].tolist(), task.inference_step(generator, [model], batch)):
-            found[str(index)] = best[0]["tokens"]
+    generator = task.build_generator([model.eval()], Namespace(beam=1, nbest=1, max_len_b=6))
+    found, output = {"sentences": torch.tensor(len(task.dataset("test")))}, io.StringIO()
+    with contextlib.redirect_stdout(output):
+        for batch in epoch(task, "test"):
+            for index, beams in zip(batch["id"].tolist(), task.inference_step(generator, [model], batch)):
+                found[str(index)] = torch.cat([best["tokens"] for best in beams])
+    found["lines"] = torch.tensor(output.getvalue().count("\n"))
     return found
 
 

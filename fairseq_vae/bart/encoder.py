@@ -101,32 +101,38 @@ class BARTVAEEncoder(TransformerEncoderBase):
         eps: Optional[Tensor] = None,
         z: Optional[Tensor] = None,
         z_source: Optional[Tuple[Tensor, Tensor]] = None,
+        prior_eps: Optional[Tensor] = None,
     ) -> Dict[str, Any]:
         """Encode sentences, or take z as given.
 
-        z is the argument, if given; otherwise posterior.rsample(eps), if eps is given; otherwise, in training mode, a
-        sample by torch's global random state, unless --deterministic-latent; otherwise the posterior's mean. With
-        --zero-latent z is 0 in any case.
+        z is the argument, if given; otherwise prior.rsample(prior_eps) or posterior.rsample(eps), if one of them is
+        given; otherwise, in training mode, a sample by torch's global random state, unless --deterministic-latent;
+        otherwise the posterior's mean. With --zero-latent z is 0 in any case. Of draws the first columns are taken, so
+        that models of different latent_dim may share them.
 
         Args:
             src_tokens: B x T; with z given, only the number of rows counts, unless the model has a context
             src_lengths: B
             return_all_hiddens: as in fairseq
             token_embeddings: as in fairseq
-            eps: standard normal draws, B x posterior.eps_dim
+            eps: standard normal draws, B x posterior.eps_dim, or more columns
             z: latents to decode, B x Z
             z_source: B other sentences and their lengths, of whose posterior z is then; the context stays the batch's
+            prior_eps: standard normal draws, B x prior.eps_dim, or more columns
 
         Returns:
             fairseq's dictionary of an encoder, in which `encoder_out` is [slots], M x B x C, without padding; `vae` in
-            it is a VAEOutput, whose posterior is None if z was given
+            it is a VAEOutput, whose posterior is None if z was given or drawn from the prior
         """
         prior = self.prior(self.context(src_tokens, src_lengths))
         posterior = None
+        if z is None and prior_eps is not None:
+            z = prior.rsample(prior_eps[:, : self.prior.eps_dim])
         if z is None:
             source = (src_tokens, src_lengths) if z_source is None else z_source
             posterior = self.infer(*source, return_all_hiddens, token_embeddings)
             sampled = eps is not None or (self.training and not self.deterministic_latent)
+            eps = None if eps is None else eps[:, : self.posterior.eps_dim]
             z = posterior.rsample(eps) if sampled else posterior.mean
         if self.zero_latent:
             z = torch.zeros_like(z)

@@ -15,7 +15,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from ..base.errors import InputError
-from ..base.stream import Purpose, stream
+from ..base.stream import APART, Purpose, stream
 from ..base.transfer import on_device
 
 __all__ = ["SentenceSampling", "draw_words", "use_sentence_sampling"]
@@ -36,7 +36,7 @@ def draw_words(lprobs: Tensor, uniforms: Tensor, topk: int = -1, topp: float = -
         lprobs: log-probabilities, R x V, of any positive mass; -inf for words that cannot come
         uniforms: numbers in [0, 1), R x TRIES + 1
         topk: number of words to draw from; -1: not limited
-        topp: mass of the nucleus, in the units of exp(lprobs); -1: no nucleus
+        topp: mass of the nucleus, in the units of exp(lprobs); -1, 1 or more: no nucleus
 
     Returns:
         words, R
@@ -53,7 +53,7 @@ def draw_words(lprobs: Tensor, uniforms: Tensor, topk: int = -1, topp: float = -
         raise ValueError(f"row {int(empty.int().argmax())} has no word with a probability")
     probs = (lprobs - largest).exp()
     uniforms = uniforms.to(probs)
-    if topp > 0:
+    if 0 < topp < 1:
         bound = topp * (-largest.double()).exp().clamp(max=1e300)  # R x 1, in the units of probs
         if topp < SMALLEST_BY_REJECTION:
             return draw_sorted(probs, uniforms[:, -1:], bound)
@@ -146,8 +146,8 @@ class SentenceSampling(search.Sampling):
         except ValueError as error:
             rows = torch.isfinite(lprobs.amax(2)).all(1).int().argmin()
             raise InputError(
-                f"sentence {sentences[int(rows)]}: no word has a probability; the model's numbers are not finite: "
-                "take an earlier checkpoint, or a higher --temperature"
+                f"sentence {sentences[int(rows)] % APART}: no word has a probability; the model's numbers are not "
+                "finite: take an earlier checkpoint, or a higher --temperature"
             ) from error
         found = lprobs.gather(2, words[:, :, None])[:, :, 0]
         if step > 0 and scores is not None:

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Purpose", "standard_normal", "stream"]
+__all__ = ["APART", "Purpose", "standard_normal", "stream"]
+
+APART = 2**40  # draw k of a sentence, where generation makes several, has the stream of the number sentence + k * APART
 
 
 class Purpose(IntEnum):

@@ -74,6 +74,11 @@ def check_generation(task: Any, splits: Sequence[str], zero_latent: bool) -> Non
     values = flags_of(task)
     check_needs(dataclasses.fields(task_config()), values)
     check_noise(SimpleNamespace(**values), splits)
+    if values["num_samples"] and not splits:
+        raise InputError(
+            f"--num-samples {values['num_samples']} has no effect in fairseq-interactive, which draws a sentence for "
+            "each line of its input: leave it out, and give so many lines, or --latent-samples"
+        )
     if zero_latent and plain(values["latent_mode"]) == "sample":
         raise InputError("--latent-mode sample has no effect with a model of --zero-latent: leave it out")
     if zero_latent and values.get("prior"):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..base.errors import InputError
+from ..base.needs import shown
 
 __all__ = ["check_decoding", "check_machine"]
 
@@ -20,7 +21,13 @@ NOT_OF_THIS_MODEL = {
     "print_step": NO_STEPS,
     "retain_iter_history": NO_STEPS,
 }
-NEED_TARGET = ("prefix_size", "score_reference")
+NOT_OF_THE_PRIOR = {
+    "prefix_size": "reference",
+    "score_reference": "reference",
+    "match_source_len": "source",
+    "max_len_a": "source",
+}
+NO_BEAM = ("sampling", "diverse_beam_groups", "diversity_rate", "match_source_len")  # searches of their own
 
 
 def check_decoding(args: Any, latent_mode: str) -> None:
@@ -36,11 +43,21 @@ def check_decoding(args: Any, latent_mode: str) -> None:
     for name, reason in NOT_OF_THIS_MODEL.items():
         if getattr(args, name, None) not in (None, False):
             raise InputError(f"--{name.replace('_', '-')}: {reason}; leave it out")
-    for name in NEED_TARGET:
+    for name, lacking in NOT_OF_THE_PRIOR.items():
         if latent_mode == "prior" and getattr(args, name, None):
             raise InputError(
-                f"--{name.replace('_', '-')}: sentences from the prior have no reference; leave it out, or give "
+                f"--{name.replace('_', '-')}: sentences from the prior have no {lacking}; leave it out, or give "
                 "--latent-mode mean or sample"
+            )
+    topk, topp = getattr(args, "sampling_topk", -1), getattr(args, "sampling_topp", -1.0)
+    if topk > 0 and 0 < topp < 1:
+        raise InputError(f"--sampling-topk {topk} has no effect with --sampling-topp {topp}: leave one of the two out")
+    for name in NO_BEAM if getattr(args, "constraints", None) else ():
+        value = getattr(args, name, None) or 0
+        if value > 0:
+            raise InputError(
+                f"--constraints: {shown(name, value)} is another search than the one that meets them; leave one of the "
+                "two out"
             )
 
 

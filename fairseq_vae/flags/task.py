@@ -34,18 +34,36 @@ class VAEDenoisingFlags(FairseqDataclass):
         default="mean",
         metadata={
             "help": "z at generation: the posterior's mean, a sample of the posterior, or a sample of the prior, for "
-            "which --num-samples stands in for the data; samples depend on --seed and the sentence's number only "
-            "(default: mean)"
+            "which --num-samples stands in for the data (in fairseq-interactive, each line of the input gets one); "
+            "samples depend on --seed and the sentence's number only, which in fairseq-interactive is its line's, so "
+            "that equal lines get samples of their own; in an ensemble, each model has its own z, made of the same "
+            "standard normal draws (default: mean)"
+        },
+    )
+    latent_samples: int = field(
+        default=1,
+        metadata={
+            "help": "samples of z for each sentence; what is generated from them follows one another as hypotheses of "
+            "the sentence, --nbest for each, and its first sample is the one that is alone with 1 (default: 1)",
+            "needs": {"latent_mode": ("sample", "prior")},
         },
     )
     num_samples: int = field(
-        default=0, metadata={"help": "sentences to generate with --latent-mode prior (default: 0)"}
+        default=0, metadata={"help": "sentences that fairseq-generate draws with --latent-mode prior (default: 0)"}
+    )
+    print_z: bool = field(
+        default=False,
+        metadata={
+            "help": "print, before the other lines of a batch, each z as a line `Z-`, the sentence's number, a tab and "
+            "a list of numbers, which `fairseq-vae decode` reads; an ensemble has such a line for each model, in the "
+            "order of --path; with --results-path they stand in a file z-SUBSET.txt there (default: off)"
+        },
     )
     prior: Optional[str] = field(
         default=None,
         metadata={
-            "help": "file of `fairseq-vae fit-prior`, from whose prior --latent-mode prior draws; None: from the "
-            "model's own (default: None)",
+            "help": "file of `fairseq-vae fit-prior`, from whose prior --latent-mode prior draws, or for an ensemble "
+            "as many files as --path has, with colons between; None: from the model's own (default: None)",
             "needs": {"latent_mode": ("prior",)},
         },
     )
@@ -57,6 +75,8 @@ class VAEDenoisingFlags(FairseqDataclass):
     )
     seed: int = II("common.seed")
     path: Optional[str] = II("common_eval.path")
+    results_path: Optional[str] = II("common_eval.results_path")
+    gen_subset: str = II("dataset.gen_subset")
     restore_file: str = II("checkpoint.restore_file")
     finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
     save_dir: str = II("checkpoint.save_dir")
@@ -98,9 +118,10 @@ def check_training(cfg: Any) -> None:
     Raises:
         InputError: the message names the flag, its value and the remedy
     """
-    for name, default in (("latent_mode", "mean"), ("num_samples", 0), ("prior", None)):
+    defaults = {field.name: plain(field.default) for field in dataclasses.fields(VAEDenoisingFlags)}
+    for name in ("latent_mode", "latent_samples", "num_samples", "print_z", "prior"):
         value = plain(getattr(cfg, name))
-        if value != default:
+        if value != defaults[name]:
             raise InputError(
                 f"{shown(name, value)} has no effect in training: give it to fairseq-generate or fairseq-interactive"
             )

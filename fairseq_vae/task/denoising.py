@@ -48,10 +48,8 @@ class VAEDenoisingTask(GeneratingTask):
         super().__init__(cfg)
         if not 0 <= cfg.noise_ratio <= 1:
             raise InputError(f"--noise-ratio {cfg.noise_ratio}: expected a number between 0 and 1")
-        if cfg.latent_mode == "prior" and cfg.num_samples < 1:
-            raise InputError(
-                f"--num-samples {cfg.num_samples}: --latent-mode prior needs 1 or more, to generate so many"
-            )
+        if cfg.latent_samples < 1:
+            raise InputError(f"--latent-samples {cfg.latent_samples}: expected 1 or more")
         if cfg.latent_mode != "prior" and cfg.num_samples:
             raise InputError(
                 f"--num-samples {cfg.num_samples} has no effect without --latent-mode prior: give that too, or leave "
@@ -90,9 +88,13 @@ class VAEDenoisingTask(GeneratingTask):
             combine: as in fairseq
 
         Raises:
-            InputError: the split does not exist, is empty, cut off, or has an empty line
+            InputError: the split does not exist, is empty, cut off, or has an empty line; or --num-samples is missing
         """
         if self.cfg.latent_mode == "prior":
+            if self.cfg.num_samples < 1:
+                raise InputError(
+                    f"--num-samples {self.cfg.num_samples}: --latent-mode prior needs 1 or more, to generate so many"
+                )
             sentences = [torch.tensor([self.dictionary.eos()])] * self.cfg.num_samples
             self.datasets[split] = data.SentenceDataset(
                 sentences, [1] * len(sentences), self.dictionary, has_target=False
@@ -178,7 +180,8 @@ class VAEDenoisingTask(GeneratingTask):
         """
         stay, ignored = dataset.filter_indices_by_size(indices, max_positions)
         skip = self.cfg.skip_invalid_size_inputs_valid_test
-        if len(ignored) and not (skip and len(stay)):
+        buffer = all(dataset is not split for split in self.datasets.values())  # of fairseq-interactive
+        if len(ignored) and not (skip and (len(stay) or buffer)):
             self.refuse_long(dataset, max_positions, None if skip else "--skip-invalid-size-inputs-valid-test")
         kept = super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
         dataset.kept = np.sort(kept)
