@@ -49,6 +49,7 @@ setup(
         "parquet": ["pyarrow<26"],  # 26 wants numpy 2, and fairseq 1
         "priors": ["zuko"],  # flows
         "edit": ["torchdiffeq"],
+        "neighbours": ["faiss-cpu"],  # a graph of them, for large texts
         "test": [
             "mkdocs-material>=9.7",  # the documentation is built and its links followed
             "allpairspy",  # rows of options that hold each pair
@@ -61,6 +62,7 @@ setup(
             "pyarrow; python_version>='3.11'",
             "zuko; python_version>='3.11'",
             "torchdiffeq; python_version>='3.11'",
+            "faiss-cpu; python_version>='3.11'",
         ],
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},

@@ -18,22 +18,19 @@ from .base.files import fingerprint
 from .base.lines import one_line, stream_lines
 from .base.stage import Stage
 from .base.tables import read_vectors, table
-from .hub import BARTVAEHubInterface
 
-__all__ = ["decode_file", "encode_file"]
+__all__ = ["Report", "attempted", "decode_file", "encode_file", "shown"]
 
 Report = Callable[[str], None]
 
 
-def encode_file(
-    vae: BARTVAEHubInterface, checkpoint: str, source: str, output: str, skip: Optional[Report] = None
-) -> int:
+def encode_file(vae: Any, checkpoint: str, source: str, output: str, skip: Optional[Report] = None) -> int:
     """Write the posterior of each line of a text: .npy holds the means, .jsonl and .parquet text, mu and logvar.
 
     The numbers are those of `vae.encode` on the same lines, bit for bit.
 
     Args:
-        vae: the model
+        vae: a hub interface
         checkpoint: its file; an interrupted run goes on with the same one only
         source: a text file, or "-" for standard input
         output: a file that ends in .npy, .jsonl or .parquet
@@ -64,7 +61,7 @@ def encode_file(
 
 
 def decode_file(
-    vae: BARTVAEHubInterface,
+    vae: Any,
     checkpoint: str,
     source: str,
     output: str,
@@ -76,7 +73,7 @@ def decode_file(
     The sentences are those of `vae.decode` on the same rows.
 
     Args:
-        vae: the model
+        vae: a hub interface
         checkpoint: its file
         source: a .npy, .jsonl or .parquet file, or "-" for standard input, see read_vectors
         output: a text file, or "-" for standard output
@@ -108,7 +105,7 @@ def decode_file(
     return stage.items
 
 
-def run_settings(vae: BARTVAEHubInterface, checkpoint: str) -> Dict[str, Any]:
+def run_settings(vae: Any, checkpoint: str) -> Dict[str, Any]:
     """What the results of a run depend on beside its input."""
     words = hashlib.sha256("\n".join(vae.task.target_dictionary.symbols).encode()).hexdigest()
     return {"checkpoint": fingerprint(checkpoint), "dictionary": words, "batch_size": vae.batch_size}
@@ -183,8 +180,8 @@ def attempted(
             yield function(item)
         except InputError as error:
             if skip is None:
-                raise InputError(f"{place}: {error} (--skip-invalid leaves a blank in its place)") from error
-            skip(f"{place}: {error}; left blank")
+                raise InputError(f"{place}: {error} (--skip-invalid goes on without it)") from error
+            skip(f"{place}: {error}; skipped")
             yield None
 
 
