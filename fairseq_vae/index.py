@@ -65,7 +65,7 @@ class Index:
             self.z = np.load(os.path.join(folder, "z.npy"), mmap_mode="r", allow_pickle=False)
             self.texts = read_lines(os.path.join(folder, "text.txt"))
             whole = self.z.ndim == 2 and len(self.z) == len(self.texts)
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             whole = False
         if not whole:
             raise InputError(f"{folder}: z.npy or text.txt is damaged: delete the folder, and make it again")
@@ -149,7 +149,8 @@ class Index:
         graph = self.graph(metric)
         import faiss  # `graph` says so where it is missing
 
-        faiss.downcast_index(graph.index).hnsw.efSearch = max(SEARCHING, 2 * count)
+        inner: Any = faiss.downcast_index(graph.index)
+        inner.hnsw.efSearch = max(SEARCHING, 2 * count)
         _, candidates = graph.search(comparable(queries.numpy(), metric), max(1, min(count, graph.ntotal)))
         found = []
         for query, row in zip(queries, candidates):
