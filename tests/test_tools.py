@@ -160,7 +160,8 @@ def random_wishes(size, numeric):
 @pytest.mark.parametrize("way", ways.names())
 def test_an_edit_of_strength_0_is_the_reconstruction(vae, way, several):
     wishes = random_wishes(len(LIST), numeric=way == "energy")[: 2 if several else 1]
-    unchanged, changed = vae.edit(LIST, wishes, way, [0.0, 50.0], max_len=9)
+    strong = 2.0 if way == "energy" and several else 50.0  # a number makes the equation stiff, and its solution slow
+    unchanged, changed = vae.edit(LIST, wishes, way, [0.0, strong], max_len=9)
     assert unchanged == vae.reconstruct(LIST, max_len=9) and changed != unchanged
 
 
@@ -233,10 +234,10 @@ def test_several_attributes_are_composed_on_the_command_line(vae, checkpoint, tm
     animal = fit_label(z, (tmp_path / "labels").read_text().split())
     length = fit_number(z, [len(line.split()) for line in sentences], 0)
     wishes = [Wish(animal, animal.numbers(["dog"] * 2), 2.0), Wish(length, torch.full((2,), 2.0), 0.5)]
-    command = ["edit", checkpoint, *LIST[:2], text, "--way=energy", "--max-len=9", "--strengths=0,4", "--json"]
+    command = ["edit", checkpoint, *LIST[:2], text, "--way=energy", "--max-len=9", "--strengths=0,1", "--json"]
     both = [labels, f"--numbers={tmp_path}/lengths", "--to=dog", "--to=2"]
     rows = [json.loads(row) for row in printed(capsys, *command, *both, "--weights=2,0.5")]
-    wanted = vae.edit(LIST[:2], wishes, "energy", [0.0, 4.0], max_len=9)
+    wanted = vae.edit(LIST[:2], wishes, "energy", [0.0, 1.0], max_len=9)
     assert [row["output"] for row in rows] == [wanted[s][i] for i in range(2) for s in range(2)]
     turned = [f"--numbers={tmp_path}/lengths", "--to=2", labels, "--to=dog", "--weights=0.5,2"]
     assert [json.loads(row) for row in printed(capsys, *command, *turned)] == rows, "the order is one's own"

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -71,7 +72,9 @@ def refused(capsys, *arguments):
     """The one line on standard error of a command that fails."""
     status = main([str(argument) for argument in arguments])
     found = capsys.readouterr()
-    lines = [line for line in found.err.splitlines() if "sentence/s" not in line]  # the progress bar
+    lines = [
+        line for line in found.err.splitlines() if not re.search("sentence/s|s/sentence", line)
+    ]  # the progress bar
     assert status == 1 and len(lines) == 1 and lines[0].startswith(f"fairseq-vae {arguments[0]}: "), found.err
     return lines[0]
 
@@ -98,6 +101,7 @@ def test_a_line_that_cannot_be_encoded_is_named_or_left_blank(folder, tmp_path, 
     lines = [GOOD[0].encode(), line, GOOD[1].encode()]
     given = written(tmp_path, name, lines)
     told = refused(capsys, *start, given)
+    message = "1 sentence(s); expected" if not line and name in PARTS else message  # white space at the ends is none
     assert "line 2: " in told and message in told and "--skip-invalid" in told
     for left in tmp_path.glob("z.jsonl.part*"):
         left.unlink()

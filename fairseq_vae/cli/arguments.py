@@ -124,9 +124,7 @@ def add_input(command: argparse.ArgumentParser, parts: int = 1) -> None:
         parts: sentences of an item
     """
     names = {1: "SENTENCE", 2: "FROM TO", 3: "A B C"}[parts]
-    command.add_argument(
-        "sentences", nargs="*", metavar="SENTENCE", help="here, or in --input" if parts == 1 else f"{names}, or --input"
-    )
+    command.add_argument("sentences", nargs="*", metavar=names, help="here, or in --input")
     command.add_argument("--input", metavar="FILE|-", help=f"text, {SEPARATED[parts]} a line; -: standard input")
     command.add_argument(
         "--skip-invalid",
