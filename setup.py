@@ -62,7 +62,7 @@ setup(
             "pyarrow; python_version>='3.11'",
             "zuko; python_version>='3.11'",
             "torchdiffeq; python_version>='3.11'",
-            "faiss-cpu; python_version>='3.11'",
+            "faiss-cpu",
         ],
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},

@@ -11,7 +11,6 @@ from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.files import fingerprint, write
 from fairseq_vae.index import METRICS, Index
 
-pytest.importorskip("faiss") if sys.version_info < (3, 11) else None  # as setup.py's extra for tests has it
 Z = 16
 
 
