@@ -5,6 +5,7 @@ Shapes: N lines, Z latent dimensions, W lines of a window.
 
 import hashlib
 import itertools
+import os
 import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -43,8 +44,9 @@ def encode_file(vae: Any, checkpoint: str, source: str, output: str, skip: Optio
     Raises:
         InputError: a line cannot be encoded, the output's ending is unknown, or a beginning of another run lies there
     """
+    total = count_lines(source)  # first: a missing file leaves nothing behind
     stage = table(output, run_settings(vae, checkpoint), vae.model.latent_dim)
-    with progress(count_lines(source), "sentence") as bar:
+    with progress(total, "sentence") as bar:
         lines = ((text, text.encode() + b"\n") for text in stream_lines(source))
         for texts, digest in remaining(stage, lines, source, vae.window, bar):
             where = [
@@ -217,8 +219,8 @@ def shown(source: str) -> str:
 
 
 def count_lines(source: str) -> Optional[int]:
-    """The number of a file's lines, for the progress bar; None for standard input."""
-    if source == "-":
+    """The number of a file's lines, for the progress bar; None for standard input, and for what is no file."""
+    if source == "-" or os.path.isdir(source):
         return None
     with open(source, "rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))

@@ -60,7 +60,7 @@ def test_a_fitted_density_integrates_to_1_and_its_samples_have_its_moments(kind)
     if kind == "flow":
         with torch.no_grad():
             for parameter in prior.parameters():
-                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     axis = torch.linspace(-9, 9, 541)
     plane = torch.cartesian_prod(axis, axis)
     with torch.no_grad():

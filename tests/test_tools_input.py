@@ -72,9 +72,8 @@ def refused(capsys, *arguments):
     """The one line on standard error of a command that fails."""
     status = main([str(argument) for argument in arguments])
     found = capsys.readouterr()
-    lines = [
-        line for line in found.err.splitlines() if not re.search("sentence/s|s/sentence", line)
-    ]  # the progress bar
+    bar = re.compile(r"\d+%\||sentence \[|^\s*$")  # of progress, which begins with a carriage return
+    lines = [line for line in found.err.splitlines() if not bar.search(line)]
     assert status == 1 and len(lines) == 1 and lines[0].startswith(f"fairseq-vae {arguments[0]}: "), found.err
     return lines[0]
 
