@@ -53,6 +53,7 @@ setup(
         "smoothness": ["POT", "wordllama<0.3.4"],  # later ones hold the same vectors, but want numpy 2, and fairseq 1
         "explore": ["nicegui>=3.18,<4"],
         "report": ["matplotlib"],  # pictures of report and evaluate-edit
+        "neighbours": ["faiss-cpu"],  # a graph of them, for large texts
         "test": [
             "mkdocs-material>=9.7",  # the documentation is built and its links followed
             "allpairspy",  # rows of options that hold each pair
@@ -69,6 +70,7 @@ setup(
             "POT",
             "wordllama<0.3.4",
             "nicegui>=3.18,<4; python_version>='3.11'",
+            "faiss-cpu",
         ],
     },
     entry_points={"console_scripts": ["fairseq-vae = fairseq_vae.cli:main"]},

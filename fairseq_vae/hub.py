@@ -22,14 +22,17 @@ from .checkpoints.priors import use_prior
 from .checkpoints.read import folders, model_settings, read_checkpoint
 from .data import SentenceDataset
 from .edit.ways import Wish, sweep
+from .index import Index, Neighbour
 from .latent import paths
 from .latent.distributions import Gaussian, rows
 from .latent.paths import PATHS
 from .measure.scoring import encoder_input, joined, sentence_nll
+from .vectors import Report
 
-__all__ = ["BARTVAEHubInterface", "Sentences", "find_data", "load"]
+__all__ = ["BARTVAEHubInterface", "Latents", "Sentences", "find_data", "load"]
 
 Sentences = Union[str, Sequence[str]]
+Latents = Union[Sentences, Tensor]  # sentences, or the z's of sentences, N x Z
 
 
 class BARTVAEHubInterface(nn.Module):
@@ -44,6 +47,7 @@ class BARTVAEHubInterface(nn.Module):
         model: a bart_vae, as fairseq loads it
         bpe: fairseq's settings of a BPE (see text.find_bpe); None takes tokens with spaces between
         batch_size: sentences at a time; changes nothing but speed and memory
+        checkpoint: the model's file, to which an index of neighbours belongs
 
     >>> from fairseq_vae import BARTVAEModel
     >>> vae = BARTVAEModel.from_pretrained(folder, "checkpoint_best.pt")
@@ -60,8 +64,17 @@ class BARTVAEHubInterface(nn.Module):
     torch.Size([1])
     """
 
-    def __init__(self, cfg: Any, task: Any, model: Any, bpe: Optional[Dict[str, str]] = None, batch_size: int = 64):
+    def __init__(
+        self,
+        cfg: Any,
+        task: Any,
+        model: Any,
+        bpe: Optional[Dict[str, str]] = None,
+        batch_size: int = 64,
+        checkpoint: str = "",
+    ):
         super().__init__()
+        self.checkpoint = checkpoint
         self.cfg, self.task, self.model, self.batch_size = cfg, task, model.eval(), batch_size
         self.settings = bpe
         self.bpe: Any = build_bpe(bpe) if bpe else None
@@ -93,7 +106,7 @@ class BARTVAEHubInterface(nn.Module):
             InputError: a sentence is empty or longer than the model's positions
         """
         found, order = [], []
-        for sample in self.batches(sentences):
+        for sample in self.batches(sentences, has_target=False):
             found.append(self.model.encoder.infer(**encoder_input(sample)))
             order += sample["id"].tolist()
         if not found:
@@ -135,10 +148,9 @@ class BARTVAEHubInterface(nn.Module):
             N strings
 
         Raises:
-            InputError: z is not N x Z, or there is another number of sources
+            InputError: z is not N x Z or not finite, or there is another number of sources
         """
-        if z.dim() != 2 or z.size(1) != self.model.latent_dim:
-            raise InputError(f"z of shape {tuple(z.shape)}: expected N x {self.model.latent_dim}")
+        self.check(z)
         if sources is not None and len(listed(sources)) != len(z):
             raise InputError(f"{len(listed(sources))} sources for {len(z)} rows of z: expected as many")
         options = Namespace(beam=1 if sampling else beam, temperature=temperature, sampling=sampling)
@@ -158,6 +170,32 @@ class BARTVAEHubInterface(nn.Module):
                 }
                 sentences += [self.join(best["tokens"]) for best, *_ in generator.generate([self.model], sample)]
         return sentences
+
+    def check(self, z: Tensor) -> None:
+        """Refuse z's that no sentence can have.
+
+        Args:
+            z: N x Z
+
+        Raises:
+            InputError: another shape, or a number that is not finite
+        """
+        if z.dim() != 2 or z.size(1) != self.model.latent_dim:
+            raise InputError(f"z of shape {tuple(z.shape)}: expected N x {self.model.latent_dim}")
+        good = torch.isfinite(z).all(1).tolist()
+        if not all(good):
+            raise InputError(f"z, row {good.index(False) + 1} of {len(z):,}: expected finite numbers")
+
+    def latents(self, given: Latents) -> Tensor:
+        """The z's of sentences, their posteriors' means, N x Z; z's stay as they are.
+
+        Raises:
+            InputError: a sentence is empty or longer than the model's positions, or see check
+        """
+        if not isinstance(given, Tensor):
+            return self.encode(given).mean
+        self.check(given)
+        return given.to(self.device)
 
     def source(self, size: int, sentences: Optional[Sequence[Union[str, Tensor]]]) -> Dict[str, Tensor]:
         """The encoder's input for given z's.
@@ -190,7 +228,12 @@ class BARTVAEHubInterface(nn.Module):
         return self.decode(self.encode(sentences).mean, sources=sentences, **decoding)
 
     def sample(
-        self, n: int, seed: int = 1, sources: Union[Sentences, Sequence[Tensor], None] = None, **decoding: Any
+        self,
+        n: int,
+        seed: int = 1,
+        sources: Union[Sentences, Sequence[Tensor], None] = None,
+        first: int = 0,
+        **decoding: Any,
     ) -> List[str]:
         """Draw z from the prior and decode it. `fairseq-generate --latent-mode prior` with this --seed has the same z.
 
@@ -198,40 +241,47 @@ class BARTVAEHubInterface(nn.Module):
             n: number of sentences
             seed: of z and of drawn tokens
             sources: n sentences, for a model with a context, as for decode
+            first: the first one's number, where these are a part of more
             decoding: as for decode
 
         Returns:
             n strings
         """
         encoder = self.model.encoder
-        eps = standard_normal(seed, Purpose.GENERATION, 0, range(n), encoder.prior.eps_dim)
+        eps = standard_normal(seed, Purpose.GENERATION, 0, range(first, first + n), encoder.prior.eps_dim)
         with torch.no_grad():
             context = None if sources is None else encoder.context(**self.source(n, listed(sources)))
             z = encoder.prior(context).rsample(eps)
-        return self.decode(z, seed=seed, sources=sources, **decoding)
+        return self.decode(z, seed=seed, sources=sources, first=first, **decoding)
 
-    def interpolate(self, a: str, b: str, steps: int = 7, path: str = "lerp", **decoding: Any) -> List[str]:
+    def interpolate(
+        self, a: Latents, b: Latents, steps: int = 7, path: str = "lerp", first: int = 0, **decoding: Any
+    ) -> List[Any]:
         """Decode points between two sentences' posterior means, at equal steps.
 
         The first and the last string are the reconstructions of a and b.
 
         Args:
-            a: the sentence at the start
-            b: the sentence at the end
+            a: the sentence at the start; or N of them, or their z's
+            b: the sentence at the end; or as many
             steps: number of points
             path: one of latent.paths.PATHS: "lerp", the straight line; "slerp", the arc; "typical", the line at its
                 ends' norm
+            first: the first pair's number, where these are a part of more
             decoding: as for decode
 
         Returns:
-            as many strings as steps
+            as many strings as steps; of N pairs, a list of them for each pair
 
         Raises:
-            InputError: fewer than 2 steps, or an unknown path
+            InputError: fewer than 2 steps, an unknown path, or unequal numbers of sentences
         """
         if steps < 2:
             raise InputError(f"{steps} steps: expected 2 or more")
-        return self.between(a, b, torch.linspace(0, 1, steps).tolist(), path, **decoding)
+        check_path(path)
+        found = [paths.path(start, end, steps, path) for start, end in zip(*self.together(a, b))]
+        lines = self.cut(found, steps, first, **decoding)
+        return lines[0] if isinstance(a, str) else lines
 
     def between(self, a: str, b: str, t: Sequence[float], path: str = "lerp", **decoding: Any) -> List[str]:
         """Decode points between two sentences' posterior means; those at 0 and 1 are the reconstructions of a and b.
@@ -249,50 +299,90 @@ class BARTVAEHubInterface(nn.Module):
         Raises:
             InputError: the path is unknown
         """
-        if path not in PATHS:
-            raise InputError(f"path {path}: expected one of {', '.join(PATHS)}")
+        check_path(path)
         start, end = self.encode([a, b]).mean
         return self.decode(paths.along(start, end, torch.tensor(t).to(start), path), **decoding)
 
-    def analogy(self, a: str, b: str, c: str, **decoding: Any) -> str:
+    def analogy(self, a: Latents, b: Latents, c: Latents, **decoding: Any) -> Any:
         """The sentence that is to c as b is to a: mu(c) + mu(b) - mu(a).
 
         Args:
-            a: a sentence
-            b: a changed in some way
-            c: another sentence, to be changed in the same way
-            decoding: as for decode
-        """
-        [text] = self.decode(paths.analogy(*self.encode([a, b, c]).mean)[None], **decoding)
-        return text
-
-    def traverse(self, sentence: str, dimension: int, values: Sequence[float], **decoding: Any) -> List[str]:
-        """Decode a sentence's posterior mean with one dimension set to each of some values.
-
-        Args:
-            sentence: a string
-            dimension: of z, from 0
-            values: the dimension's
+            a: a sentence; or N of them, or their z's
+            b: a changed in some way; or as many
+            c: another sentence, to be changed in the same way; or as many
             decoding: as for decode
 
         Returns:
-            a string for each value
+            a string; of N triples, N of them
+
+        Raises:
+            InputError: unequal numbers of sentences
+        """
+        found = self.decode(paths.analogy(*self.together(a, b, c)), **decoding)
+        return found[0] if isinstance(a, str) else found
+
+    def traverse(
+        self, sentences: Latents, dimension: int, values: Sequence[float], first: int = 0, **decoding: Any
+    ) -> List[Any]:
+        """Decode a sentence's posterior mean with one dimension set to each of some values.
+
+        Args:
+            sentences: a string; or N of them, or their z's
+            dimension: of z, from 0
+            values: the dimension's
+            first: the first sentence's number, where these are a part of more
+            decoding: as for decode
+
+        Returns:
+            a string for each value; of N sentences, a list of them for each sentence
 
         Raises:
             InputError: z has no such dimension
         """
         if not 0 <= dimension < self.model.latent_dim:
             raise InputError(f"dimension {dimension}: expected 0 to {self.model.latent_dim - 1}")
-        z = self.encode(sentence).mean[0]
-        return self.decode(paths.walk(z, dimension, torch.tensor(values).to(z)), **decoding)
+        found = [paths.walk(z, dimension, torch.tensor(values).to(z)) for z in self.latents(sentences)]
+        lines = self.cut(found, len(values), first, **decoding)
+        return lines[0] if isinstance(sentences, str) else lines
+
+    def together(self, *given: Latents) -> List[Tensor]:
+        """The z's of the parts of pairs or triples, N x Z each, encoded at once where they are sentences.
+
+        Raises:
+            InputError: unequal numbers of sentences
+        """
+        parts = [[part] if isinstance(part, str) else part for part in given]
+        if len({len(part) for part in parts}) > 1:
+            raise InputError(f"{', '.join(str(len(part)) for part in parts)} sentences: expected as many of each")
+        if any(isinstance(part, Tensor) for part in parts):
+            return [self.latents(part) for part in parts]
+        every = [text for part in parts for text in part]
+        return list(self.encode(every).mean.view(len(parts), len(parts[0]), -1))
+
+    def cut(self, points: Sequence[Tensor], steps: int, first: int, **decoding: Any) -> List[List[str]]:
+        """Decode N sets of points, S x Z each.
+
+        Args:
+            points: N sets
+            steps: S
+            first: the first set's number
+            decoding: as for decode
+
+        Returns:
+            S strings of each set
+        """
+        if not points or not steps:
+            return [[] for _ in points]
+        found = self.decode(torch.cat(list(points)), first=first * steps, **decoding)
+        return [found[start : start + steps] for start in range(0, len(found), steps)]
 
     def edit(
-        self, sentences: Sentences, wishes: Sequence[Wish], way: str, strengths: Sequence[float], **decoding: Any
+        self, sentences: Latents, wishes: Sequence[Wish], way: str, strengths: Sequence[float], **decoding: Any
     ) -> List[List[str]]:
         """Decode sentences' posterior means moved towards attributes; strength 0 is the reconstruction.
 
         Args:
-            sentences: N strings, or one
+            sentences: N strings, or one, or N z's
             wishes: attributes of z and their targets, see edit.attributes
             way: one of edit.ways.ways
             strengths: of the edit, in the way's own unit
@@ -304,8 +394,49 @@ class BARTVAEHubInterface(nn.Module):
         Raises:
             InputError: the way is unknown, or does not know an attribute
         """
-        z = self.encode(sentences).mean
+        z = self.latents(sentences)
         return [self.decode(edited, **decoding) for edited in sweep(way, z, wishes, strengths)]
+
+    def index(self, folder: str, text: Optional[str] = None, skip: Optional[Report] = None) -> Index:
+        """The index of a text's lines in a folder, for `neighbours`.
+
+        Args:
+            folder: of the index
+            text: a file, a sentence a line, to make the index of where there is none; None: it is there
+            skip: told of each line that cannot be encoded, which is left out; None: such a line is an error
+
+        Raises:
+            InputError: there is none and no text, or it is of another checkpoint or text
+        """
+        if not os.path.isfile(self.checkpoint):
+            raise InputError("an index belongs to a checkpoint's file: load the model from one")
+        return Index.build(self, self.checkpoint, text, folder, skip) if text else Index(folder, self.checkpoint)
+
+    def neighbours(
+        self,
+        sentences: Latents,
+        index: Union[Index, str],
+        count: int = 5,
+        metric: str = "euclidean",
+        approximate: bool = False,
+    ) -> List[List[Neighbour]]:
+        """The lines of an indexed text that are nearest in z, nearest first.
+
+        Args:
+            sentences: N strings, or one, or N z's
+            index: of `index`, or its folder
+            count: K
+            metric: "euclidean" or "cosine"
+            approximate: search a graph of the lines instead of all of them; it may miss some (pip install faiss-cpu)
+
+        Returns:
+            K neighbours of each sentence: number of the line from 1, distance, text
+
+        Raises:
+            InputError: see Index, and Index.search
+        """
+        found = self.index(index) if isinstance(index, str) else index
+        return found.search(self.latents(sentences), count, metric, approximate)
 
     def log_prob(self, sentences: Sentences, samples: int = 100, seed: int = 1) -> Tensor:
         """Importance-weighted log p(x) of sentences: log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x) with K samples z_k.
@@ -340,11 +471,14 @@ class BARTVAEHubInterface(nn.Module):
             result[sample["id"].cpu()] = weights.logsumexp(0) - math.log(samples)
         return result
 
-    def batches(self, sentences: Union[Sentences, Sequence[Tensor]]) -> Iterator[Dict[str, Any]]:
+    def batches(
+        self, sentences: Union[Sentences, Sequence[Tensor]], has_target: bool = True
+    ) -> Iterator[Dict[str, Any]]:
         """Cut sentences into batches of like length. The code that takes a batch runs without gradients.
 
         Args:
             sentences: N strings, or one, or the tokens of N sentences
+            has_target: whether the batches have what the decoder reads and is to say
 
         Returns:
             fairseq's batches, with the sentences' numbers, from 0 to N - 1, under `id`
@@ -353,8 +487,9 @@ class BARTVAEHubInterface(nn.Module):
             InputError: a sentence is empty or longer than the model's positions
         """
         tokens = [self.tokens(part) if isinstance(part, str) else part for part in listed(sentences)]
-        dataset = SentenceDataset(tokens, [len(sentence) for sentence in tokens], self.task.source_dictionary)
-        order = sorted(range(len(tokens)), key=lambda i: (i // self.window, len(tokens[i])))
+        sizes = [len(sentence) for sentence in tokens]
+        dataset = SentenceDataset(tokens, sizes, self.task.source_dictionary, has_target=has_target)
+        order = sorted(range(len(tokens)), key=lambda i: (i // self.window, sizes[i]))
         for start in range(0, len(order), self.batch_size):
             sample = dataset.collater([dataset[i] for i in order[start : start + self.batch_size]])
             with torch.no_grad():
@@ -374,13 +509,23 @@ class BARTVAEHubInterface(nn.Module):
         """
         dictionary = self.task.source_dictionary
         pieces = pieces_of(stripped(sentence), self.bpe, dictionary)
-        tokens = dictionary.encode_line(" ".join(pieces), add_if_not_exist=False).long()
+        tokens = torch.tensor([*map(dictionary.index, pieces), dictionary.eos()])  # fairseq's encode_line is slow
         longest = Bounds(*self.model.max_positions()).longest
         if not 1 <= len(tokens) - 1 <= longest:
             raise InputError(
                 f"{sentence[:60]!r} has {len(tokens) - 1} tokens; expected 1 to {longest}, the model's positions"
             )
         return tokens
+
+
+def check_path(path: str) -> None:
+    """Refuse a path that is none of PATHS.
+
+    Raises:
+        InputError: it is none
+    """
+    if path not in PATHS:
+        raise InputError(f"path {path}: expected one of {', '.join(PATHS)}")
 
 
 def listed(sentences: Union[Sentences, Sequence[Tensor]]) -> Sequence[Any]:
@@ -425,6 +570,7 @@ def load(
             is of whole words; "gpt2" or "sentencepiece" must be there; None takes tokens with spaces between; settings
             are as find_bpe returns them
         batch_size: sentences at a time; changes nothing but speed and memory
+        prior: a file of `fairseq-vae fit-prior`, to sample from; None: the model's own prior
 
     Returns:
         the model behind an interface of strings, in evaluation mode, on the GPU if there is one
@@ -443,4 +589,4 @@ def load(
         )
     if prior is not None:
         use_prior(model, prior, checkpoint)
-    return BARTVAEHubInterface(cfg, task, model, settings, batch_size)
+    return BARTVAEHubInterface(cfg, task, model, settings, batch_size, checkpoint)

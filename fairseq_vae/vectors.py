@@ -5,6 +5,7 @@ Shapes: N lines, Z latent dimensions, W lines of a window.
 
 import hashlib
 import itertools
+import os
 import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -18,22 +19,19 @@ from .base.files import fingerprint
 from .base.lines import one_line, stream_lines
 from .base.stage import Stage
 from .base.tables import read_vectors, table
-from .hub import BARTVAEHubInterface
 
-__all__ = ["decode_file", "encode_file"]
+__all__ = ["Report", "attempted", "decode_file", "encode_file", "shown"]
 
 Report = Callable[[str], None]
 
 
-def encode_file(
-    vae: BARTVAEHubInterface, checkpoint: str, source: str, output: str, skip: Optional[Report] = None
-) -> int:
+def encode_file(vae: Any, checkpoint: str, source: str, output: str, skip: Optional[Report] = None) -> int:
     """Write the posterior of each line of a text: .npy holds the means, .jsonl and .parquet text, mu and logvar.
 
     The numbers are those of `vae.encode` on the same lines, bit for bit.
 
     Args:
-        vae: the model
+        vae: a hub interface
         checkpoint: its file; an interrupted run goes on with the same one only
         source: a text file, or "-" for standard input
         output: a file that ends in .npy, .jsonl or .parquet
@@ -46,8 +44,9 @@ def encode_file(
     Raises:
         InputError: a line cannot be encoded, the output's ending is unknown, or a beginning of another run lies there
     """
+    total = count_lines(source)  # first: a missing file leaves nothing behind
     stage = table(output, run_settings(vae, checkpoint), vae.model.latent_dim)
-    with progress(count_lines(source), "sentence") as bar:
+    with progress(total, "sentence") as bar:
         lines = ((text, text.encode() + b"\n") for text in stream_lines(source))
         for texts, digest in remaining(stage, lines, source, vae.window, bar):
             where = [
@@ -64,7 +63,7 @@ def encode_file(
 
 
 def decode_file(
-    vae: BARTVAEHubInterface,
+    vae: Any,
     checkpoint: str,
     source: str,
     output: str,
@@ -76,7 +75,7 @@ def decode_file(
     The sentences are those of `vae.decode` on the same rows.
 
     Args:
-        vae: the model
+        vae: a hub interface
         checkpoint: its file
         source: a .npy, .jsonl or .parquet file, or "-" for standard input, see read_vectors
         output: a text file, or "-" for standard output
@@ -108,7 +107,7 @@ def decode_file(
     return stage.items
 
 
-def run_settings(vae: BARTVAEHubInterface, checkpoint: str) -> Dict[str, Any]:
+def run_settings(vae: Any, checkpoint: str) -> Dict[str, Any]:
     """What the results of a run depend on beside its input."""
     words = hashlib.sha256("\n".join(vae.task.target_dictionary.symbols).encode()).hexdigest()
     return {"checkpoint": fingerprint(checkpoint), "dictionary": words, "batch_size": vae.batch_size}
@@ -183,8 +182,8 @@ def attempted(
             yield function(item)
         except InputError as error:
             if skip is None:
-                raise InputError(f"{place}: {error} (--skip-invalid leaves a blank in its place)") from error
-            skip(f"{place}: {error}; left blank")
+                raise InputError(f"{place}: {error} (--skip-invalid goes on without it)") from error
+            skip(f"{place}: {error}; skipped")
             yield None
 
 
@@ -220,8 +219,8 @@ def shown(source: str) -> str:
 
 
 def count_lines(source: str) -> Optional[int]:
-    """The number of a file's lines, for the progress bar; None for standard input."""
-    if source == "-":
+    """The number of a file's lines, for the progress bar; None for standard input, and for what is no file."""
+    if source == "-" or os.path.isdir(source):
         return None
     with open(source, "rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))

@@ -33,6 +33,51 @@ def test_the_mixture_is_torchs():
     torch.testing.assert_close(ours.mean, theirs.mean)
 
 
+def test_the_gaussian_and_the_mixture_are_scipys():
+    from scipy.special import logsumexp
+    from scipy.stats import multivariate_normal
+
+    each = [multivariate_normal(mu, tril @ tril.T).logpdf(Z_VALUES) for mu, tril in zip(MUS.numpy(), TRILS.numpy())]
+    mixture = logsumexp([logit + one for logit, one in zip(LOGITS.tolist(), each)], axis=0)
+    gaussian = FittedGaussian({"mu": MUS[0], "tril": TRILS[0]})
+    torch.testing.assert_close(
+        gaussian().log_prob(Z_VALUES.float()).double(), torch.from_numpy(each[0]), rtol=1e-4, atol=1e-3
+    )
+    found = fitted("mixture")().log_prob(Z_VALUES.float()).double()
+    torch.testing.assert_close(found, torch.from_numpy(mixture), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fitted_density_integrates_to_1_and_its_samples_have_its_moments(kind):
+    """By scipy's integration over the plane; the flow's weights are far from the identity."""
+    from scipy.integrate import simpson
+
+    generator = torch.Generator().manual_seed(6)
+    mus, trils = torch.randn(K, 2, generator=generator), torch.randn(K, 2, 2, generator=generator).tril() * 0.3
+    trils = trils + torch.eye(2) * 0.8
+    fields = {"mu": mus[0], "tril": trils[0]}
+    prior = KINDS[kind]({"logits": LOGITS.float(), "mus": mus, "trils": trils} if kind == "mixture" else fields)
+    if kind == "flow":
+        with torch.no_grad():
+            for parameter in prior.parameters():
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    axis = torch.linspace(-9, 9, 541)
+    plane = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        density = prior().log_prob(plane).double().exp().view(len(axis), len(axis))
+        z = prior().rsample(torch.randn(20_000, prior.eps_dim, generator=generator)).double()
+
+    def integral(values):
+        return float(simpson(simpson(values.numpy(), x=axis.numpy()), x=axis.numpy()))
+
+    assert integral(density) == pytest.approx(1, abs=2e-3)
+    for power in 1, 2:
+        for dimension in 0, 1:
+            of_plane = plane[:, dimension].double().view(len(axis), len(axis)) ** power
+            wanted = integral(density * of_plane)
+            assert (z[:, dimension] ** power).mean().item() == pytest.approx(wanted, abs=0.05 + 0.03 * abs(wanted))
+
+
 def test_a_mixture_of_one_is_the_gaussian_and_shares_are_met():
     one = Mixture(torch.zeros(1), MUS[:1].float(), TRILS[:1].float())
     eps = torch.randn(7, Z + 1)
@@ -50,12 +95,16 @@ def test_a_distribution_for_all_sentences_is_one_in_every_helper():
     assert rate(posterior, mixture, Z_VALUES).shape == (50, 1)
 
 
-def linear_gaussian(sentences, dimensions=Z):
-    """x = W z + s noise, z ~ N(0, I), W diagonal: means and variances of its exact posteriors."""
+def linear_gaussian(sentences, dimensions=Z, centre=0.0, spread=1.0):
+    """x = W z + s noise, W diagonal: means and variances of its exact posteriors under the prior N(0, I).
+
+    The data's own z's are of N(centre, spread^2 I).
+    """
     weight = torch.diag(torch.tensor([2.0, 1.0, 0.5, 0.1], dtype=torch.float64)[:dimensions])
     noise = 0.5
     precision = weight.T @ weight / noise**2 + torch.eye(dimensions)
     z = torch.randn(sentences, dimensions, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    z = centre + spread * z
     x = z @ weight.T + noise * torch.randn(z.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     covariance = precision.inverse()
     return x @ weight @ covariance / noise**2, covariance.diagonal().expand_as(z)
@@ -66,6 +115,30 @@ def test_the_prior_fitted_to_a_linear_gaussian_model_is_its_aggregated_posterior
     prior = fit_gaussian(*linear_gaussian(200_000))()
     assert prior.mu.abs().max() < 0.01
     torch.testing.assert_close(prior.tril @ prior.tril.T, torch.eye(Z), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "mixture", "flow"])
+def test_of_data_that_the_prior_does_not_fill_it_is_the_aggregated_posterior_too(kind):
+    """Of data with z's of N(m, c^2 I) the aggregated posterior is a Gaussian in closed form, diagonal as W is.
+
+    With g = w^2 / s^2 / (w^2 / s^2 + 1) in a dimension, mu(x) = g x / w, so that its mean is g m and its variance
+    g^2 (c^2 + s^2 / w^2) + 1 - g.
+    """
+    size = 200_000 if kind == "gaussian" else 6_000
+    mean, variance = linear_gaussian(size, centre=1.5, spread=0.4)
+    signal = torch.tensor([2.0, 1.0, 0.5, 0.1], dtype=torch.float64).square() / 0.25
+    gain = signal / (signal + 1)
+    wanted = torch.distributions.Normal(1.5 * gain, (gain**2 * (0.16 + 1 / signal) + 1 - gain).sqrt())
+    if kind == "gaussian":
+        prior = fit_gaussian(mean, variance)
+    else:
+        z = mean + variance.sqrt() * torch.randn(mean.shape, generator=GENERATOR, dtype=torch.float64)
+        z, held_out = z.float().split(5_000)
+        prior = fit_mixture(z, held_out, components=2) if kind == "mixture" else fit_flow(z, held_out, epochs=10)
+    points = wanted.sample((2_000,))
+    with torch.no_grad():
+        gap = (wanted.log_prob(points).sum(1) - prior().log_prob(points.float()).double()).mean()  # the KL
+    assert -0.02 < gap < (0.001 if kind == "gaussian" else 0.05)
 
 
 def test_the_gaussian_has_the_moments_of_samples_of_the_aggregated_posterior():

@@ -12,7 +12,7 @@ from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.files import fingerprint
 from fairseq_vae.checkpoints.priors import save_prior
 from fairseq_vae.cli.main import main
-from fairseq_vae.edit.attributes import fit_label
+from fairseq_vae.edit.attributes import fit_label, fit_number
 from fairseq_vae.edit.ways import Wish, ways
 from fairseq_vae.hub import load
 from fairseq_vae.index import Index
@@ -43,12 +43,21 @@ def printed(capsys, *arguments):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_ends_of_a_path_are_the_reconstructions_of_its_ends(vae, checkpoint, capsys, path):
+def test_the_ends_of_a_path_are_the_reconstructions_of_its_ends(vae, checkpoint, tmp_path, capsys, path):
     found = vae.interpolate(LIST[0], LIST[4], 5, path, max_len=9)
     assert [found[0], found[-1]] == vae.reconstruct([LIST[0], LIST[4]], max_len=9)
-    folder = checkpoint.rpartition("/")[0]
-    command = ["interpolate", checkpoint, folder, LIST[0], LIST[4], "--steps=5", f"--path={path}", "--max-len=9"]
-    assert printed(capsys, *command) == found
+    command = ["interpolate", checkpoint, checkpoint.rpartition("/")[0], "--steps=5", f"--path={path}", "--max-len=9"]
+    assert printed(capsys, *command, LIST[0], LIST[4]) == found
+    pairs = list(zip(LIST, LIST[::-1]))
+    file = tmp_path / "pairs.tsv"
+    file.write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
+    rows = [json.loads(row) for row in printed(capsys, *command, "--input", file, "--json", "--batch-size=2")]
+    assert [(tuple(row["input"]), row["step"]) for row in rows] == [(pair, step) for pair in pairs for step in range(5)]
+    lines = vae.interpolate(LIST, LIST[::-1], 5, path, max_len=9)
+    assert [row["output"] for row in rows] == sum(lines, []) and lines[0] == found
+    assert [line[0] for line in lines] == vae.reconstruct(LIST, max_len=9)
+    with pytest.raises(InputError, match="2, 1 sentences: expected as many of each"):
+        vae.interpolate(LIST[:2], LIST[:1])
 
 
 def test_samples_of_a_seed_are_the_same_however_many_and_in_any_batch(vae, checkpoint, capsys):
@@ -57,6 +66,8 @@ def test_samples_of_a_seed_are_the_same_however_many_and_in_any_batch(vae, check
     assert vae.sample(4, seed=3, **drawn) == ten[:4] and vae.sample(4, seed=4, **drawn) != ten[:4]
     flags = ["--seed=3", "--sampling", "--sampling-topk=4", "--max-len=9", "--batch-size=3", "-n", 10]
     assert printed(capsys, "sample", checkpoint, *flags) == ten
+    rows = [json.loads(row) for row in printed(capsys, "sample", checkpoint, *flags, "--json")]
+    assert rows == [{"number": number, "output": text} for number, text in enumerate(ten, 1)]
 
 
 def test_a_fitted_prior_is_where_samples_come_from(vae, checkpoint, tmp_path, capsys):
@@ -77,30 +88,80 @@ def test_reconstructions_are_printed_as_lines_or_json(vae, checkpoint, tmp_path,
     file = tmp_path / "text.txt"
     file.write_text("\n".join(LIST))
     rows = map(json.loads, printed(capsys, "reconstruct", checkpoint, "--input", file, "--json", "--max-len=9"))
-    assert [(row["text"], row["reconstruction"]) for row in rows] == list(zip(LIST, wanted))
+    assert [(row["input"], row["output"]) for row in rows] == list(zip(LIST, wanted))
+    among = ["reconstruct", *LIST[:1], "--max-len=9", *LIST[1:3], "--json", "--", *LIST[3:]]
+    rows = map(json.loads, printed(capsys, among[0], checkpoint, *among[1:]))
+    assert [row["output"] for row in rows] == wanted, "flags may stand among the sentences"
 
 
-def test_an_analogy_with_nothing_changed_is_the_reconstruction(vae, checkpoint, capsys):
+def test_an_analogy_with_nothing_changed_is_the_reconstruction(vae, checkpoint, tmp_path, capsys):
     wanted = vae.reconstruct([LIST[2]], max_len=9)
     assert printed(capsys, "analogy", checkpoint, LIST[1], LIST[1], LIST[2], "--max-len=9") == wanted
     assert [vae.analogy(LIST[2], LIST[0], LIST[2], max_len=9)] == vae.reconstruct([LIST[0]], max_len=9)
+    file = tmp_path / "triples.tsv"
+    file.write_text("".join(f"{text}\t{text}\t{other}\n" for text, other in zip(LIST, LIST[::-1])))
+    rows = [json.loads(row) for row in printed(capsys, "analogy", checkpoint, "--input", file, "--json", "--max-len=9")]
+    assert [row["output"] for row in rows] == vae.reconstruct(LIST[::-1], max_len=9)
+    assert rows[0]["input"] == [LIST[0], LIST[0], LIST[4]]
+    assert vae.analogy(LIST, LIST, LIST[::-1], max_len=9) == [row["output"] for row in rows]
 
 
-def test_a_walk_passes_the_sentence_at_its_own_value(vae, checkpoint, capsys):
+def test_a_walk_passes_the_sentence_at_its_own_value(vae, checkpoint, tmp_path, capsys):
     own = float(vae.encode(LIST[0]).mean[0, 5])
-    rows = printed(capsys, "traverse", checkpoint, LIST[0], "--dimension=5", f"--values=-9,{own!r},9", "--max-len=9")
+    command = ["traverse", checkpoint, "--dimension=5", f"--values=-9,{own!r},9", "--max-len=9"]
+    rows = printed(capsys, *command, LIST[0])
     assert [row.split("\t")[0] for row in rows] == ["-9.0", str(own), "9.0"]
     assert rows[1].split("\t")[1] == vae.reconstruct(LIST[0], max_len=9)[0]
+    file = tmp_path / "text.txt"
+    file.write_text("\n".join(LIST))
+    many = [json.loads(row) for row in printed(capsys, *command, "--input", file, "--json", "--batch-size=2")]
+    assert [row["input"] for row in many] == [text for text in LIST for _ in range(3)]
+    assert [f"{row['value']}\t{row['output']}" for row in many[:3]] == rows
+    walks = vae.traverse(LIST, 5, [-9.0, own, 9.0], max_len=9)
+    assert sum(walks, []) == [row["output"] for row in many] and vae.traverse(LIST[0], 5, [], max_len=9) == []
     with pytest.raises(InputError, match="dimension 32: expected 0 to 31"):
         vae.traverse(LIST[0], 32, [0.0])
 
 
-@pytest.mark.parametrize("way", ways.names())
-def test_an_edit_of_strength_0_is_the_reconstruction(vae, way):
+@pytest.mark.parametrize("name", ["decode", "traverse", "interpolate", "neighbours", "edit"])
+def test_z_in_the_place_of_sentences_is_of_the_models_width_and_finite(vae, checkpoint, tmp_path, name):
+    """And does the same as the sentences."""
+    index = tmp_path / "text"
+    index.write_text("a cat\nthe dog\n")
+    sentiment = fit_label(torch.randn(20, Z), ["good", "bad"] * 10)
+    wish = Wish(sentiment, sentiment.numbers(["good"] * 2))
+    call = {
+        "decode": lambda given: vae.decode(vae.latents(given), max_len=5),
+        "traverse": lambda given: vae.traverse(given, 0, [1.0], max_len=5),
+        "interpolate": lambda given: vae.interpolate(given, given, 2, max_len=5),
+        "neighbours": lambda given: vae.neighbours(given, vae.index(str(tmp_path / "index"), str(index)), 2),
+        "edit": lambda given: vae.edit(given, [wish], "gradient", [1.0], max_len=5),
+    }[name]
+    z = vae.encode(LIST[:2]).mean
+    assert call(z) == call(LIST[:2])
+    with pytest.raises(InputError, match=r"of shape \(2, 31\): expected . x 32|of shape \(2, 31\)"):
+        call(z[:, 1:])
+    for value in float("nan"), float("inf"):
+        z[1, 3] = value
+        with pytest.raises(InputError, match="z, row 2 of 2: expected finite numbers"):
+            call(z)
+
+
+def random_wishes(size, numeric):
+    """Two attributes, and the second one a number if `numeric`."""
     z = torch.randn(60, Z, generator=torch.Generator().manual_seed(1))
-    sentiment = fit_label(z, ["good" if row[0] > 0 else "bad" for row in z])
-    wish = Wish(sentiment, sentiment.numbers(["good"] * len(LIST)))
-    unchanged, changed = vae.edit(LIST, [wish], way, [0.0, 50.0], max_len=9)
+    first = fit_label(z, ["good" if row[0] > 0 else "bad" for row in z])
+    second = fit_number(z, z[:, 1].tolist(), 0) if numeric else fit_label(z, ["yes" if r[1] > 0 else "no" for r in z])
+    target = torch.full((size,), 2.0) if numeric else second.numbers(["yes"] * size)
+    return [Wish(first, first.numbers(["good"] * size)), Wish(second, target, 0.5)]
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+@pytest.mark.parametrize("way", ways.names())
+def test_an_edit_of_strength_0_is_the_reconstruction(vae, way, several):
+    wishes = random_wishes(len(LIST), numeric=way == "energy")[: 2 if several else 1]
+    strong = 2.0 if way == "energy" and several else 50.0  # a number makes the equation stiff, and its solution slow
+    unchanged, changed = vae.edit(LIST, wishes, way, [0.0, strong], max_len=9)
     assert unchanged == vae.reconstruct(LIST, max_len=9) and changed != unchanged
 
 
@@ -117,7 +178,7 @@ def test_neighbours_are_the_nearest_lines(vae, checkpoint, tmp_path, capsys, mon
     distances = (others - own).norm(dim=1) if metric == "euclidean" else 1 - torch.cosine_similarity(others, own[None])
     good = [number for number, line in enumerate(lines, 1) if line]
     order = [good[i] for i in distances.argsort(stable=True)[:3].tolist()]
-    assert [row["line"] for row in found] == order and found[0]["neighbour"] == LIST[0]
+    assert [row["line"] for row in found] == order and found[0]["output"] == LIST[0]
     assert np.allclose([row["distance"] for row in found], distances.sort().values[:3], atol=1e-3)
     assert [json.loads(row) for row in printed(capsys, *command)] == found, "the index is enough"
     other = tmp_path / "other.txt"
@@ -159,9 +220,32 @@ def labelled(folder):
 def test_edits_are_printed_for_each_strength_and_0_is_the_reconstruction(vae, checkpoint, tmp_path, capsys, way):
     command = ["edit", checkpoint, *LIST[:2], *labelled(tmp_path), "--to=dog", f"--way={way}", "--max-len=9"]
     rows = [json.loads(row) for row in printed(capsys, *command, "--strengths=0,3", "--json")]
-    assert [(row["text"], row["strength"]) for row in rows] == [(t, s) for s in (0.0, 3.0) for t in LIST[:2]]
-    assert [row["edited"] for row in rows[:2]] == vae.reconstruct(LIST[:2], max_len=9)
+    assert [(row["input"], row["strength"]) for row in rows] == [(t, s) for t in LIST[:2] for s in (0.0, 3.0)]
+    assert [row["output"] for row in rows[::2]] == vae.reconstruct(LIST[:2], max_len=9)
     assert len(printed(capsys, *command, "--strengths=0,3", "--smallest")) == 2
+
+
+def test_several_attributes_are_composed_on_the_command_line(vae, checkpoint, tmp_path, capsys):
+    """The command's edit is the hub's with the same attributes; a weight of 0 leaves an attribute out."""
+    text, labels = labelled(tmp_path)
+    sentences = (tmp_path / "text").read_text().splitlines()
+    (tmp_path / "lengths").write_text("".join(f"{len(line.split())}\n" for line in sentences))
+    z = vae.encode(sentences).mean
+    animal = fit_label(z, (tmp_path / "labels").read_text().split())
+    length = fit_number(z, [len(line.split()) for line in sentences], 0)
+    wishes = [Wish(animal, animal.numbers(["dog"] * 2), 2.0), Wish(length, torch.full((2,), 2.0), 0.5)]
+    command = ["edit", checkpoint, *LIST[:2], text, "--way=energy", "--max-len=9", "--strengths=0,1", "--json"]
+    both = [labels, f"--numbers={tmp_path}/lengths", "--to=dog", "--to=2"]
+    rows = [json.loads(row) for row in printed(capsys, *command, *both, "--weights=2,0.5")]
+    wanted = vae.edit(LIST[:2], wishes, "energy", [0.0, 1.0], max_len=9)
+    assert [row["output"] for row in rows] == [wanted[s][i] for i in range(2) for s in range(2)]
+    turned = [f"--numbers={tmp_path}/lengths", "--to=2", labels, "--to=dog", "--weights=0.5,2"]
+    assert [json.loads(row) for row in printed(capsys, *command, *turned)] == rows, "the order is one's own"
+    alone = printed(capsys, *command, labels, "--to=dog")
+    assert printed(capsys, *command, *both, "--weights=1,0") == alone != [json.dumps(row) for row in rows]
+    for way in "vector", "gradient":
+        assert main([*map(str, command[:4]), text, *both, f"--way={way}"]) == 1
+        assert f"--way {way}: an attribute that is a number" in capsys.readouterr().err
 
 
 def test_the_price_of_an_edit_is_a_whole_sweep(checkpoint, tmp_path, capsys):
@@ -181,7 +265,7 @@ def test_the_price_of_an_edit_is_a_whole_sweep(checkpoint, tmp_path, capsys):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda folder: (folder / "labels").write_text("dog\n"), r"labels: 1 lines; expected 20, as --text has"),
+        (lambda folder: (folder / "labels").write_text("dog\n"), r"labels: 1 lines; expected 20, as .*text has"),
         (lambda folder: (folder / "labels").write_text("dog\n" * 20), r"1 label\(s\) in 20 sentences"),
         (lambda folder: (folder / "labels").write_text("cat\nbird\n" * 10), "label 'dog': expected one of bird, cat"),
         (lambda folder: (folder / "labels").unlink(), "No such file"),

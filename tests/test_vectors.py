@@ -72,6 +72,23 @@ def test_decoding_encoded_lines_is_reconstruct(vae, checkpoint, text, tmp_path, 
     assert output.read_text().splitlines() == vae.reconstruct(LIST * 3, max_len=9, **sampling)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
+@pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
+def test_the_commands_encode_and_decode_are_the_command_reconstruct(checkpoint, tmp_path, capsys, ending, batch_size):
+    """And encode has the hub's numbers bit for bit, whatever the batch size."""
+    text, z = tmp_path / "text.txt", f"{tmp_path}/z{ending}"
+    text.write_text("\n".join(LIST * 2))
+    flags = [f"--batch-size={batch_size}"]
+    assert main(["encode", checkpoint, f"--input={text}", f"--output={z}", *flags]) == 0
+    own = load(checkpoint, checkpoint.rpartition("/")[0], None, batch_size=batch_size).encode(LIST * 2)
+    assert np.array_equal(np.concatenate(list(read_vectors(z, Z))), own.mu.numpy())
+    capsys.readouterr()
+    assert main(["decode", checkpoint, f"--input={z}", "--max-len=9", *flags]) == 0
+    back = capsys.readouterr().out
+    assert main(["reconstruct", checkpoint, f"--input={text}", "--max-len=9", *flags]) == 0
+    assert capsys.readouterr().out == back and back.count("\n") == 10
+
+
 @pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
 def test_an_interrupted_run_goes_on_and_ends_the_same(vae, checkpoint, text, tmp_path, ending, monkeypatch):
     whole, output = tmp_path / f"whole{ending}", tmp_path / f"z{ending}"

@@ -5,7 +5,7 @@ import os
 from typing import Any, Dict
 
 from .errors import InputError
-from .files import Path, write
+from .files import Path, write, writing
 
 __all__ = ["Stage"]
 
@@ -61,8 +61,11 @@ class Stage:
             content: to add to the file
             items: in the content
             digest: of the input so far, which the next run can compare
+
+        Raises:
+            NotWritten: the system does not let it; the next run goes on after the last whole step
         """
-        with open(self.part, "ab") as file:
+        with writing(self.path, []), open(self.part, "ab") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

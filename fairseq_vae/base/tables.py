@@ -21,6 +21,7 @@ __all__ = ["JsonTable", "NpyTable", "ParquetTable", "read_vectors", "table"]
 
 MAGIC = b"\x93NUMPY\x01\x00"
 HEAD = 128  # bytes of a .npy file before its numbers
+NO_NPY = "{} is no .npy file that numpy.save wrote"
 STEP = 1024  # rows that are read or converted at a time
 
 
@@ -182,9 +183,11 @@ def stream_rows(path: str, width: int) -> Iterator[np.ndarray]:
     with contextlib.ExitStack() as stack:
         stream: IO[bytes] = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))
         head = stream.read(len(MAGIC))
-        if head[:6] == MAGIC[:6]:
+        if head[:6] == MAGIC[:6] and len(head) == len(MAGIC):
             yield from npy_rows(stream, path, head[6], width)
             return
+        if path.endswith(".npy") or head[:6] == MAGIC[:6]:
+            raise InputError(NO_NPY.format(path))
         first = head + stream.readline()
         done = 0
         for lines in steps(iter(stream.readline, b"") if not first else prepended(first, stream)):
@@ -204,7 +207,7 @@ def npy_rows(stream: IO[bytes], path: str, version: int, width: int) -> Iterator
     try:
         shape, fortran, dtype = read(stream)
     except (ValueError, SyntaxError, TypeError) as error:
-        raise InputError(f"{path} is no .npy file that numpy.save wrote") from error
+        raise InputError(NO_NPY.format(path)) from error
     plain = dtype.kind == "f" and not fortran
     if not plain or len(shape) != 2 or shape[1] != width:
         raise InputError(

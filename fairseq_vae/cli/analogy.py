@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import add_decoding, add_model, decoding, load
+from .arguments import add_decoding, add_input, add_model, decoding, given, load, print_rows
 
 __all__ = ["add_arguments", "run"]
 
@@ -11,13 +11,15 @@ DESCRIPTION = "Decode mu(C) + mu(B) - mu(A)."
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Model, three sentences, and the decoding."""
+    """Model, triples of sentences, and the decoding."""
     add_model(command)
-    for name in "abc":
-        command.add_argument(name, metavar=name.upper(), help="a sentence")
+    add_input(command, parts=3)
     add_decoding(command)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the sentence."""
-    print(load(args).analogy(args.a, args.b, args.c, **decoding(args)))
+    """Print a sentence for each triple."""
+    vae = load(args)
+    for some in given(args, vae):
+        rows = zip(some.inputs, vae.analogy(*some.z, first=some.first, **decoding(args)), some.good)
+        print_rows(args, ({"input": a, "output": b if good else None} for a, b, good in rows), "output")

@@ -1,25 +1,28 @@
 """Arguments that several commands share: the model, and how it decodes."""
 
 import argparse
+import math
 import sys
-from typing import Any, Dict, Iterable, List
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 __all__ = [
-    "LABELLED",
     "SHARED",
+    "Given",
     "add_decoding",
     "add_input",
+    "add_json",
     "add_model",
     "decoding",
+    "given",
+    "labelled",
     "load",
     "numbers",
     "print_rows",
-    "sentences",
     "warn",
 ]
 
-MODEL, DECODING, LABELLED = "the model", "decoding", "labelled sentences"
-SHARED = (MODEL, DECODING, LABELLED)  # titles of the groups, which the documentation shows once
+MODEL, DECODING = "the model", "decoding"
+SHARED = (MODEL, DECODING)  # titles of the groups, which the documentation shows once
 
 
 def add_model(command: argparse.ArgumentParser, data: bool = False, prior: bool = False) -> None:
@@ -115,27 +118,164 @@ def warn(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-def add_input(command: argparse.ArgumentParser) -> None:
-    """Sentences as arguments or in a file, and the form of the output."""
-    command.add_argument("sentences", nargs="*", metavar="SENTENCE", help="here, before all flags, or in --input")
-    command.add_argument("--input", metavar="FILE|-", help="text, one sentence a line; -: standard input")
-    command.add_argument("--json", action="store_true", help="print JSON, an object a line")
+SEPARATED = {1: "one sentence", 2: "two sentences with a tab between", 3: "three sentences with tabs between"}
 
 
-def sentences(args: argparse.Namespace) -> List[str]:
-    """The sentences of the arguments of add_input.
+def add_input(command: argparse.ArgumentParser, parts: int = 1) -> None:
+    """Sentences, pairs or triples of them as arguments or in a file, and the form of the output.
+
+    Args:
+        command: the parser
+        parts: sentences of an item
+    """
+    names = {1: "SENTENCE", 2: "FROM TO", 3: "A B C"}[parts]
+    command.add_argument("sentences", nargs="*", metavar=names, help="here, or in --input")
+    command.add_argument("--input", metavar="FILE|-", help=f"text, {SEPARATED[parts]} a line; -: standard input")
+    command.add_argument(
+        "--skip-invalid",
+        action="store_true",
+        help="print a blank (JSON: null) for a sentence that cannot be encoded, and go on; without this flag it is an "
+        "error",
+    )
+    add_json(command)
+    command.set_defaults(parts=parts)
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """The form of the output."""
+    command.add_argument(
+        "--json", action="store_true", help="print JSON, an object a line: input, output and what lies between"
+    )
+
+
+class Given(NamedTuple):
+    """Some of a command's items, a batch of them: sentences, or pairs or triples.
+
+    Attributes:
+        first: the first one's number, from 0
+        inputs: what was given for each item: a sentence, or a list of two or three
+        z: of each part of the items, B x Z; zeros where an item cannot be encoded
+        good: whether an item can be encoded
+        sources: the items' first sentences as tokens with <s> and </s>, for a decoder with a context
+    """
+
+    first: int
+    inputs: List[Any]
+    z: List[Any]
+    good: List[bool]
+    sources: List[Any]
+
+    def rows(self, outputs: Sequence[Sequence[Any]], name: str, values: Sequence[Any]) -> Iterator[Dict[str, Any]]:
+        """The rows to print: for each item, an output at each value.
+
+        Args:
+            outputs: strings of each item, as many as values
+            name: of what the values are of
+            values: e.g. the strengths of an edit
+        """
+        for text, good, found in zip(self.inputs, self.good, outputs):
+            yield from (
+                {"input": text, name: value, "output": output if good else None} for value, output in zip(values, found)
+            )
+
+
+def given(args: argparse.Namespace, vae: Any) -> Iterator[Given]:
+    """The items of the arguments of add_input, encoded by windows as `fairseq-vae encode` does, batch by batch.
 
     Raises:
-        ValueError: none are given, or they are given twice
+        ValueError: none are given, or twice, or one cannot be encoded and such items are not skipped
     """
+    import itertools
+
     from ..base.lines import stream_lines
 
     if bool(args.sentences) == bool(args.input):
         raise ValueError("give sentences as arguments, or a file of them as --input FILE, - for standard input")
-    found = list(args.sentences or stream_lines(args.input))
-    if not found:
-        raise ValueError(f"--input {args.input} has no lines: expected one sentence a line")
-    return found
+    lines: Iterator[List[str]]
+    if args.input:
+        where, lines = f"{shown(args.input)}, line", (line.split("\t") for line in stream_lines(args.input))
+    else:
+        where, parts = "item", args.parts
+        lines = iter([args.sentences[i : i + parts] for i in range(0, len(args.sentences), parts)])
+    first = 0
+    for window in iter(lambda: list(itertools.islice(lines, vae.window)), []):
+        yield from encoded(window, args, vae, where, first)
+        first += len(window)
+    if not first:
+        raise ValueError(f"--input {args.input} has no lines: expected {SEPARATED[args.parts]} a line")
+
+
+def encoded(window: List[List[str]], args: argparse.Namespace, vae: Any, where: str, first: int) -> Iterator[Given]:
+    """The batches of a window of items; arguments as in `given`, and the number of the first item, from 0."""
+    import torch
+
+    from ..base.errors import InputError
+    from ..vectors import attempted
+
+    def tokens(item: List[str]) -> List[Any]:
+        if len(item) != args.parts:
+            raise InputError(f"{len(item)} sentence(s); expected {SEPARATED[args.parts]}")
+        return [vae.tokens(part) for part in item]
+
+    places = [f"{where} {number}" for number in range(first + 1, first + 1 + len(window))]
+    found = list(attempted(tokens, window, places, warn if args.skip_invalid else None))
+    good = [item is not None for item in found]
+    z = torch.zeros(len(window), args.parts, vae.model.latent_dim, device=vae.device)  # W x parts x Z
+    if any(good):
+        z[torch.tensor(good)] = vae.encode([part for item in found if item for part in item]).mean.view(
+            -1, args.parts, z.size(2)
+        )
+    ends = vae.task.source_dictionary
+    nothing = [torch.tensor([ends.eos()])]
+    for start in range(0, len(window), vae.batch_size):
+        part = slice(start, start + vae.batch_size)
+        sources = [torch.cat((torch.tensor([ends.bos()]), (item or nothing)[0])) for item in found[part]]
+        inputs = [item[0] if args.parts == 1 else item for item in window[part]]
+        yield Given(first + start, inputs, list(z[part].unbind(1)), good[part], sources)
+
+
+def shown(path: str) -> str:
+    """The input's name in messages."""
+    from .. import vectors
+
+    return vectors.shown(path)
+
+
+def labelled(
+    vae: Any, text: str, labels: str, skip: Optional[Callable[[str], None]], parse: Callable[[str], Any] = str
+) -> Tuple[List[str], List[Any]]:
+    """Labelled sentences that can be encoded, and their labels.
+
+    Args:
+        vae: the hub interface
+        text: a file, a sentence a line
+        labels: a file with the label of each line
+        skip: told of each sentence that is left out; None: such a sentence is an error
+        parse: from a label's line to the label
+
+    Raises:
+        ValueError: the files differ in length or are empty, or a line cannot be used
+    """
+    from ..base.lines import read_lines
+    from ..vectors import attempted
+
+    texts, names = read_lines(text), read_lines(labels)
+    if len(texts) != len(names):
+        raise ValueError(f"--labels {labels}: {len(names):,} lines; expected {len(texts):,}, as {text} has")
+    if not texts:
+        raise ValueError(f"{text} has no lines: expected one sentence a line")
+    found: List[Any] = []
+    for number, name in enumerate(names, 1):
+        try:
+            if not name:
+                raise ValueError
+            found.append(parse(name))
+        except ValueError as error:
+            what = "a label" if parse is str else "a number"
+            raise ValueError(f"{labels}, line {number}: {name!r}; expected {what}") from error
+    places = [f"{text}, line {number}" for number in range(1, len(texts) + 1)]
+    good = [tokens is not None for tokens in attempted(vae.tokens, texts, places, skip)]
+    return [one for one, ok in zip(texts, good) if ok], [one for one, ok in zip(found, good) if ok]
 
 
 def numbers(flag: str, value: str) -> List[float]:
@@ -148,15 +288,24 @@ def numbers(flag: str, value: str) -> List[float]:
         ValueError: the value has something else
     """
     try:
-        return [float(part) for part in value.split(",")]
-    except ValueError as error:
-        raise ValueError(f"{flag} {value}: expected numbers with commas between, e.g. 0,0.5,1") from error
+        found = [float(part) for part in value.split(",")]
+        if all(map(math.isfinite, found)):
+            return found
+    except ValueError:
+        pass
+    raise ValueError(f"{flag} {value}: expected numbers with commas between, e.g. 0,0.5,1")
 
 
 def print_rows(args: argparse.Namespace, rows: Iterable[Dict[str, Any]], *columns: str) -> None:
-    """Print rows, one a line: as JSON with --json, otherwise some of their columns with tabs between."""
+    """Print rows, one a line, at once: as JSON with --json, otherwise some of their columns with tabs between."""
     import json
 
+    from ..base.lines import one_line
+
     for row in rows:
-        shown = json.dumps(row, ensure_ascii=False) if args.json else "\t".join(str(row[name]) for name in columns)
-        print(shown)
+        if args.json:
+            print(json.dumps(row, ensure_ascii=False))
+        else:
+            values = [row[name] for name in columns]
+            print("\t".join("" if value is None else one_line(str(value)) for value in values))
+    sys.stdout.flush()

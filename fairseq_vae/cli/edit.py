@@ -1,25 +1,68 @@
-"""`fairseq-vae edit`: sentences changed in an attribute, by a strength."""
+"""`fairseq-vae edit`: sentences changed in attributes, by a strength."""
 
 import argparse
-from typing import Any, List, Tuple
+from typing import Any, List
 
-from .arguments import LABELLED, add_decoding, add_input, add_model, decoding, load, numbers, print_rows, sentences
+from .arguments import (
+    add_decoding,
+    add_input,
+    add_model,
+    decoding,
+    given,
+    labelled,
+    load,
+    numbers,
+    print_rows,
+    warn,
+)
 
-__all__ = ["add_arguments", "add_labelled", "learned", "read_labelled", "run"]
+__all__ = ["add_arguments", "add_hidden", "add_labelled", "run"]
 
 HELP = "sentences edited towards a label, at several strengths"
 DESCRIPTION = (
-    "Learn an attribute of z from labelled sentences, and move other sentences towards one of its labels. A stronger "
-    "edit meets the label more often and keeps less of the sentence: look at several strengths."
+    "Learn an attribute of z from labelled sentences, and move other sentences towards one of its labels, or towards "
+    "several attributes at once: repeat --labels (or --numbers) and --to. A stronger edit meets the label more often "
+    "and keeps less of the sentence: look at several strengths."
 )
 
 
+class Attribute(argparse.Action):
+    """Keep the files of --labels and of --numbers in one list, with the flag, in the order in which they are given."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or ()), (option_string, values)])
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Model, input, labelled text, the label and the way to it, and the decoding."""
+    """Model, input, labelled text, the labels and the way to them, and the decoding."""
     add_model(command)
     add_input(command)
-    add_labelled(command)
-    command.add_argument("--to", required=True, metavar="LABEL", help="the label to move the sentences towards")
+    command.add_argument(
+        "--text",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="labelled sentences to learn from, one a line; once, or as often as --labels and --numbers together",
+    )
+    command.add_argument(
+        "--labels", action=Attribute, dest="attributes", metavar="FILE", help="their labels, one a line; repeatable"
+    )
+    command.add_argument(
+        "--numbers",
+        action=Attribute,
+        dest="attributes",
+        metavar="FILE",
+        help="instead of labels: a number for each, e.g. its length; repeatable, for --way energy",
+    )
+    command.add_argument(
+        "--to",
+        action="append",
+        required=True,
+        metavar="LABEL",
+        help="the label or number to move the sentences towards; the first one is of the first file, and so on",
+    )
+    command.add_argument("--weights", metavar="X,...", help="of several attributes beside each other (default: 1 each)")
+    add_hidden(command)
     command.add_argument(
         "--way",
         choices=("vector", "gradient", "energy"),
@@ -33,22 +76,28 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--smallest",
         action="store_true",
-        help="of these strengths, print for each sentence the smallest at which the label is seen in z",
+        help="of these strengths, print for each sentence the smallest at which the labels are seen in z",
     )
     add_decoding(command)
 
 
 def add_labelled(command: argparse.ArgumentParser, required: bool = True) -> None:
-    """Labelled sentences to learn an attribute from.
+    """Labelled sentences to learn one attribute from.
 
     Args:
         command: the parser
         required: whether the command does nothing without them
     """
-    group = command.add_argument_group(LABELLED)
-    group.add_argument("--text", required=required, metavar="FILE", help="labelled sentences to learn from, one a line")
-    group.add_argument("--labels", required=required, metavar="FILE", help="their labels, one a line")
-    group.add_argument(
+    command.add_argument(
+        "--text", required=required, metavar="FILE", help="labelled sentences to learn from, one a line"
+    )
+    command.add_argument("--labels", required=required, metavar="FILE", help="their labels, one a line")
+    add_hidden(command)
+
+
+def add_hidden(command: Any) -> None:
+    """The size of the attributes' networks."""
+    command.add_argument(
         "--hidden",
         type=int,
         default=0,
@@ -57,45 +106,65 @@ def add_labelled(command: argparse.ArgumentParser, required: bool = True) -> Non
     )
 
 
-def read_labelled(args: argparse.Namespace) -> Tuple[List[str], List[str]]:
-    """The sentences and the labels of the arguments of add_labelled.
+def wished(args: argparse.Namespace, vae: Any) -> List[Any]:
+    """The attributes of the arguments, learned, each with its target's number and weight.
 
     Raises:
-        ValueError: one of the files is not given, or they differ in number
+        ValueError: flags do not go together, or a file cannot be used
     """
-    from ..base.lines import read_lines
+    from ..edit.attributes import fit_label, fit_number
 
-    if not (args.text and args.labels):
-        raise ValueError("labelled sentences are two files: give both --text FILE and --labels FILE")
-    texts, labels = read_lines(args.text), read_lines(args.labels)
-    if len(texts) != len(labels):
-        raise ValueError(f"--labels {args.labels}: {len(labels):,} lines; expected {len(texts):,}, as --text has")
-    return texts, labels
+    files, texts = args.attributes or [], args.text
+    if not files or len(args.to) != len(files):
+        raise ValueError(
+            f"{len(files)} of --labels and --numbers, {len(args.to)} of --to: expected as many, one at least"
+        )
+    if len(texts) not in (1, len(files)):
+        raise ValueError(f"{len(texts)} of --text: expected one, or {len(files)}, one for each --labels and --numbers")
+    weights = numbers("--weights", args.weights) if args.weights else [1.0] * len(files)
+    if len(weights) != len(files) or min(weights) < 0:
+        raise ValueError(f"--weights {args.weights}: expected {len(files)} numbers of 0 or more, one for each --to")
+    if args.hidden < 0:
+        raise ValueError(f"--hidden {args.hidden}: expected 0 or more")
+    found, skip = [], warn if args.skip_invalid else None
+    for index, ((flag, path), to, weight) in enumerate(zip(files, args.to, weights)):
+        text = texts[index if len(texts) > 1 else 0]
+        is_number = flag == "--numbers"
+        sentences, values = labelled(vae, text, path, skip, finite if is_number else str)
+        fit = fit_number if is_number else fit_label
+        attribute: Any = fit(vae.encode(sentences).mean.cpu(), values, args.hidden, args.seed)
+        target = numbers("--to", to)[0] if is_number else int(attribute.numbers([to])[0])
+        found.append((attribute.to(vae.device), target, weight))
+    return found
 
 
-def learned(args: argparse.Namespace, vae: Any, texts: List[str], labels: List[str]) -> Any:
-    """The attribute of labelled sentences, by the arguments of add_labelled and --seed."""
-    from ..edit.attributes import fit_label
+def finite(line: str) -> float:
+    """A number of a line.
 
-    return fit_label(vae.encode(texts).mean.cpu(), labels, args.hidden, args.seed).to(vae.device)
+    Raises:
+        ValueError: it is none, or not finite
+    """
+    return numbers("", line)[0]
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print each sentence at each strength: strength, tab, text; or JSON."""
+    """Print for each sentence a line for each strength: strength, tab, text; or JSON."""
+    import torch
+
     from ..edit.ways import Wish, smallest
 
-    strengths, texts = numbers("--strengths", args.strengths), sentences(args)
-    labelled = read_labelled(args)
+    strengths = numbers("--strengths", args.strengths)
     vae = load(args)
-    attribute = learned(args, vae, *labelled)
-    wishes = [Wish(attribute, attribute.numbers([args.to] * len(texts)).to(vae.device))]
-    if args.smallest:
-        z, used = smallest(args.way, vae.encode(texts).mean, wishes, sorted(strengths))
-        found = [
-            (text, strength, back)
-            for text, strength, back in zip(texts, used.tolist(), vae.decode(z, **decoding(args)))
-        ]
-    else:
-        rows = zip(strengths, vae.edit(texts, wishes, args.way, strengths, **decoding(args)))
-        found = [(text, strength, back) for strength, edited in rows for text, back in zip(texts, edited)]
-    print_rows(args, [dict(zip(("text", "strength", "edited"), row)) for row in found], "strength", "edited")
+    learned = wished(args, vae)
+    for some in given(args, vae):
+        z, size = some.z[0], len(some.inputs)
+        wishes = [Wish(a, torch.full((size,), target, device=z.device), weight) for a, target, weight in learned]
+        if args.smallest:
+            edited, used = smallest(args.way, z, wishes, sorted(strengths))
+            texts = vae.decode(edited, first=some.first, **decoding(args))
+            rows = zip(some.inputs, used.tolist(), texts, some.good)
+            found = [{"input": a, "strength": s, "output": b if good else None} for a, s, b, good in rows]
+        else:
+            swept = vae.edit(z, wishes, args.way, strengths, first=some.first, **decoding(args))
+            found = list(some.rows(list(zip(*swept)), "strength", strengths))
+        print_rows(args, found, "strength", "output")

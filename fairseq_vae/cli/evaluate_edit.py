@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from .arguments import add_decoding, add_model, decoding, load
+from .arguments import add_decoding, add_model, decoding, labelled, load, warn
 from .edit import add_labelled
 
 __all__ = ["add_arguments", "run"]
@@ -21,6 +21,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_labelled(command)
     command.add_argument("--input", required=True, metavar="FILE", help="sentences to edit, one a line")
     command.add_argument("--input-labels", required=True, metavar="FILE", help="their labels, one a line")
+    command.add_argument(
+        "--skip-invalid", action="store_true", help="leave sentences out that cannot be encoded, and go on"
+    )
     command.add_argument("--limit", type=int, metavar="N", help="of the sentences to edit, the first N (default: all)")
     command.add_argument(
         "--language-model",
@@ -39,7 +42,6 @@ def run(args: argparse.Namespace) -> None:
 
     from .. import hub
     from ..base.files import write
-    from ..base.lines import read_lines
     from ..evaluate_edit import dominance, evaluate_edit, summary
     from ..report.edits import picture, table, verdicts
 
@@ -49,17 +51,20 @@ def run(args: argparse.Namespace) -> None:
         folder = os.path.dirname(os.path.abspath(path or "."))
         if not os.path.isdir(folder):
             raise ValueError(f"{flag} {path}: the folder {folder} does not exist")
-    given = [read_lines(path) for path in (args.text, args.labels, args.input, args.input_labels)]
-    vae = load(args)
+    if args.limit is not None and args.limit < 1:
+        raise ValueError(f"--limit {args.limit}: expected 1 or more")
+    vae, skip = load(args), warn if args.skip_invalid else None
+    texts, labels = labelled(vae, args.text, args.labels, skip)
+    inputs, input_labels = labelled(vae, args.input, args.input_labels, skip)
     judge = None
     if args.language_model:
         judge = hub.load(args.language_model, args.data or hub.find_data(args.checkpoint), vae.settings)
     rows = evaluate_edit(
         vae,
-        given[0],
-        given[1],
-        given[2][: args.limit],
-        given[3][: args.limit],
+        texts,
+        labels,
+        inputs[: args.limit],
+        input_labels[: args.limit],
         seeds=range(args.seed, args.seed + args.seeds),
         language_model=judge,
         hidden=args.hidden,

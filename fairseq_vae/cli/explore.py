@@ -2,8 +2,8 @@
 
 import argparse
 
-from .arguments import add_decoding, add_model, decoding, load
-from .edit import add_labelled, learned, read_labelled
+from .arguments import add_decoding, add_model, decoding, labelled, load
+from .edit import add_labelled
 
 __all__ = ["add_arguments", "run"]
 
@@ -32,14 +32,20 @@ def run(args: argparse.Namespace) -> None:
 
     require_nicegui()
     with listen(args.port) as found:
-        labelled = read_labelled(args) if args.text or args.labels else None
-        vae = load(args)
+        if bool(args.text) != bool(args.labels):
+            raise ValueError("labelled sentences are two files: give both --text FILE and --labels FILE")
+        vae, attribute = load(args), None
+        if args.text:
+            from ..edit.attributes import fit_label
+
+            texts, labels = labelled(vae, args.text, args.labels, None)
+            attribute = fit_label(vae.encode(texts).mean.cpu(), labels, args.hidden, args.seed).to(vae.device)
 
         from ..explore.explorer import Explorer
         from ..explore.latest import Latest
         from ..explore.page import Page
 
-        explorer = Explorer(vae, decoding(args), labelled and learned(args, vae, *labelled))
+        explorer = Explorer(vae, decoding(args), attribute)
         latest, prior = Latest(), f"the prior {args.prior}" if args.prior else "the model's prior"
         print(f"http://{found.getsockname()[0]}:{found.getsockname()[1]}/  (Ctrl-C ends it)", flush=True)
         serve(lambda: Page(explorer, latest, args.checkpoint, prior), found, "fairseq-vae explore")

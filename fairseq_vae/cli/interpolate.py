@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import add_decoding, add_model, decoding, load
+from .arguments import add_decoding, add_input, add_model, decoding, given, load, print_rows
 
 __all__ = ["add_arguments", "run"]
 
@@ -11,10 +11,9 @@ DESCRIPTION = "Decode points at equal steps between the posterior means of two s
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Model, data folder, the two sentences, and the decoding."""
+    """Model, data folder, pairs of sentences, and the decoding."""
     add_model(command, data=True)
-    command.add_argument("start", metavar="FROM", help="the first sentence")
-    command.add_argument("end", metavar="TO", help="the last sentence")
+    add_input(command, parts=2)
     command.add_argument("--steps", type=int, default=7, help="sentences to print, with both ends (default: 7)")
     command.add_argument(
         "--path",
@@ -27,7 +26,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print one sentence a line, from the first sentence's reconstruction to the last one's."""
-    from ..base.lines import one_line
-
-    found = load(args).interpolate(args.start, args.end, args.steps, args.path, **decoding(args))
-    print("\n".join(map(one_line, found)))
+    if args.steps < 2:
+        raise ValueError(f"--steps {args.steps}: expected 2 or more, with both ends")
+    vae = load(args)
+    for some in given(args, vae):
+        found = vae.interpolate(*some.z, args.steps, args.path, first=some.first, **decoding(args))
+        print_rows(args, some.rows(found, "step", range(args.steps)), "output")

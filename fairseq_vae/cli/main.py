@@ -6,9 +6,10 @@ Neither torch nor fairseq is imported here or by a command's module, so `path`, 
 
 import argparse
 import logging
+import os
 import signal
 import sys
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 from ..base.host import load_user_dir, require_fairseq
 from ..base.version import __version__
@@ -69,6 +70,28 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, sentences among and behind the flags too, which argparse alone takes before all flags only."""
+    commands = parser()
+    args, rest = commands.parse_known_args(argv)
+    flags = [word for word in rest[: rest.index("--") if "--" in rest else None] if word.startswith("-")]
+    if rest and (flags or not hasattr(args, "sentences")):
+        commands.error(f"unrecognized arguments: {' '.join(rest)}")
+    if "--" in rest:
+        rest.remove("--")
+    if rest:
+        args.sentences += rest
+    return args
+
+
+def silence() -> None:
+    """Drop what standard output still holds and cannot write: Python would try again at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: Optional[List[str]] = None) -> int:
     """Run a command; bad input, or an unfit fairseq, is one line on standard error.
 
@@ -76,9 +99,9 @@ def main(argv: Optional[List[str]] = None) -> int:
         argv: the arguments; None: those of the process
 
     Returns:
-        the exit status: 0, 1 for bad input, 130 after an interrupt
+        the exit status: 0, 1 for bad input, 130 after an interrupt, 141 where the reader of a pipe is gone (`| head`)
     """
-    args = parser().parse_args(argv)
+    args = parsed(sys.argv[1:] if argv is None else argv)
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)  # fairseq's reports, and errors that are printed below
@@ -87,8 +110,13 @@ def main(argv: Optional[List[str]] = None) -> int:
             require_fairseq()
             load_user_dir(getattr(args, "user_dir", None))
         COMMANDS[args.command].run(args)
+        sys.stdout.flush()  # here, where a full disk is still an error of its own
+    except BrokenPipeError:
+        silence()
+        return 141
     except (ValueError, OSError, ImportError) as error:
         print(f"fairseq-vae {args.command}: {error}", file=sys.stderr)
+        silence()
         return 1
     except KeyboardInterrupt:
         print(f"fairseq-vae {args.command}: interrupted; run it again", file=sys.stderr)

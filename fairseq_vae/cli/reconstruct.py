@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import add_decoding, add_input, add_model, decoding, load, print_rows, sentences
+from .arguments import add_decoding, add_input, add_model, decoding, given, load, print_rows
 
 __all__ = ["add_arguments", "run"]
 
@@ -19,6 +19,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a reconstruction for each sentence."""
-    texts = sentences(args)
-    found = load(args).reconstruct(texts, **decoding(args))
-    print_rows(args, [{"text": text, "reconstruction": back} for text, back in zip(texts, found)], "reconstruction")
+    vae = load(args)
+    for some in given(args, vae):
+        found = vae.decode(some.z[0], sources=some.sources, first=some.first, **decoding(args))
+        rows = zip(some.inputs, found, some.good)
+        print_rows(args, ({"input": a, "output": b if good else None} for a, b, good in rows), "output")

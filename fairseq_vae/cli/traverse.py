@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import add_decoding, add_model, decoding, load, numbers, print_rows
+from .arguments import add_decoding, add_input, add_model, decoding, given, load, numbers, print_rows
 
 __all__ = ["add_arguments", "run"]
 
@@ -11,20 +11,20 @@ DESCRIPTION = "Set one dimension of a sentence's posterior mean to several value
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Model, sentence, dimension, values, and the decoding."""
+    """Model, sentences, dimension, values, and the decoding."""
     add_model(command)
-    command.add_argument("sentence", metavar="SENTENCE", help="where the walk starts")
+    add_input(command)
     command.add_argument("--dimension", type=int, required=True, metavar="D", help="of z, from 0")
     command.add_argument(
         "--values", default="-3,-2,-1,0,1,2,3", metavar="X,...", help="of that dimension (default: -3,-2,-1,0,1,2,3)"
     )
-    command.add_argument("--json", action="store_true", help="print JSON, an object a line")
     add_decoding(command)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print a sentence for each value."""
+    """Print for each sentence a line for each value: value, tab, text; or JSON."""
     values = numbers("--values", args.values)
-    found = load(args).traverse(args.sentence, args.dimension, values, **decoding(args))
-    rows = [{"value": value, "text": text} for value, text in zip(values, found)]
-    print_rows(args, rows, "value", "text")
+    vae = load(args)
+    for some in given(args, vae):
+        found = vae.traverse(some.z[0], args.dimension, values, first=some.first, **decoding(args))
+        print_rows(args, some.rows(found, "value", values), "value", "output")
