@@ -20,7 +20,7 @@ __all__ = ["Dominance", "Row", "dominance", "evaluate_edit", "judge", "summary"]
 
 DEFAULT_STRENGTHS = {
     "vector": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0),
-    "gradient": (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+    "gradient": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0),
     "energy": (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
 }
 

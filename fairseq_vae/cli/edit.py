@@ -67,7 +67,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--way",
         choices=("vector", "gradient", "energy"),
         default="gradient",
-        help="vector: between the labels' mean z's; gradient: steps up a classifier's; energy: LatentOps' differential "
+        help="vector: between the labels' mean z's; gradient: the smallest steps along a "
+        "classifier's gradient to log odds of the strength; energy: LatentOps' differential "
         "equation (pip install torchdiffeq) (default: gradient)",
     )
     command.add_argument(
