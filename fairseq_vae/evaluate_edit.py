@@ -214,14 +214,16 @@ def dominance(rows: Sequence[Row], reference: str = "vector") -> Dict[str, Optio
     """For each way its point that dominates a point of the reference by the greatest difference of accuracy.
 
     A point dominates if its accuracy is higher, its self-BLEU no lower and its nats per token no more, each with the
-    whole 95 % interval of the difference, paired by seed. Strength 0 is no edit and takes no part.
+    whole 95 % interval of the difference, paired by seed. Points that a point of the reference is better than, in the
+    means of all figures, take no part: neither one of the reference's own nor one of another way. So a strength that
+    goes too far is no reference. Strength 0 is no edit and takes no part either.
 
     Args:
         rows: of evaluate_edit, with the same seeds at each point
         reference: a way
 
     Returns:
-        for each other way its best point; None if it has none
+        for each other way its best point, None if it has none; nothing with less than two seeds, which have no interval
 
     >>> rows = [Row("vector", 1.0, seed, 0.5, 40.0, None, 9.0, 0) for seed in (1, 2)]
     >>> rows += [Row("gradient", 2.0, seed, 0.6, 41.0, None, 9.0, 0) for seed in (1, 2)]
@@ -229,32 +231,43 @@ def dominance(rows: Sequence[Row], reference: str = "vector") -> Dict[str, Optio
     >>> best.strength, best.other, round(best.accuracy.mean, 3)
     (2.0, 1.0, 0.1)
     """
-    points: Dict[str, Dict[float, List[Row]]] = {}
-    for row in sorted(rows, key=lambda row: row.seed):
-        if row.strength:
-            points.setdefault(row.way, {}).setdefault(row.strength, []).append(row)
+    if len({row.seed for row in rows}) < 2:
+        return {}
+    with_fluency = any(row.fluency is not None for row in rows)
+    points: Dict[str, List[List[Row]]] = {}
+    for way, strength in dict.fromkeys((row.way, row.strength) for row in rows if row.strength):
+        same = sorted((row for row in rows if (row.way, row.strength) == (way, strength)), key=lambda row: row.seed)
+        if not with_fluency or all(row.fluency is not None for row in same):
+            points.setdefault(way, []).append(same)
+    theirs = points.get(reference, [])
+    frontier = [point for point in theirs if not any(better(other, point) for other in theirs)]
     found: Dict[str, Optional[Dominance]] = {}
-    for way in (way for way in points if way != reference):
-        pairs = [
-            compared(way, ours, theirs)
-            for ours in points[way].values()
-            for theirs in points.get(reference, {}).values()
-        ]
-        better = [pair for pair in pairs if pair is not None]
-        found[way] = max(better, key=lambda pair: pair.accuracy.mean, default=None)
+    for way in dict.fromkeys(row.way for row in rows if row.strength and row.way != reference):
+        ours = [point for point in points.get(way, []) if not any(better(other, point) for other in theirs)]
+        pairs = [compared(way, one, other) for one in ours for other in frontier]
+        found[way] = max((pair for pair in pairs if pair), key=lambda pair: pair.accuracy.mean, default=None)
     return found
 
 
+def signed(point: Sequence[Row]) -> List[List[float]]:
+    """The figures of a point, each for all seeds, more being better: accuracy, self-BLEU and, if known, -fluency."""
+    figures = [[row.accuracy for row in point], [row.self_bleu for row in point]]
+    return figures + ([[-row.fluency for row in point]] if point[0].fluency is not None else [])  # type: ignore[operator]
+
+
+def better(one: Sequence[Row], other: Sequence[Row]) -> bool:
+    """Whether a point's means are no worse than another's in any figure, and better in one."""
+    pairs = [(float(np.mean(a)), float(np.mean(b))) for a, b in zip(signed(one), signed(other))]
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
 def compared(way: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Optional[Dominance]:
-    """How one point dominates another; None if it does not."""
-
-    def difference(name: str) -> Point:
-        return Point.of([getattr(a, name) - getattr(b, name) for a, b in zip(ours, theirs)])
-
-    accuracy, self_bleu = difference("accuracy"), difference("self_bleu")
-    better = accuracy.mean - accuracy.half > 0 and self_bleu.mean - self_bleu.half >= 0
-    fluency = None
-    if all(row.fluency is not None for row in (*ours, *theirs)):
-        fluency = difference("fluency")
-        better = better and fluency.mean + fluency.half <= 0
-    return Dominance(way, ours[0].strength, theirs[0].strength, accuracy, self_bleu, fluency) if better else None
+    """How one point dominates another with whole intervals; None if it does not, or if their seeds differ."""
+    if [row.seed for row in ours] != [row.seed for row in theirs]:
+        return None
+    gains = [Point.of([a - b for a, b in zip(*pair)]) for pair in zip(signed(ours), signed(theirs))]
+    accuracy, self_bleu = gains[:2]
+    fluency = Point(-gains[2].mean, gains[2].half) if len(gains) > 2 else None
+    if accuracy.mean - accuracy.half > 0 and all(gain.mean - gain.half >= 0 for gain in gains):
+        return Dominance(way, ours[0].strength, theirs[0].strength, accuracy, self_bleu, fluency)
+    return None

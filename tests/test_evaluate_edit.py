@@ -56,3 +56,19 @@ def test_the_order_of_the_seeds_does_not_matter_and_without_a_language_model_two
     assert dominance([*REFERENCE, *ours]) == dominance([*reversed(REFERENCE), *ours])
     bare = [row._replace(fluency=None) for row in [*REFERENCE, *ours]]
     assert dominance(bare)["energy"].fluency is None
+
+
+def test_a_point_of_the_reference_that_went_too_far_is_none_and_one_that_it_beats_wins_nothing():
+    far = rows("vector", 6.0, 0.4, 5.0, 9.0)  # worse in all than vector 1
+    assert dominance([*REFERENCE, *far, *rows("energy", 1.0, 0.45, 10.0, 8.0)])["energy"] is None
+    found = dominance([*REFERENCE, *far, *rows("energy", 1.0, [0.6, 0.62, 0.64], 41.0, 3.5)])
+    assert found["energy"].other == 1.0
+
+
+def test_one_seed_has_no_verdict_and_a_missing_fluency_is_no_good_one():
+    one = [*rows("vector", 1.0, 0.5, 40.0, 4.0, seeds=(1,)), *rows("energy", 2.0, 0.9, 50.0, 3.0, seeds=(1,))]
+    assert dominance(one) == {} and verdicts({}) == ""
+    ours = [row._replace(fluency=None) for row in rows("energy", 2.0, [0.60, 0.62, 0.64], 41.0, 3.9)]
+    assert dominance([*REFERENCE, *ours])["energy"] is None
+    others = rows("energy", 2.0, [0.60, 0.62, 0.64], 41.0, 3.9, seeds=(4, 5, 6))
+    assert dominance([*REFERENCE, *others])["energy"] is None, "seeds that differ are no pairs"
