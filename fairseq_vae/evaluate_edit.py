@@ -138,7 +138,7 @@ def figures(
 ) -> Row:
     """The figures of one point of a sweep; arguments as in evaluate_edit."""
     accuracy = float(np.mean(classifier.predict(list(edited)) == np.array(targets)))
-    bleu = BLEU(tokenize="none").corpus_score(list(edited), [list(inputs)]).score
+    bleu = BLEU(tokenize="none", force=True).corpus_score(list(edited), [list(inputs)]).score
     spoken = [text for text in edited if text.strip()]
     fluency = None
     if language_model is not None and spoken:

@@ -3,7 +3,7 @@
 Shapes: B rows, Z latent dimensions, L labels.
 """
 
-from typing import Any, Dict, List, Protocol, Sequence
+from typing import Any, Dict, Protocol, Sequence
 
 import torch
 import torch.nn as nn
@@ -51,8 +51,9 @@ class Network(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
-        layers: List[nn.Module] = [nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, outputs)]
-        self.layers = nn.Sequential(*layers) if hidden else nn.Linear(dim, outputs)
+        self.layers: nn.Module = nn.Linear(dim, outputs)
+        if hidden:
+            self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, outputs))
 
     def forward(self, z: Tensor) -> Tensor:
         """
