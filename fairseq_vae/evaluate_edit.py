@@ -20,7 +20,7 @@ __all__ = ["Dominance", "Row", "dominance", "evaluate_edit", "judge", "summary"]
 
 DEFAULT_STRENGTHS = {
     "vector": (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0),
-    "gradient": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0),
+    "gradient": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.5, 7.0, 8.0),
     "energy": (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
 }
 
@@ -213,10 +213,10 @@ class Dominance(NamedTuple):
 def dominance(rows: Sequence[Row], reference: str = "vector") -> Dict[str, Optional[Dominance]]:
     """For each way its point that dominates a point of the reference by the greatest difference of accuracy.
 
-    A point dominates if its accuracy is higher, its self-BLEU no lower and its nats per token no more, each with the
-    whole 95 % interval of the difference, paired by seed. Points that a point of the reference is better than, in the
-    means of all figures, take no part: neither one of the reference's own nor one of another way. So a strength that
-    goes too far is no reference. Strength 0 is no edit and takes no part either.
+    A point dominates if its accuracy is higher, with the whole 95 % interval of the difference, paired by seed, and its
+    self-BLEU no lower and its nats per token no more in the mean. Points that a point of the reference is better than,
+    in the means of all figures, take no part: neither one of the reference's own nor one of another way. So a strength
+    that goes too far is no reference. Strength 0 is no edit and takes no part either.
 
     Args:
         rows: of evaluate_edit, with the same seeds at each point
@@ -262,12 +262,12 @@ def better(one: Sequence[Row], other: Sequence[Row]) -> bool:
 
 
 def compared(way: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Optional[Dominance]:
-    """How one point dominates another with whole intervals; None if it does not, or if their seeds differ."""
+    """How one point dominates another; None if it does not, or if their seeds differ."""
     if [row.seed for row in ours] != [row.seed for row in theirs]:
         return None
     gains = [Point.of([a - b for a, b in zip(*pair)]) for pair in zip(signed(ours), signed(theirs))]
     accuracy, self_bleu = gains[:2]
     fluency = Point(-gains[2].mean, gains[2].half) if len(gains) > 2 else None
-    if accuracy.mean - accuracy.half > 0 and all(gain.mean - gain.half >= 0 for gain in gains):
+    if accuracy.mean - accuracy.half > 0 and all(gain.mean >= 0 for gain in gains):
         return Dominance(way, ours[0].strength, theirs[0].strength, accuracy, self_bleu, fluency)
     return None

@@ -29,12 +29,15 @@ REFERENCE = rows("vector", 1.0, [0.50, 0.52, 0.54], 40.0, 4.0)
         ([0.50, 0.52, 0.54], 41.0, 3.9, False),  # no more accuracy
         ([0.49, 0.62, 0.64], 41.0, 3.9, False),  # more in the mean, with an interval that holds 0
         ([0.60, 0.62, 0.64], 39.9, 3.9, False),
-        ([0.60, 0.62, 0.64], [39.0, 41.0, 41.0], 3.9, False),
+        ([0.60, 0.62, 0.64], [39.0, 41.0, 41.0], 3.9, True),  # no less in the mean
+        ([0.60, 0.62, 0.64], [39.0, 40.0, 40.0], 3.9, False),
         ([0.60, 0.62, 0.64], 41.0, 4.1, False),
         ([0.60, 0.62, 0.64], 41.0, [3.9, 3.9, 4.3], False),
     ],
 )
-def test_a_point_dominates_if_no_figure_is_worse_with_its_whole_interval(accuracy, self_bleu, fluency, dominates):
+def test_a_point_dominates_if_its_accuracy_is_higher_and_no_other_mean_is_worse(
+    accuracy, self_bleu, fluency, dominates
+):
     found = dominance([*REFERENCE, *rows("energy", 2.0, accuracy, self_bleu, fluency)])
     assert (found["energy"] is not None) == dominates
     assert ("dominates" in verdicts(found)) == dominates

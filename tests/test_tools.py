@@ -254,7 +254,9 @@ def test_the_price_of_an_edit_is_a_whole_sweep(checkpoint, tmp_path, capsys):
     files = [f"--json={tmp_path}/edits.json", f"--picture={tmp_path}/edits.svg"]
     lines = printed(capsys, "evaluate-edit", checkpoint, *text, *inputs, *files, "--beam=1")
     rows = json.loads((tmp_path / "edits.json").read_text())
-    assert len(rows) == 2 * (1 + 3 * 8) and len(lines) == 1 + 1 + 3 * 8 + 1 + 2, "table, blank line, two verdicts"
+    assert len(rows) == 2 * (1 + 8 + 10 + 8) and len(lines) == 1 + 1 + 8 + 10 + 8 + 1 + 2, (
+        "table, blank line, two verdicts"
+    )
     assert {row["way"] for row in rows} == {"input", *ways.names()} and {row["seed"] for row in rows} == {1, 2}
     assert all(round(row["self_bleu"], 6) == 100 for row in rows if row["way"] == "input")
     unchanged = [row for row in rows if row["strength"] == 0 and row["way"] != "input"]

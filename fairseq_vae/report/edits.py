@@ -51,7 +51,7 @@ def verdicts(found: Dict[str, Any], reference: str = "vector") -> str:
     for way, best in found.items():
         if best is None:
             lines.append(
-                f"{way}: no strength is better than one of {reference} in all figures, by their 95 % intervals"
+                f"{way}: no strength has more accuracy at no less self-BLEU and fluency than one of {reference}"
             )
             continue
         gains = [f"accuracy {signed(best.accuracy, 3)}", f"self-BLEU {signed(best.self_bleu, 1)}"]
