@@ -131,14 +131,11 @@ def explore(args: argparse.Namespace) -> None:
     attribute = fit_label(vae.encode(texts).mean.cpu(), labels).to(vae.device)
     explorer = Explorer(vae, {"beam": 1, "max_len": args.max_len or 64}, attribute)
     kinds: Dict[str, Callable[[str, str, int], Shown]] = {
-        **{
-            f"between, {path}": lambda a, b, i, path=path: explorer.between(a, b, i % 11 / 10, path)  # type: ignore[misc]
-            for path in PATHS
-        },
+        **{f"between, {path}": lambda a, b, i, path=path: explorer.between(a, b, i % 11 / 10, path) for path in PATHS},
         "walk": lambda a, b, i: explorer.walk(a, i % explorer.dimensions, i % 9 - 4.0),
         "sample": lambda a, b, i: explorer.sample(1, i),
         **{
-            f"edit, {way}": lambda a, b, i, way=way: explorer.edit(  # type: ignore[misc]
+            f"edit, {way}": lambda a, b, i, way=way: explorer.edit(
                 a, attribute.labels[i % len(attribute.labels)], way, DEFAULT_STRENGTHS.get(way, [4.0])[-1]
             )
             for way in ways.names()
