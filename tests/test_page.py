@@ -144,6 +144,8 @@ def test_whatever_is_shown_is_escaped():
     html = page(shown)
     Parsed(html)
     assert "<script" not in html and html.count("&lt;script&gt;") > 20 and html == page(shown)
+    damaged = shown._replace(evaluation={"rec": 1}, lacks=[])
+    assert page(damaged) == page(damaged) and len(damaged.lacks) == 1
     for name in ("training", "dimensions", "map", "reconstructions", "samples", "interpolations"):
         assert "&lt;script&gt;" in section(html, name), name
 
