@@ -1,10 +1,13 @@
-"""Encoding files and sampling: `fairseq-vae encode` against the encoder's own forward pass, `sample` over batch sizes.
+"""Encoding files, sampling, exploring: `fairseq-vae encode` against the encoder's own forward pass, `sample` over batch
+sizes, steps of the page of `fairseq-vae explore`.
 
     python benchmarks/using_z.py encode --checkpoint FILE --text FILE [--sentences 100000] [--output .npy]
     python benchmarks/using_z.py sample --checkpoint FILE [--prior FILE] [--alone 20]
+    python benchmarks/using_z.py explore --checkpoint FILE --text FILE --labels FILE [--steps 50]
 
 A checkpoint has its dict.txt and its BPE beside it. The bare encoder gets the same batches, made before: what the
 command takes longer is reading, tokens, batches and writing. Seconds by the clock and of the process, all threads.
+A step of the page is greedy, with at most 64 tokens: its seconds by the clock, without a browser.
 """
 
 import argparse
@@ -19,7 +22,13 @@ import torch
 from measure import emit, finish, quiet, show
 
 from fairseq_vae.base.lines import stream_lines
+from fairseq_vae.cli.arguments import labelled
+from fairseq_vae.edit.attributes import fit_label
+from fairseq_vae.edit.ways import ways
+from fairseq_vae.evaluate_edit import DEFAULT_STRENGTHS
+from fairseq_vae.explore.explorer import Explorer, Shown
 from fairseq_vae.hub import find_data, load
+from fairseq_vae.latent.paths import PATHS
 from fairseq_vae.measure.scoring import encoder_input
 from fairseq_vae.vectors import encode_file
 
@@ -33,9 +42,11 @@ METHODS = {
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("question", choices=("encode", "sample"))
+    options.add_argument("question", choices=("encode", "sample", "explore"))
     options.add_argument("--checkpoint", required=True, help="of bart_vae")
-    options.add_argument("--text", type=Path, help="to encode, a sentence a line; repeated if it is short")
+    options.add_argument("--text", type=Path, help="to encode or explore, a sentence a line; repeated if it is short")
+    options.add_argument("--labels", type=Path, help="of the text, one a line, to explore edits")
+    options.add_argument("--steps", type=int, default=50, help="of each kind that are explored (default: 50)")
     options.add_argument("--sentences", type=int, default=20_000, help="to encode (default: 20000)")
     options.add_argument("--output", default=".npy", help="ending of the file that is written (default: .npy)")
     options.add_argument("--prior", help="of fit-prior, to sample from")
@@ -45,7 +56,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5, help="counted rounds (default: 5)")
     args = options.parse_args()
     quiet()
-    {"encode": encode, "sample": sample}[args.question](args)
+    {"encode": encode, "sample": sample, "explore": explore}[args.question](args)
 
 
 def measured(arms: Dict[str, Callable[[], Any]], rounds: int) -> Dict[str, Dict[str, List[float]]]:
@@ -112,6 +123,40 @@ def sample(args: argparse.Namespace) -> None:
     print("Sentences a second of the process, by sentences at a time")
     show(rows)
     emit("sample", {"alone": args.alone, "max_len": args.max_len, "rounds": args.rounds}, rows)
+
+
+def explore(args: argparse.Namespace) -> None:
+    vae = load(args.checkpoint, find_data(args.checkpoint), prior=args.prior)
+    texts, labels = labelled(vae, str(args.text), str(args.labels), None)
+    attribute = fit_label(vae.encode(texts).mean.cpu(), labels).to(vae.device)
+    explorer = Explorer(vae, {"beam": 1, "max_len": args.max_len or 64}, attribute)
+    kinds: Dict[str, Callable[[str, str, int], Shown]] = {
+        **{f"between, {path}": lambda a, b, i, path=path: explorer.between(a, b, i % 11 / 10, path) for path in PATHS},
+        "walk": lambda a, b, i: explorer.walk(a, i % explorer.dimensions, i % 9 - 4.0),
+        "sample": lambda a, b, i: explorer.sample(1, i),
+        **{
+            f"edit, {way}": lambda a, b, i, way=way: explorer.edit(
+                a, attribute.labels[i % len(attribute.labels)], way, DEFAULT_STRENGTHS.get(way, [4.0])[-1]
+            )
+            for way in ways.names()
+        },
+    }
+    rows: Dict[str, Dict[str, Any]] = {}
+    for name, step in kinds.items():
+        seconds = []
+        for index in range(args.steps + 1):
+            pair = texts[index % len(texts)], texts[(index + 1) % len(texts)]
+            start = time.perf_counter()
+            shown = step(*pair, index)
+            finish()
+            seconds.append(time.perf_counter() - start)
+            if not shown.texts:
+                raise SystemExit(f"{name}: {shown.message}")
+        counted = seconds[1:]  # the first one warms up
+        rows[name] = {"median": round(statistics.median(counted), 4), "worst": round(max(counted), 4)}
+    print("Seconds a step")
+    show(rows)
+    emit("explore", {"steps": args.steps, "max_len": args.max_len or 64}, rows)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def commands() -> str:
             parts.append(arguments(own))
         also = [f"[{title}](#{title.replace(' ', '-')}_1)" for title in SHARED if title in groups]
         if also:
-            parts.append(f"Beside these: {' and '.join(also)}.")
+            parts.append(f"Beside these: {' and '.join(filter(None, (', '.join(also[:-1]), also[-1])))}.")
     for title, actions in shared.items():
         parts += [f"### {title} {{#{title.replace(' ', '-')}_1}}", arguments(list(actions.values()))]
     return "\n\n".join(parts)

@@ -10,13 +10,12 @@ def test_page(visit):
 import os
 import sys
 from pathlib import Path
-from typing import Any, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple
 
 import pytest
 from playwright.sync_api import sync_playwright
 
 CHROMIUM = os.environ.get("CHROMIUM") or str(Path(sys.prefix) / "browser/chromium")  # as scripts/browser.sh puts it
-LIBRARIES = Path(CHROMIUM).with_name("lib")  # that come with it
 QUIET = [  # no request of the browser's own
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-gpu"),
     *("--disable-quic", "--no-first-run", "--no-default-browser-check", "--disable-dev-shm-usage"),
@@ -45,15 +44,26 @@ class Visit(NamedTuple):
         return [address for address in self.requests if not address.startswith((home, "data:", "blob:"))]
 
 
+def environment(chromium: str) -> Dict[str, str]:
+    """The environment of a browser, with the libraries and the fonts that lie beside it, if there are any."""
+    found = dict(os.environ)
+    libraries, fonts = Path(chromium).with_name("lib"), Path(chromium).with_name("fonts.conf")
+    if libraries.is_dir():
+        found["LD_LIBRARY_PATH"] = f"{libraries}:{found.get('LD_LIBRARY_PATH', '')}"
+    if fonts.is_file():
+        found["FONTCONFIG_FILE"] = str(fonts)
+    return found
+
+
 @pytest.fixture(scope="session")
 def browser():
     """A browser for all tests of a process."""
     if not os.path.exists(CHROMIUM):
         pytest.fail(f"{CHROMIUM} is missing: source scripts/browser.sh, or name a Chromium with CHROMIUM=PATH")
-    libraries = f"{LIBRARIES}:{os.environ.get('LD_LIBRARY_PATH', '')}" if LIBRARIES.is_dir() else None
-    env = {**os.environ, "LD_LIBRARY_PATH": libraries} if libraries else dict(os.environ)
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET, env=env)
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=QUIET, env=environment(CHROMIUM), timeout=180_000
+        )
         yield found
         found.close()
 
@@ -72,7 +82,8 @@ def visit(browser):
     def open_page(address: str, home: str = "", **options: Any) -> Visit:
         context = browser.new_context(**options)
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)  # other work may share the machine
+        context.set_default_navigation_timeout(60_000)
         seen = Visit(context.new_page(), [], [])
 
         def serve(route):

@@ -61,7 +61,8 @@ def make(folder):
     numbers.update(latent_dim=DIMENSIONS, kl_dims=[1.0 / (d + 1) for d in range(DIMENSIONS)])
     numbers.update(signature=f"{numbers['signature']}|{HOSTILE}", diagnosis_message=HOSTILE)
     (folder / "evaluation.json").write_text(as_json([numbers]))
-    edits = [
+    edits = [Row("input", 0.0, seed, 0.05, 100.0, 4.1, 9.0, 0)._asdict() for seed in (1, 2)]
+    edits += [
         Row(way, strength, seed, strength / 8, 50.0 - 5 * strength + seed, 4 + strength / 9, 9.0, 0)._asdict()
         for way in (HOSTILE, "_gradient")
         for strength in (0.0, 1.0, 2.0)

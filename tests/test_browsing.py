@@ -1,7 +1,7 @@
 """The browser of the other tests sees what a page does wrong."""
 
 import pytest
-from browsing import browser, visit  # noqa: F401
+from browsing import browser, environment, visit  # noqa: F401
 
 
 def page(folder, body):
@@ -50,3 +50,20 @@ def test_a_request_that_leaves_is_refused_and_kept(tmp_path, visit, body, asked)
 def test_a_socket_that_leaves_is_kept(tmp_path, visit):  # noqa: F811
     seen = visit(page(tmp_path, "<script>new WebSocket('ws://192.0.2.1/s')</script>"))
     assert "ws://192.0.2.1/s" in seen.requests
+
+
+def test_letters_have_a_width(tmp_path, visit):  # noqa: F811
+    seen = visit(page(tmp_path, "<span>hello</span>"))
+    assert seen.page.locator("span").bounding_box()["width"] > 20
+
+
+def test_libraries_and_fonts_are_those_beside_the_browser(tmp_path, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/other")
+    monkeypatch.delenv("FONTCONFIG_FILE", raising=False)
+    bare = environment(str(tmp_path / "chromium"))
+    assert bare["LD_LIBRARY_PATH"] == "/other" and "FONTCONFIG_FILE" not in bare
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "fonts.conf").touch()
+    found = environment(str(tmp_path / "chromium"))
+    assert found["LD_LIBRARY_PATH"] == f"{tmp_path}/lib:/other"
+    assert found["FONTCONFIG_FILE"] == str(tmp_path / "fonts.conf")

@@ -129,16 +129,20 @@ def test_a_memory_that_is_full_does_not_end_the_page(explorer, monkeypatch):
 
     monkeypatch.setattr(explorer.vae, "decode", full)
     assert explorer.sample(2, 1) == Shown([], "out of memory allocated: all")
+    monkeypatch.setattr(explorer.vae, "encode", full)
+    assert explorer.own_value("a cat", 0) is None
+    assert explorer.walk("a cat", 0, 1.0) == Shown([], "out of memory allocated: all")
 
 
 def test_of_steps_that_wait_the_newest_of_each_kind_is_taken_and_never_two_at_a_time():
-    taken, running, go = [], [], threading.Event()
+    taken, running, started, go = [], [], threading.Event(), threading.Event()
 
     def step(name):
         def run():
             running.append(name)
             assert len(running) == 1
-            go.wait(10)
+            started.set()
+            assert go.wait(60)
             taken.append(name)
             return running.pop()
 
@@ -148,9 +152,9 @@ def test_of_steps_that_wait_the_newest_of_each_kind_is_taken_and_never_two_at_a_
         latest = Latest()
         names = ["a1", "a2", "b1", "a3", "b2", "a4"]
         first = asyncio.ensure_future(latest.take("a", step("a0")))
-        await asyncio.sleep(0.05)  # it runs
+        assert await asyncio.get_running_loop().run_in_executor(None, started.wait, 60)  # it runs
         tasks = [asyncio.ensure_future(latest.take(name[0], step(name))) for name in names]
-        await asyncio.sleep(0.05)  # the event loop is free while a step runs
+        await asyncio.sleep(0)  # the event loop is free while a step runs: each of these asks for its turn
         assert running == ["a0"] and not taken
         go.set()
         return await asyncio.gather(first, *tasks)
@@ -188,12 +192,13 @@ def test_a_port_in_use_is_one_line_and_the_model_is_not_waited_for(capsys):
         (["none.pt"], "checkpoint none.pt does not exist"),
         (["none.pt", "--text=a"], "labelled sentences are two files: give both --text FILE and --labels FILE"),
         (["none.pt", "--labels=a"], "labelled sentences are two files"),
-        (["none.pt", "--text=no", "--labels=no"], "No such file or directory"),
+        (["{model}", "--text=no", "--labels=no"], "No such file or directory"),
     ],
 )
-def test_bad_arguments_are_one_line(capsys, tmp_path, monkeypatch, arguments, message):
+def test_bad_arguments_are_one_line(capsys, tmp_path, monkeypatch, folder, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert main(["explore", *arguments, "--port=0"]) == 1
+    given = [argument.format(model=folder / "checkpoint_best.pt") for argument in arguments]
+    assert main(["explore", *given, "--port=0"]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 

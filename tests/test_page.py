@@ -139,11 +139,13 @@ def test_whatever_is_shown_is_escaped():
         **{"name": word, "version": word, "lacks": [word], "phases": [PhaseShown(word, 10, flags, part)]},
         **{"kl_dims": [0.5], "kl_source": word, "free_bits": None, "evaluation": None, "model": word, "source": word},
         **{"contents": contents, "map": draw(contents.mu, contents.texts, contents.lengths, contents.labels)},
-        **{"points": [], "seed": 1},
+        **{"points": [], "samples": 2, "seed": 1},
     )
     html = page(shown)
     Parsed(html)
     assert "<script" not in html and html.count("&lt;script&gt;") > 20 and html == page(shown)
+    damaged = shown._replace(evaluation={"rec": 1}, lacks=[])
+    assert page(damaged) == page(damaged) and len(damaged.lacks) == 1
     for name in ("training", "dimensions", "map", "reconstructions", "samples", "interpolations"):
         assert "&lt;script&gt;" in section(html, name), name
 
@@ -198,8 +200,16 @@ def test_text_of_ones_own_with_lines_that_the_model_cannot_take(run):
     labels.write_text("good\nnone\nbad\nlong\n")
     html = report(run, "--text", text, "--labels", labels, "--samples", 0)
     assert html.count("<circle") == 2 and "2 sentences of 4 of mine.txt" in html
+    assert "2 sentences that the model cannot take, empty or beyond its\npositions, passed over." in html
     assert re.findall(r"</i>(\w+) ", html) == ["bad", "good"]
-    assert "There are none" in section(html, "samples") and "There are none" in section(html, "reconstructions")
+    for name in "samples", "reconstructions":
+        assert "There are none: --samples is 0." in section(html, name)
+    for samples in 0, 1:
+        html = report(run, "--text", text, "--samples", samples)
+        assert "There are none: they need --samples 2 or more." in section(html, "interpolations")
+    text.write_text("a cat sleeps .\n")
+    html = report(run, "--text", text, "--samples", 2)
+    assert "There are none: they need a model and two sentences or more." in section(html, "interpolations")
 
 
 def test_t_sne_on_request_says_that_distances_mean_nothing(run):
@@ -248,6 +258,15 @@ def test_what_a_run_lacks_is_said_and_the_rest_is_shown(run, removed, gone, said
         ("edits.json", json.dumps([{**ROW, "strength": "x"}]), "is not what `fairseq-vae evaluate-edit --json` writes"),
         ("edits.json", '[{"way": 1}]', "is not what `fairseq-vae evaluate-edit --json` writes"),
         ("edits.json", "[]", "it has no rows"),
+        ("edits.json", json.dumps([{**ROW, "accuracy": None}]), "(accuracy None: expected a finite number)"),
+        ("edits.json", json.dumps([{**ROW, "self_bleu": float("nan")}]), "(self_bleu nan: expected a finite number)"),
+        ("edits.json", json.dumps([{**ROW, "words": "9"}]), "(words &#39;9&#39;: expected a finite number)"),
+        (
+            "edits.json",
+            json.dumps([{**ROW, "fluency": 10**400}]),
+            "is not what `fairseq-vae evaluate-edit --json` writes",
+        ),
+        ("edits.json", json.dumps([{**ROW, "way": 1}]), "(way 1: expected a name)"),
         ("phase2/checkpoint_best.pt", "no checkpoint", "There is no map and no sentence"),
         ("phase1.log", "\0\xff", "phase1 has logged nothing yet"),
     ],
@@ -273,11 +292,38 @@ def test_kl_of_dimensions_is_the_evaluations_or_else_the_last_validations(run):
     )
 
 
-def test_an_evaluation_without_its_signature_is_named(run):
+def test_an_evaluation_without_its_signature_is_named_in_the_page_and_on_the_console(run, capsys):
     numbers = json.loads((run / "evaluation.json").read_text())
     numbers.pop("signature")
     (run / "evaluation.json").write_text(json.dumps(numbers))
-    assert "evaluation.json is damaged or of another version" in report(run, "--samples", 0)
+    said = "evaluation.json is damaged or of another version"
+    assert report(run, "--samples", 0).count(said) == capsys.readouterr().out.count(said) == 1
+
+
+def test_an_evaluation_from_before_smoothness_has_its_table(run):
+    numbers = json.loads((run / "evaluation.json").read_text())
+    older = {
+        key: value for key, value in numbers.items() if not key.startswith(("aubleu", "noise", "smooth", "largest"))
+    }
+    assert len(older) < len(numbers)
+    (run / "evaluation.json").write_text(json.dumps(older))
+    html = report(run, "--samples", 0)
+    assert "What is missing" not in html
+    assert "importance-weighted" in section(html, "evaluation") and "AuBLEU" not in section(html, "evaluation")
+
+
+def test_the_sweep_has_the_unchanged_sentences_as_a_dotted_line_that_is_named(run, html):
+    rows = json.loads((run / "edits.json").read_text())
+    edits = section(html, "edits")
+    assert edits.count(">the inputs</text>") == 1 and "a dotted line there is at" in edits
+    assert "The row <code>input</code> is of the unchanged" in edits and "<td>input</td>" in edits
+    for row in rows:
+        if row["way"] == "input":
+            row["fluency"] = None  # beside ways that have one
+    (run / "edits.json").write_text(json.dumps(rows))
+    assert "the inputs</text>" not in report(run, "--samples", 0)
+    (run / "edits.json").write_text(json.dumps([row for row in rows if row["way"] != "input"]))
+    assert "The row <code>input</code>" not in report(run, "--samples", 0)
 
 
 def test_a_posterior_without_a_kl_of_each_dimension_has_no_bars(run):

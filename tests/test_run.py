@@ -43,6 +43,14 @@ def test_values_of_a_log(tmp_path):
     assert log.kl_dims == [(d + 1) / 10 for d in range(runs.DIMENSIONS)]
 
 
+@pytest.mark.parametrize("damaged", ['{"num_updates": Infinity}', '{"num_updates": "10", "valid_kl_dims": 3}'])
+def test_a_value_that_cannot_be_does_not_end_the_reading(tmp_path, damaged):
+    path = tmp_path / "log"
+    path.write_text(f"| valid | {damaged}\n" + runs.log(20, lambda update: 0.5))
+    log = read_log(path)
+    assert log.updates == 20 and log.valid[20]["rec"] == 75.0 and len(log.kl_dims) == runs.DIMENSIONS
+
+
 @pytest.mark.parametrize(
     "removed, said",
     [

@@ -226,7 +226,7 @@ def test_without_a_pair_whose_ends_differ_there_is_no_figure():
     numbers = summarise(made_up())
     shown = table({**numbers, **found, "intervals": numbers["intervals"]})
     [row] = [row for row in shown.splitlines() if "path smoothness" in row]
-    assert row.split(maxsplit=3)[2:] == ["-", "no pair has it: 1 more have the same sentence at both ends"]
+    assert row.split(maxsplit=3)[2:] == ["-", "no pair has it: 1 more have ends at distance 0"]
 
 
 def test_the_decodings_are_the_hubs_at_their_own_z(made, checkpoint, collected):

@@ -6,6 +6,7 @@ import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 __all__ = [
+    "LABELLED",
     "SHARED",
     "Given",
     "add_decoding",
@@ -21,8 +22,8 @@ __all__ = [
     "warn",
 ]
 
-MODEL, DECODING = "the model", "decoding"
-SHARED = (MODEL, DECODING)  # titles of the groups, which the documentation shows once
+MODEL, OUTPUT, LABELLED, DECODING = "the model", "output", "labelled sentences", "decoding"
+SHARED = (MODEL, OUTPUT, LABELLED, DECODING)  # titles of the groups, which the documentation shows once
 
 
 def add_model(command: argparse.ArgumentParser, data: bool = False, prior: bool = False) -> None:
@@ -131,17 +132,18 @@ def add_input(command: argparse.ArgumentParser, parts: int = 1) -> None:
     names = {1: "SENTENCE", 2: "FROM TO", 3: "A B C"}[parts]
     command.add_argument("sentences", nargs="*", metavar=names, help="here, or in --input")
     command.add_argument("--input", metavar="FILE|-", help=f"text, {SEPARATED[parts]} a line; -: standard input")
-    command.add_argument(
+    group = command.add_argument_group(OUTPUT)
+    group.add_argument(
         "--skip-invalid",
         action="store_true",
         help="print a blank (JSON: null) for a sentence that cannot be encoded, and go on; without this flag it is an "
         "error",
     )
-    add_json(command)
+    add_json(group)
     command.set_defaults(parts=parts)
 
 
-def add_json(command: argparse.ArgumentParser) -> None:
+def add_json(command: Any) -> None:
     """The form of the output."""
     command.add_argument(
         "--json", action="store_true", help="print JSON, an object a line: input, output and what lies between"

@@ -4,6 +4,7 @@ import argparse
 from typing import Any, List
 
 from .arguments import (
+    LABELLED,
     add_decoding,
     add_input,
     add_model,
@@ -42,7 +43,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="FILE",
-        help="labelled sentences to learn from, one a line; once, or as often as --labels and --numbers together",
+        help="labelled sentences, one a line; once, or as often as --labels and --numbers together",
     )
     command.add_argument(
         "--labels", action=Attribute, dest="attributes", metavar="FILE", help="their labels, one a line; repeatable"
@@ -89,11 +90,10 @@ def add_labelled(command: argparse.ArgumentParser, required: bool = True) -> Non
         command: the parser
         required: whether the command does nothing without them
     """
-    command.add_argument(
-        "--text", required=required, metavar="FILE", help="labelled sentences to learn from, one a line"
-    )
-    command.add_argument("--labels", required=required, metavar="FILE", help="their labels, one a line")
-    add_hidden(command)
+    group = command.add_argument_group(LABELLED)
+    group.add_argument("--text", required=required, metavar="FILE", help="sentences to learn from, one a line")
+    group.add_argument("--labels", required=required, metavar="FILE", help="their labels, one a line")
+    add_hidden(group)
 
 
 def add_hidden(command: Any) -> None:

@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
+    from ..evaluate_edit import Row
     from ..finetune.run import Run
     from ..report.contents import Contents
 
@@ -107,6 +108,7 @@ def run(args: argparse.Namespace) -> None:
             contents=contents,
             map=plane,
             points=points,
+            samples=args.samples,
             seed=args.seed,
         )
     )
@@ -132,16 +134,35 @@ def edits(args: argparse.Namespace, lacks: List[str]) -> Optional[List[Dict[str,
         return None
     try:
         with open(path, encoding="utf-8") as file:
-            points = summary([Row(**row) for row in json.load(file)])
+            points = summary([checked(Row(**row)) for row in json.load(file)])
         if not cells(points)[1:]:
             raise ValueError("it has no rows")
         return points
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         reason = f"{path} is not what `fairseq-vae evaluate-edit --json` writes ({error})"
         if args.edits:
             raise ValueError(f"--edits {reason}") from error
         lacks.append(f"{reason}: the sweep of edits is missing.")
         return None
+
+
+def checked(row: "Row") -> "Row":
+    """A row of a sweep that can be summed up and drawn.
+
+    Raises:
+        ValueError: the way is no text, or a figure is no finite number; fluency alone may be None
+    """
+    import math
+
+    figures = row._asdict()
+    if not isinstance(figures.pop("way"), str):
+        raise ValueError(f"way {row.way!r}: expected a name")
+    for name, value in figures.items():
+        if name == "fluency" and value is None:
+            continue
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"{name} {value!r}: expected a finite number")
+    return row
 
 
 def sentences(args: argparse.Namespace, found: "Run", lacks: List[str]) -> Tuple[str, Optional["Contents"]]:

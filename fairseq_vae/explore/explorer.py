@@ -12,6 +12,7 @@ from ..hub import BARTVAEHubInterface
 __all__ = ["Explorer", "Shown"]
 
 MOST = 100  # samples at a time: they are there to be read
+FAILURES = (ValueError, RuntimeError, MemoryError)  # of a step; torch tells of a full memory by a RuntimeError
 
 
 class Shown(NamedTuple):
@@ -53,7 +54,7 @@ class Explorer:
         """The value that a dimension of a sentence's mean z has; None where sentence or dimension cannot be."""
         try:
             return float(self.vae.encode(sentence).mean[0, self.checked(dimension)])
-        except ValueError:  # the walk says why
+        except FAILURES:  # the walk says why
             return None
 
     def walk(self, sentence: str, dimension: Optional[float], value: float) -> Shown:
@@ -95,7 +96,7 @@ class Explorer:
             if not all(map(stripped, sentences)):
                 raise InputError("Type a sentence." if len(sentences) == 1 else "Type two sentences.")
             return Shown(list(map(one_line, step())), " ".join(filter(None, map(self.unread, sentences))))
-        except (ValueError, RuntimeError, MemoryError) as error:  # torch tells of a full memory by a RuntimeError
+        except FAILURES as error:
             return Shown([], one_line(str(error)) or type(error).__name__)
 
     def unread(self, sentence: str) -> str:

@@ -88,7 +88,7 @@ def read_log(path: "os.PathLike[str]") -> Log:
                 metrics = {k.replace("valid_", "", 1): float(value) for k, value in values.items() if k not in WORDS}
                 curves[found.group(1)][int(metrics["num_updates"])] = metrics
                 dims = [float(value) for value in values.get("valid_kl_dims", "").split()] or dims
-            except (ValueError, TypeError, LookupError):
+            except (ValueError, TypeError, LookupError, OverflowError, AttributeError):
                 continue
     return Log(curves["train_inner"], curves["valid"], dims)
 

@@ -102,7 +102,8 @@ def sweep(points: Sequence[Dict[str, Any]]) -> Any:
     for axis, (key, label) in zip(axes, kinds):
         unchanged = [point for point in points if point["way"] == "input"]
         for point in unchanged if key == "fluency" else ():
-            axis.axvline(point[key].mean, color="0.5", linestyle=":", linewidth=1, label="the inputs")
+            if point[key] is not None:
+                axis.axvline(point[key].mean, color="0.5", linestyle=":", linewidth=1, label="the inputs")
         for color, way in enumerate(dict.fromkeys(point["way"] for point in points if point not in unchanged)):
             some = [point for point in points if point["way"] == way and point[key] is not None]
             x, y = [point[key].mean for point in some], [100 * point["accuracy"].mean for point in some]
@@ -113,5 +114,6 @@ def sweep(points: Sequence[Dict[str, Any]]) -> Any:
                 axis.annotate(f"{point['strength']:g}", (across, up), (4, 4), textcoords="offset points", fontsize=7)
         axis.set_xlabel(label)
         axis.set_ylabel("edits with the target label, %")
-    axes[0].legend()
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend()
     return axes[0].figure

@@ -1,7 +1,7 @@
 """A run as one page of HTML that asks for no other file. The words and the look stand in page.html."""
 
 import os
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..base.errors import InputError
 from ..measure.papers import Numbers
@@ -38,7 +38,7 @@ class Shown(NamedTuple):
     Attributes:
         name: of the run
         version: of this package
-        lacks: a sentence for each thing that is missing
+        lacks: a sentence for each thing that is missing; `page` adds an evaluation that it cannot show
         phases: in order
         kl_dims: KL of each dimension, nats per sentence; None: not known
         kl_source: what they are of
@@ -49,12 +49,13 @@ class Shown(NamedTuple):
         contents: of the model; None without one
         map: of its posterior means; None without any
         points: of evaluate_edit's summary; None without a sweep
+        samples: sentences to reconstruct and to sample, as many as were asked for
         seed: of the choice of sentences and of the samples
     """
 
     name: str
     version: str
-    lacks: Sequence[str]
+    lacks: List[str]
     phases: Sequence[PhaseShown]
     kl_dims: Optional[Sequence[float]]
     kl_source: str
@@ -65,6 +66,7 @@ class Shown(NamedTuple):
     contents: Optional[Contents]
     map: Optional[Map]
     points: Optional[Sequence[Dict[str, Any]]]
+    samples: int
     seed: int
 
 
@@ -89,17 +91,17 @@ def page(shown: Shown) -> str:
         lstrip_blocks=True,
     )
     environment.filters["short"] = lambda number: f"{float(number):.3g}"
-    lacks, table = list(shown.lacks), None
+    table, damaged = None, "evaluation.json is damaged or of another version: its table is missing."
     if shown.evaluation is not None:
         try:
             table = figures(shown.evaluation)
             shown.evaluation["split"], shown.evaluation["signature"]  # which the page needs too
         except (LookupError, TypeError, ValueError, AttributeError):
             table = None
-            lacks.append("evaluation.json is damaged or of another version: its table is missing.")
+            if damaged not in shown.lacks:
+                shown.lacks.append(damaged)
     html = environment.get_template("page.html").render(
         shown._asdict(),
-        lacks=lacks,
         table=table,
         begun=[phase.part for phase in shown.phases if phase.updates],
         pictures=pictures(shown),

@@ -165,7 +165,7 @@ def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
 
 def smooth_rows(n: Numbers) -> List[Tuple[str, str, str]]:
     """The rows of `table` on the smoothness of the space; none if the evaluation has not looked at it."""
-    if n["aubleu"] is None:
+    if n.get("aubleu") is None:  # an older evaluation lacks the key
         return []
     size = f"first {n['smoothness_sentences']:,}"
     own = f"against their reconstructions {figure(n['aubleu_own'], 2)}, {interval(n, 'aubleu_own')}"
@@ -176,7 +176,7 @@ def smooth_rows(n: Numbers) -> List[Tuple[str, str, str]]:
             f"mean BLEU under noise, s = 0 to 1, {interval(n, 'aubleu')}; {own}; {size}",
         )
     ]
-    left_out = f"{n['smoothness_same_ends']:,} more have the same sentence at both ends"
+    left_out = f"{n['smoothness_same_ends']:,} more have ends at distance 0"
     if n["smoothness_lerp"] is None:
         return [*rows, ("path smoothness", "-", f"no pair has it: {left_out}")]
     others, largest = (
