@@ -219,8 +219,12 @@ def shown(source: str) -> str:
 
 
 def count_lines(source: str) -> Optional[int]:
-    """The number of a file's lines, for the progress bar; None for standard input, and for what is no file."""
-    if source == "-" or os.path.isdir(source):
+    """The number of a file's lines, for the progress bar; None for what can be read once only, as pipes, or not at all.
+
+    Raises:
+        FileNotFoundError: there is nothing at the path
+    """
+    if source == "-" or (os.path.exists(source) and not os.path.isfile(source)):
         return None
     with open(source, "rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))

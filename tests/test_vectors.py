@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 
 import numpy as np
@@ -213,6 +214,19 @@ def test_the_commands_read_and_write_pipes(checkpoint, tmp_path, monkeypatch, ca
     assert main(["decode", checkpoint, "--input=-", "--batch-size=2", "--max-len=9"]) == 0
     vae = load(checkpoint, checkpoint.rpartition("/")[0], None, batch_size=2)
     assert capfdbinary.readouterr().out.decode().splitlines() == vae.reconstruct(LIST, max_len=9)
+
+
+def test_a_pipe_with_a_name_is_read_once_and_whole(vae, checkpoint, tmp_path):
+    """As of a shell's <(zcat text.gz)."""
+    reading, writing = os.pipe()
+    os.write(writing, "".join(f"{text}\n" for text in LIST).encode())
+    os.close(writing)
+    output = str(tmp_path / "z.npy")
+    try:
+        assert encode_file(vae, checkpoint, f"/dev/fd/{reading}", output) == len(LIST)
+    finally:
+        os.close(reading)
+    assert np.array_equal(np.load(output), vae.encode(LIST).mu.numpy())
 
 
 def test_a_checkpoint_without_its_dictionary_names_the_flag(checkpoint, tmp_path, capsys):
