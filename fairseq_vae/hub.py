@@ -27,7 +27,7 @@ from .latent import paths
 from .latent.distributions import Gaussian, rows
 from .latent.paths import PATHS
 from .measure.scoring import encoder_input, joined, sentence_nll
-from .vectors import Report
+from .vectors import LARGEST, Report
 
 __all__ = ["BARTVAEHubInterface", "Latents", "Sentences", "find_data", "load"]
 
@@ -178,13 +178,15 @@ class BARTVAEHubInterface(nn.Module):
             z: N x Z
 
         Raises:
-            InputError: another shape, or a number that is not finite
+            InputError: another shape, or a number that is not finite or beyond LARGEST
         """
         if z.dim() != 2 or z.size(1) != self.model.latent_dim:
             raise InputError(f"z of shape {tuple(z.shape)}: expected N x {self.model.latent_dim}")
-        good = torch.isfinite(z).all(1).tolist()
+        good = (z.abs() <= LARGEST).all(1).tolist()  # NaN is not less than anything
         if not all(good):
-            raise InputError(f"z, row {good.index(False) + 1} of {len(z):,}: expected finite numbers")
+            raise InputError(
+                f"z, row {good.index(False) + 1} of {len(z):,}: expected finite numbers, none beyond {LARGEST:,.0f}"
+            )
 
     def latents(self, given: Latents) -> Tensor:
         """The z's of sentences, their posteriors' means, N x Z; z's stay as they are.

@@ -20,9 +20,10 @@ from .base.lines import one_line, stream_lines
 from .base.stage import Stage
 from .base.tables import read_vectors, table
 
-__all__ = ["Report", "attempted", "decode_file", "encode_file", "shown"]
+__all__ = ["LARGEST", "Report", "attempted", "decode_file", "encode_file", "shown"]
 
 Report = Callable[[str], None]
+LARGEST = 1e6  # number of a z that can be decoded: beyond, the decoder's own numbers overflow
 
 
 def encode_file(vae: Any, checkpoint: str, source: str, output: str, skip: Optional[Report] = None) -> int:
@@ -79,8 +80,8 @@ def decode_file(
         checkpoint: its file
         source: a .npy, .jsonl or .parquet file, or "-" for standard input, see read_vectors
         output: a text file, or "-" for standard output
-        skip: told of each row that has a number which is not finite, and gets an empty line; None: such a row is an
-            error
+        skip: told of each row that has a number which is not finite or beyond LARGEST, and gets an empty line; None:
+            such a row is an error
         decoding: as for `vae.decode`
 
     Returns:
@@ -96,7 +97,7 @@ def decode_file(
             where = [
                 f"{shown(source)}, row {number}" for number in range(stage.items + 1, stage.items + 1 + len(window))
             ]
-            good = [row is not None for row in attempted(finite, window, where, skip)]
+            good = [row is not None for row in attempted(decodable, window, where, skip)]
             z = torch.from_numpy(np.stack(window))
             z[[not one for one in good]] = 0
             texts = vae.decode(z, first=stage.items, **decoding)
@@ -187,14 +188,16 @@ def attempted(
             yield None
 
 
-def finite(row: np.ndarray) -> np.ndarray:
+def decodable(row: np.ndarray) -> np.ndarray:
     """A row as it is.
 
     Raises:
-        InputError: it has a number that is not finite
+        InputError: it has a number that is not finite, or beyond LARGEST
     """
-    if not np.isfinite(row).all():
-        raise InputError(f"{int((~np.isfinite(row)).sum())} of {len(row)} numbers are not finite")
+    bad = int((~(np.abs(row) <= LARGEST)).sum())  # NaN is not less than anything
+    if bad:
+        what = "not finite" if not np.isfinite(row).all() else f"beyond {LARGEST:,.0f}"
+        raise InputError(f"{bad} of {len(row)} numbers are {what}")
     return row
 
 

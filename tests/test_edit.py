@@ -136,5 +136,7 @@ def test_bad_input_is_named(sentiment, length):
         fit_number(z, [3] * 20)
     with pytest.raises(InputError, match="label 'fine': expected one of bad, good"):
         sentiment.numbers(["fine"])
+    with pytest.raises(InputError, match="--way energy, strength 1: the equation of sentence 2 cannot be solved"):
+        energy(z[:2], [Wish(length, torch.tensor([10.0, 1e30]))], 1.0)
     with pytest.raises(InputError, match="--way vector: .*--way energy"):
         vector(z, [Wish(length, torch.zeros(20))], 1.0)

@@ -131,21 +131,32 @@ def wished(args: argparse.Namespace, vae: Any) -> List[Any]:
     for index, ((flag, path), to, weight) in enumerate(zip(files, args.to, weights)):
         text = texts[index if len(texts) > 1 else 0]
         is_number = flag == "--numbers"
-        sentences, values = labelled(vae, text, path, skip, finite if is_number else str)
+        sentences, values = labelled(vae, text, path, skip, only_number if is_number else str)
         fit = fit_number if is_number else fit_label
         attribute: Any = fit(vae.encode(sentences).mean.cpu(), values, args.hidden, args.seed)
-        target = numbers("--to", to)[0] if is_number else int(attribute.numbers([to])[0])
+        target = one_number("--to", to) if is_number else int(attribute.numbers([to])[0])
         found.append((attribute.to(vae.device), target, weight))
     return found
 
 
-def finite(line: str) -> float:
-    """A number of a line.
+def one_number(flag: str, value: str) -> float:
+    """The number of a flag.
+
+    >>> one_number("--to", "2.5")
+    2.5
 
     Raises:
-        ValueError: it is none, or not finite
+        ValueError: it is none, not finite, or there are several, as a decimal comma makes
     """
-    return numbers("", line)[0]
+    found = numbers(flag, value)
+    if len(found) != 1:
+        raise ValueError(f"{flag} {value}: expected one number, its decimals behind a point, e.g. 2.5")
+    return found[0]
+
+
+def only_number(line: str) -> float:
+    """The number of a line, as of a flag."""
+    return one_number("", line)
 
 
 def run(args: argparse.Namespace) -> None:
