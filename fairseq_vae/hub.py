@@ -22,6 +22,7 @@ from .checkpoints.priors import use_prior
 from .checkpoints.read import folders, model_settings, read_checkpoint
 from .data import SentenceDataset
 from .edit.ways import Wish, sweep
+from .flags.host import check_search
 from .index import Index, Neighbour
 from .latent import paths
 from .latent.distributions import Gaussian, rows
@@ -148,8 +149,9 @@ class BARTVAEHubInterface(nn.Module):
             N strings
 
         Raises:
-            InputError: z is not N x Z or not finite, or there is another number of sources
+            InputError: z is not one that `check` takes, the search cannot be, or there is another number of sources
         """
+        check_search(beam, sampling, sampling_topk, sampling_topp, temperature, max_len, seed)
         self.check(z)
         if sources is not None and len(listed(sources)) != len(z):
             raise InputError(f"{len(listed(sources))} sources for {len(z)} rows of z: expected as many")
@@ -248,7 +250,11 @@ class BARTVAEHubInterface(nn.Module):
 
         Returns:
             n strings
+
+        Raises:
+            InputError: as of decode
         """
+        check_search(seed=seed, **decoding)
         encoder = self.model.encoder
         eps = standard_normal(seed, Purpose.GENERATION, 0, range(first, first + n), encoder.prior.eps_dim)
         with torch.no_grad():

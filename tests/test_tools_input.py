@@ -302,6 +302,39 @@ def test_vectors_that_cannot_be_decoded_are_one_line(checkpoint, tmp_path, capsy
         assert len(lines) == (3 if ".npy" in name else 2) and lines[-2] == "" and (lines[0] != "" or ".jsonl" in name)
 
 
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ("--beam=0", "--beam 0: expected 1 or more"),
+        ("--temperature=0", "--temperature 0.0: expected a number above 0"),
+        ("--temperature=-1", "--temperature -1.0: expected a number above 0"),
+        ("--temperature=nan", "--temperature nan: expected a number above 0"),
+        ("--temperature=inf", "--temperature inf: expected a number above 0"),
+        ("--max-len=0", "--max-len 0: expected 1 or more"),
+        ("--max-len=-5", "--max-len -5: expected 1 or more"),
+        ("--seed=-1", "--seed -1: expected 0 to 4294967295"),
+        ("--sampling --sampling-topk=0", "--sampling-topk 0: expected 1 or more, or -1: all words"),
+        ("--sampling --sampling-topk=-2", "--sampling-topk -2: expected 1 or more, or -1: all words"),
+        ("--sampling --sampling-topp=0", "--sampling-topp 0.0: expected a number above 0, at most 1"),
+        ("--sampling --sampling-topp=1.5", "--sampling-topp 1.5: expected a number above 0, at most 1"),
+        ("--sampling-topk=5", "--sampling-topk 5 has no effect without --sampling: give that too, or leave --sampling-topk"),
+        ("--sampling-topp=0.5", "--sampling-topp 0.5 has no effect without --sampling"),
+    ],
+)
+@pytest.mark.parametrize("name", ["sample", "reconstruct", "traverse", "decode"])
+def test_a_search_that_cannot_be_is_one_line_before_the_model_is_loaded(capsys, name, flags, message):
+    own = {"sample": [], "reconstruct": ["a cat"], "traverse": ["a cat", "--dimension=0"], "decode": ["--input=z.npy"]}
+    assert message in refused(capsys, name, "no checkpoint", *own[name], *flags.split())
+
+
+def test_the_values_of_a_walk_may_begin_below_0_as_the_help_shows(checkpoint, capsys):
+    with pytest.raises(SystemExit):
+        main(["traverse", "--help"])
+    [shown] = set(re.findall(r"--values=\S+\d", capsys.readouterr().out))
+    assert main(["traverse", checkpoint, "a cat", "--dimension=0", shown, *SHORT]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == ["-3.0", "0.0", "3.0"]
+
+
 def test_a_prior_of_another_checkpoint_is_refused(folder, checkpoint, tmp_path, capsys):
     prior = FittedGaussian({"mu": torch.zeros(Z), "tril": torch.eye(Z)})
     save_prior(prior, str(tmp_path / "prior"), fingerprint(folder / "z.npy"))
