@@ -77,7 +77,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--smallest",
         action="store_true",
-        help="of these strengths, print for each sentence the smallest at which the labels are seen in z",
+        help="of these strengths, print for each sentence the smallest at which the labels are seen in z; where they are at "
+        "none, the strength is left blank (JSON: null) and the text is of the greatest",
     )
     add_decoding(command)
 
@@ -163,20 +164,33 @@ def run(args: argparse.Namespace) -> None:
     """Print for each sentence a line for each strength: strength, tab, text; or JSON."""
     import torch
 
-    from ..edit.ways import Wish, smallest
+    from ..edit.ways import Wish, smallest, solver
 
     strengths = numbers("--strengths", args.strengths)
+    if args.way == "energy":
+        solver()  # before the model is loaded: is it installed?
     vae = load(args)
+    short = total = 0
     learned = wished(args, vae)
     for some in given(args, vae):
         z, size = some.z[0], len(some.inputs)
         wishes = [Wish(a, torch.full((size,), target, device=z.device), weight) for a, target, weight in learned]
         if args.smallest:
-            edited, used = smallest(args.way, z, wishes, sorted(strengths))
+            edited, used, reached = smallest(args.way, z, wishes, sorted(strengths))
             texts = vae.decode(edited, first=some.first, **decoding(args))
-            rows = zip(some.inputs, used.tolist(), texts, some.good)
-            found = [{"input": a, "strength": s, "output": b if good else None} for a, s, b, good in rows]
+            shown = [s if enough else None for s, enough in zip(used.tolist(), reached.tolist())]
+            rows = zip(some.inputs, shown, texts, some.good)
+            found = [
+                {"input": a, "strength": s if good else None, "output": b if good else None} for a, s, b, good in rows
+            ]
+            total += sum(some.good)
+            short += sum(s is None and good for s, good in zip(shown, some.good))
         else:
             swept = vae.edit(z, wishes, args.way, strengths, first=some.first, **decoding(args))
             found = list(some.rows(list(zip(*swept)), "strength", strengths))
         print_rows(args, found, "strength", "output")
+    if short:
+        warn(
+            f"{short:,} of {total:,} sentences do not have the labels at any of --strengths {args.strengths}: their text "
+            f"is that of {max(strengths):g}"
+        )

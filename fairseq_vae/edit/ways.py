@@ -174,7 +174,7 @@ def solver() -> Callable[..., Tensor]:
     return odeint
 
 
-def smallest(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[float]) -> Tuple[Tensor, Tensor]:
+def smallest(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[float]) -> Tuple[Tensor, Tensor, Tensor]:
     """For each row the smallest of some strengths at which the attribute's own classifier sees the target.
 
     Args:
@@ -184,17 +184,20 @@ def smallest(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[fl
         strengths: in rising order
 
     Returns:
-        the edited rows, B x Z, and their strengths, B; where none is enough, those of the greatest
+        the edited rows, B x Z; their strengths, B, float64; and whether these are enough, B: where none is, row and
+        strength are those of the greatest
     """
-    found, used = z.clone(), torch.full((len(z),), float("nan"))
+    found = z.clone()
+    used = torch.full((len(z),), float("nan"), dtype=torch.float64)
+    reached = torch.zeros(len(z), dtype=torch.bool)
     for strength in strengths:
         edited = ways[way](z, wishes, strength)
-        open_rows = used.isnan()
         seen = slope(edited, wishes)[0] >= sum(wish.weight for wish in wishes) * torch.tensor(0.5).log()
-        take = open_rows & (seen.cpu() if strength != strengths[-1] else torch.ones_like(open_rows))
+        take = ~reached & (seen.cpu() | (strength == strengths[-1]))
         found[take] = edited[take]
         used[take] = strength
-    return found, used
+        reached |= seen.cpu()
+    return found, used, reached
 
 
 def sweep(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[float]) -> List[Tensor]:
