@@ -160,7 +160,10 @@ def test_other_scripts_and_unknown_tokens_are_sentences(tmp_path, capsys, write,
         (["interpolate", "{folder}", "a cat", "dog", "--steps=-3"], "--steps -3: expected 2 or more"),
         (["traverse", "a cat", "--dimension=1", "--values="], "--values : expected numbers with commas between"),
         (["traverse", "a cat", "--dimension=1", "--values=nan"], "--values nan: expected numbers"),
-        (["traverse", "a cat", "--dimension=1", "--values=0,1e39"], "--values 0,1e39: expected numbers, none beyond 1,0"),
+        (
+            ["traverse", "a cat", "--dimension=1", "--values=0,1e39"],
+            "--values 0,1e39: expected numbers, none beyond 1,0",
+        ),
         (["traverse", "a cat", "--dimension=1", "--values=-1e7"], "--values -1e7: expected numbers, none beyond 1,0"),
         (["traverse", "a cat", "--dimension=32"], "dimension 32: expected 0 to 31"),
         (["traverse", "a cat", "--dimension=-1"], "dimension -1: expected 0 to 31"),
@@ -192,7 +195,10 @@ def test_other_scripts_and_unknown_tokens_are_sentences(tmp_path, capsys, write,
         (["edit", "a cat", "--text={text}", "--labels={a folder}", "--to=dog"], "is a folder: expected a text file"),
         (["edit", "a cat", "--text={text}", "--numbers={labels}", "--to=1"], "line 1: 'cat'; expected a number"),
         (["edit", "a cat", "--text={text}", "--numbers={no number}", "--to=1"], "line 12: 'nan'; expected a number"),
-        (["edit", "a cat", "--text={text}", "--numbers={decimal commas}", "--to=1"], "line 12: '2,5'; expected a number"),
+        (
+            ["edit", "a cat", "--text={text}", "--numbers={decimal commas}", "--to=1"],
+            "line 12: '2,5'; expected a number",
+        ),
         (["edit", "a cat", "--text={text}", "--numbers={numbers}", "--to=2,5"], "--to 2,5: expected one number"),
         (
             ["edit", "a cat", *"--text={text} --numbers={numbers} --to=1e30 --way=energy --strengths=1".split()],
@@ -276,7 +282,11 @@ def test_bad_arguments_and_files_are_one_line(folder, checkpoint, tmp_path, caps
         ("z.npy", np.zeros((2, 31), np.float32), "expected float32 rows of 32 numbers"),
         ("z.npy", np.array([[0.0] * Z, [0.0, np.nan] * 16], np.float32), "row 2: 16 of 32 numbers are not finite"),
         ("z.npy", np.array([[0.0] * Z, [np.inf] + [0.0] * 31], np.float32), "row 2: 1 of 32 numbers are not finite"),
-        ("z.npy", np.array([[0.0] * Z, [1e38] + [0.0] * 31], np.float32), "row 2: 1 of 32 numbers are beyond 1,000,000"),
+        (
+            "z.npy",
+            np.array([[0.0] * Z, [1e38] + [0.0] * 31], np.float32),
+            "row 2: 1 of 32 numbers are beyond 1,000,000",
+        ),
         ("z.npy", b"", "is no .npy file that numpy.save wrote"),
         ("z.npy", b"\x93NUMPY", "is no .npy file that numpy.save wrote"),
         ("z.npy", b"\x93NUMPY\x01\x00", "is no .npy file that numpy.save wrote"),
@@ -317,7 +327,10 @@ def test_vectors_that_cannot_be_decoded_are_one_line(checkpoint, tmp_path, capsy
         ("--sampling --sampling-topk=-2", "--sampling-topk -2: expected 1 or more, or -1: all words"),
         ("--sampling --sampling-topp=0", "--sampling-topp 0.0: expected a number above 0, at most 1"),
         ("--sampling --sampling-topp=1.5", "--sampling-topp 1.5: expected a number above 0, at most 1"),
-        ("--sampling-topk=5", "--sampling-topk 5 has no effect without --sampling: give that too, or leave --sampling-topk"),
+        (
+            "--sampling-topk=5",
+            "--sampling-topk 5 has no effect without --sampling: give that too, or leave --sampling-topk",
+        ),
         ("--sampling-topp=0.5", "--sampling-topp 0.5 has no effect without --sampling"),
     ],
 )
@@ -367,6 +380,23 @@ def test_the_price_of_edits_of_too_few_sentences_is_one_line(folder, checkpoint,
         f"--text={tmp_path}/text --labels={tmp_path}/labels --input={tmp_path}/text --input-labels={tmp_path}/labels"
     )
     assert "1 label(s) in 1 sentences" in refused(capsys, "evaluate-edit", checkpoint, *files.split(), *SHORT)
+
+
+@pytest.mark.parametrize(
+    "missing, flags, message",
+    [
+        ("torchdiffeq", [], "--way energy needs torchdiffeq: pip install torchdiffeq"),
+        ("matplotlib", ["--picture=edits.svg"], "--picture needs matplotlib: pip install matplotlib"),
+        (None, ["--picture=edits.pdf"], "--picture edits.pdf: expected a name that ends in .svg or .png"),
+    ],
+)
+def test_the_price_of_edits_asks_for_what_it_needs_before_the_model_is_loaded(
+    capsys, monkeypatch, missing, flags, message
+):
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    files = "--text=none --labels=none --input=none --input-labels=none"
+    assert message in refused(capsys, "evaluate-edit", "no checkpoint", *files.split(), *flags)
 
 
 def test_sentences_come_from_a_pipe(checkpoint, monkeypatch, capsys):
