@@ -40,14 +40,14 @@ class BARTVAEHubInterface(nn.Module):
     """Encode, decode and sample sentences, in the manner of BART's own interface.
 
     Lists may have any length: they are cut into batches, and their order is kept. A single string counts as a list of
-    one. A sentence's result does not depend on the other sentences of its list.
+    one. A sentence's result does not depend on the other sentences of its list, but for rounding.
 
     Args:
         cfg: as fairseq loads it
         task: as fairseq loads it
         model: a bart_vae, as fairseq loads it
         bpe: fairseq's settings of a BPE (see text.find_bpe); None takes tokens with spaces between
-        batch_size: sentences at a time; changes nothing but speed and memory
+        batch_size: sentences at a time; changes nothing but speed, memory and rounding
         checkpoint: the model's file, to which an index of neighbours belongs
 
     >>> from fairseq_vae import BARTVAEModel
@@ -577,7 +577,7 @@ def load(
         bpe: "auto" takes the BPE that lies beside the checkpoint, above it or with the data, and none if the dictionary
             is of whole words; "gpt2" or "sentencepiece" must be there; None takes tokens with spaces between; settings
             are as find_bpe returns them
-        batch_size: sentences at a time; changes nothing but speed and memory
+        batch_size: sentences at a time; changes nothing but speed, memory and rounding
         prior: a file of `fairseq-vae fit-prior`, to sample from; None: the model's own prior
 
     Returns:

@@ -29,7 +29,8 @@ LARGEST = 1e6  # number of a z that can be decoded: beyond, the decoder's own nu
 def encode_file(vae: Any, checkpoint: str, source: str, output: str, skip: Optional[Report] = None) -> int:
     """Write the posterior of each line of a text: .npy holds the means, .jsonl and .parquet text, mu and logvar.
 
-    The numbers are those of `vae.encode` on the same lines, bit for bit.
+    The numbers are those of `vae.encode` on the same lines with the same batch size, bit for bit; other batch sizes
+    differ from them by the rounding of matrix products.
 
     Args:
         vae: a hub interface

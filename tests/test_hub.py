@@ -128,7 +128,10 @@ def test_sampling_depends_on_its_seed_alone(vae):
         (lambda vae: vae.sample(1, seed=2**32), "--seed 4294967296: expected 0 to 4294967295"),
         (lambda vae: vae.reconstruct(["a"], beam=0), "--beam 0: expected 1 or more"),
         (lambda vae: vae.reconstruct(["a"], max_len=0), "--max-len 0: expected 1 or more"),
-        (lambda vae: vae.reconstruct(["a"], sampling_topk=3), "--sampling-topk 3 has no effect without --sampling: give"),
+        (
+            lambda vae: vae.reconstruct(["a"], sampling_topk=3),
+            "--sampling-topk 3 has no effect without --sampling: give",
+        ),
     ],
 )
 def test_bad_input_is_named(vae, call, message):

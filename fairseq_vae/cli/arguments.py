@@ -55,7 +55,13 @@ def add_model(command: argparse.ArgumentParser, data: bool = False, prior: bool 
             metavar="FILE",
             help="draw from this prior, of `fairseq-vae fit-prior` (default: the model's own)",
         )
-    group.add_argument("--batch-size", type=int, default=64, metavar="N", help="sentences at a time; z differs by rounding (default: 64)")
+    group.add_argument(
+        "--batch-size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="sentences at a time; z differs by rounding (default: 64)",
+    )
     group.add_argument("--user-dir", metavar="DIR", help="your own plug-in")
 
 
