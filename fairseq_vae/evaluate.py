@@ -37,7 +37,7 @@ def evaluate(
         split: one of the folder's
         samples: K, z's of each sentence
         words: the split's words and sentence ends, for `ppl_word`; None counts them in the joined pieces
-        max_tokens: tokens in a batch; changes nothing but speed and memory
+        max_tokens: tokens in a batch; changes nothing but speed, memory and rounding
         seed: of all streams; None takes the model's own
         generate: sentences of the split to reconstruct, the first ones, and of the prior to sample; 0 leaves text out
         language_model: checkpoint trained with --zero-latent on the same data, to compare the VAE with

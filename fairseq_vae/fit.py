@@ -156,7 +156,7 @@ def fit_prior(
         kind: one of KINDS
         output: the file to write
         components: most of a mixture
-        max_tokens: tokens in a batch; changes nothing but speed and memory
+        max_tokens: tokens in a batch; changes nothing but speed, memory and rounding
         seed: of the z's and of the fit
 
     Raises:

@@ -22,12 +22,13 @@ from .checkpoints.priors import use_prior
 from .checkpoints.read import folders, model_settings, read_checkpoint
 from .data import SentenceDataset
 from .edit.ways import Wish, sweep
+from .flags.host import check_search
 from .index import Index, Neighbour
 from .latent import paths
 from .latent.distributions import Gaussian, rows
 from .latent.paths import PATHS
 from .measure.scoring import encoder_input, joined, sentence_nll
-from .vectors import Report
+from .vectors import LARGEST, Report
 
 __all__ = ["BARTVAEHubInterface", "Latents", "Sentences", "find_data", "load"]
 
@@ -39,14 +40,14 @@ class BARTVAEHubInterface(nn.Module):
     """Encode, decode and sample sentences, in the manner of BART's own interface.
 
     Lists may have any length: they are cut into batches, and their order is kept. A single string counts as a list of
-    one. A sentence's result does not depend on the other sentences of its list.
+    one. A sentence's result does not depend on the other sentences of its list, but for rounding.
 
     Args:
         cfg: as fairseq loads it
         task: as fairseq loads it
         model: a bart_vae, as fairseq loads it
         bpe: fairseq's settings of a BPE (see text.find_bpe); None takes tokens with spaces between
-        batch_size: sentences at a time; changes nothing but speed and memory
+        batch_size: sentences at a time; changes nothing but speed, memory and rounding
         checkpoint: the model's file, to which an index of neighbours belongs
 
     >>> from fairseq_vae import BARTVAEModel
@@ -148,8 +149,9 @@ class BARTVAEHubInterface(nn.Module):
             N strings
 
         Raises:
-            InputError: z is not N x Z or not finite, or there is another number of sources
+            InputError: z is not one that `check` takes, the search cannot be, or there is another number of sources
         """
+        check_search(beam, sampling, sampling_topk, sampling_topp, temperature, max_len, seed)
         self.check(z)
         if sources is not None and len(listed(sources)) != len(z):
             raise InputError(f"{len(listed(sources))} sources for {len(z)} rows of z: expected as many")
@@ -178,13 +180,15 @@ class BARTVAEHubInterface(nn.Module):
             z: N x Z
 
         Raises:
-            InputError: another shape, or a number that is not finite
+            InputError: another shape, or a number that is not finite or beyond LARGEST
         """
         if z.dim() != 2 or z.size(1) != self.model.latent_dim:
             raise InputError(f"z of shape {tuple(z.shape)}: expected N x {self.model.latent_dim}")
-        good = torch.isfinite(z).all(1).tolist()
+        good = (z.abs() <= LARGEST).all(1).tolist()  # NaN is not less than anything
         if not all(good):
-            raise InputError(f"z, row {good.index(False) + 1} of {len(z):,}: expected finite numbers")
+            raise InputError(
+                f"z, row {good.index(False) + 1} of {len(z):,}: expected finite numbers, none beyond {LARGEST:,.0f}"
+            )
 
     def latents(self, given: Latents) -> Tensor:
         """The z's of sentences, their posteriors' means, N x Z; z's stay as they are.
@@ -246,7 +250,11 @@ class BARTVAEHubInterface(nn.Module):
 
         Returns:
             n strings
+
+        Raises:
+            InputError: as of decode
         """
+        check_search(seed=seed, **decoding)
         encoder = self.model.encoder
         eps = standard_normal(seed, Purpose.GENERATION, 0, range(first, first + n), encoder.prior.eps_dim)
         with torch.no_grad():
@@ -569,7 +577,7 @@ def load(
         bpe: "auto" takes the BPE that lies beside the checkpoint, above it or with the data, and none if the dictionary
             is of whole words; "gpt2" or "sentencepiece" must be there; None takes tokens with spaces between; settings
             are as find_bpe returns them
-        batch_size: sentences at a time; changes nothing but speed and memory
+        batch_size: sentences at a time; changes nothing but speed, memory and rounding
         prior: a file of `fairseq-vae fit-prior`, to sample from; None: the model's own prior
 
     Returns:

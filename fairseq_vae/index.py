@@ -20,7 +20,7 @@ from .vectors import Report, encode_file
 __all__ = ["METRICS", "Index", "Neighbour"]
 
 METRICS = ("euclidean", "cosine")
-CHUNK = 65536  # lines compared at a time
+CHUNK, BLOCK = 65536, 64  # lines, and queries, compared at a time
 LINKS, BUILDING, SEARCHING = 32, 200, 128  # of a graph: links of a line, candidates when it is made and searched
 
 
@@ -125,6 +125,7 @@ class Index:
         if queries.dim() != 2 or queries.size(1) != self.z.shape[1]:
             raise InputError(f"queries of shape {tuple(queries.shape)}: expected Q x {self.z.shape[1]}")
         queries = queries.double().cpu()
+        count = min(count, len(self.z))
         find = self.by_graph if approximate else self.exactly
         return [
             [Neighbour(n + 1, d, self.texts[n]) for n, d in zip(row.tolist(), near.tolist()) if d < float("inf")]
@@ -133,16 +134,19 @@ class Index:
 
     def exactly(self, queries: Tensor, count: int, metric: str) -> List[Any]:
         """Numbers, from 0, and distances of each query's neighbours, by all distances; arguments as of `search`."""
-        best = torch.full((len(queries), 0), 0.0, dtype=torch.float64)
-        numbers = torch.zeros(len(queries), 0, dtype=torch.long)
-        for start in range(0, len(self.z), CHUNK):
-            lines = torch.from_numpy(np.array(self.z[start : start + CHUNK])).double()
-            found = distances(queries, lines, metric).nan_to_num(nan=float("inf"))
-            best = torch.cat((best, found), 1)
-            numbers = torch.cat((numbers, torch.arange(start, start + len(lines)).expand(len(queries), -1)), 1)
-            order = best.sort(dim=1, stable=True).indices[:, :count]
-            best, numbers = best.gather(1, order), numbers.gather(1, order)
-        return list(zip(numbers, best))
+        rows: List[Any] = []
+        for block in queries.split(BLOCK):
+            best = torch.full((len(block), 0), 0.0, dtype=torch.float64)
+            numbers = torch.zeros(len(block), 0, dtype=torch.long)
+            for start in range(0, len(self.z), CHUNK):
+                lines = torch.from_numpy(np.array(self.z[start : start + CHUNK])).double()
+                found = distances(block, lines, metric).nan_to_num(nan=float("inf"))
+                best = torch.cat((best, found), 1)
+                numbers = torch.cat((numbers, torch.arange(start, start + len(lines)).expand(len(block), -1)), 1)
+                order = best.sort(dim=1, stable=True).indices[:, :count]
+                best, numbers = best.gather(1, order), numbers.gather(1, order)
+            rows += zip(numbers, best)
+        return rows
 
     def by_graph(self, queries: Tensor, count: int, metric: str) -> List[Any]:
         """The same by the graph's candidates, whose distances are exact; arguments as of `search`."""
@@ -197,16 +201,25 @@ class Index:
     def recall(self, metric: str = "euclidean", count: int = 10, queries: int = 100) -> float:
         """The share of the exact neighbours of lines of the text, spread evenly over it, that the graph finds.
 
+        A line is no neighbour of its own: that every graph finds.
+
         Args:
             metric: one of METRICS
             count: K, neighbours of each line
             queries: number of lines
         """
-        rows = self.z[:: max(1, len(self.z) // queries)]
-        lines = torch.from_numpy(np.array(rows[np.isfinite(rows).all(1)])).double()
-        both = zip(self.exactly(lines, count, metric), self.by_graph(lines, count, metric))
-        pairs = [(set(exact[near < float("inf")].tolist()), set(found.tolist())) for (exact, near), (found, _) in both]
-        return sum(len(exact & found) for exact, found in pairs) / max(1, sum(len(exact) for exact, _ in pairs))
+        numbers = np.arange(0, len(self.z), max(1, len(self.z) // queries))
+        numbers = numbers[np.isfinite(self.z[numbers]).all(1)]
+        lines = torch.from_numpy(np.array(self.z[numbers])).double()
+        more = min(count + 1, len(self.z))  # with the line itself
+        hits = total = 0
+        for own, (exact, near), (found, _) in zip(
+            numbers.tolist(), self.exactly(lines, more, metric), self.by_graph(lines, more, metric)
+        ):
+            wanted = [n for n in exact[near < float("inf")].tolist() if n != own][:count]
+            hits += len({n for n in found.tolist() if n != own} & set(wanted))
+            total += len(wanted)
+        return hits / max(1, total)
 
 
 def comparable(rows: np.ndarray, metric: str) -> np.ndarray:
@@ -226,4 +239,5 @@ def distances(queries: Tensor, lines: Tensor, metric: str) -> Tensor:
     """
     if metric == "cosine":
         return 1 - torch.nn.functional.normalize(queries) @ torch.nn.functional.normalize(lines).T
-    return torch.cdist(queries, lines)
+    # by differences: equal distances come out equal, and keep the text's order
+    return torch.cdist(queries, lines, compute_mode="donot_use_mm_for_euclid_dist")

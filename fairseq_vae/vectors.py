@@ -20,15 +20,17 @@ from .base.lines import one_line, stream_lines
 from .base.stage import Stage
 from .base.tables import read_vectors, table
 
-__all__ = ["Report", "attempted", "decode_file", "encode_file", "shown"]
+__all__ = ["LARGEST", "Report", "attempted", "decode_file", "encode_file", "shown"]
 
 Report = Callable[[str], None]
+LARGEST = 1e6  # number of a z that can be decoded: beyond, the decoder's own numbers overflow
 
 
 def encode_file(vae: Any, checkpoint: str, source: str, output: str, skip: Optional[Report] = None) -> int:
     """Write the posterior of each line of a text: .npy holds the means, .jsonl and .parquet text, mu and logvar.
 
-    The numbers are those of `vae.encode` on the same lines, bit for bit.
+    The numbers are those of `vae.encode` on the same lines with the same batch size, bit for bit; other batch sizes
+    differ from them by the rounding of matrix products.
 
     Args:
         vae: a hub interface
@@ -79,8 +81,8 @@ def decode_file(
         checkpoint: its file
         source: a .npy, .jsonl or .parquet file, or "-" for standard input, see read_vectors
         output: a text file, or "-" for standard output
-        skip: told of each row that has a number which is not finite, and gets an empty line; None: such a row is an
-            error
+        skip: told of each row that has a number which is not finite or beyond LARGEST, and gets an empty line; None:
+            such a row is an error
         decoding: as for `vae.decode`
 
     Returns:
@@ -96,7 +98,7 @@ def decode_file(
             where = [
                 f"{shown(source)}, row {number}" for number in range(stage.items + 1, stage.items + 1 + len(window))
             ]
-            good = [row is not None for row in attempted(finite, window, where, skip)]
+            good = [row is not None for row in attempted(decodable, window, where, skip)]
             z = torch.from_numpy(np.stack(window))
             z[[not one for one in good]] = 0
             texts = vae.decode(z, first=stage.items, **decoding)
@@ -187,14 +189,16 @@ def attempted(
             yield None
 
 
-def finite(row: np.ndarray) -> np.ndarray:
+def decodable(row: np.ndarray) -> np.ndarray:
     """A row as it is.
 
     Raises:
-        InputError: it has a number that is not finite
+        InputError: it has a number that is not finite, or beyond LARGEST
     """
-    if not np.isfinite(row).all():
-        raise InputError(f"{int((~np.isfinite(row)).sum())} of {len(row)} numbers are not finite")
+    bad = int((~(np.abs(row) <= LARGEST)).sum())  # NaN is not less than anything
+    if bad:
+        what = "not finite" if not np.isfinite(row).all() else f"beyond {LARGEST:,.0f}"
+        raise InputError(f"{bad} of {len(row)} numbers are {what}")
     return row
 
 
@@ -219,8 +223,12 @@ def shown(source: str) -> str:
 
 
 def count_lines(source: str) -> Optional[int]:
-    """The number of a file's lines, for the progress bar; None for standard input, and for what is no file."""
-    if source == "-" or os.path.isdir(source):
+    """The number of a file's lines, for the progress bar; None for what can be read once only, as pipes, or not at all.
+
+    Raises:
+        FileNotFoundError: there is nothing at the path
+    """
+    if source == "-" or (os.path.exists(source) and not os.path.isfile(source)):
         return None
     with open(source, "rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))

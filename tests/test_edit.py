@@ -119,13 +119,23 @@ def test_the_smallest_strength_that_is_enough_is_taken(way, sentiment):
     z, _ = labelled(20, seed=3)
     wish = Wish(sentiment, sentiment.numbers(["good"] * 20))
     strengths = [0.0, 0.5, 1.0, 2.0, 4.0]
-    edited, used = smallest(way, z, [wish], strengths)
+    edited, used, reached = smallest(way, z, [wish], strengths)
+    assert (sentiment.predicted(edited) == wish.target).equal(reached) and reached.any()
     assert set(used.tolist()) <= set(strengths) and len(set(used.tolist())) > 1
     already = sentiment.predicted(z) == wish.target
     assert used[already].eq(0).all() and edited[already].equal(z[already])
     every = dict(zip(strengths, sweep(way, z, [wish], strengths)))
     for row, strength, i in zip(edited, used.tolist(), range(20)):
         torch.testing.assert_close(row, every[strength][i])
+
+
+def test_a_row_that_no_strength_is_enough_for_is_told_and_strengths_are_not_rounded(sentiment):
+    [good] = sentiment.numbers(["good"]).tolist()
+    near, far = sentiment.means[good], sentiment.means[1 - good] * 50
+    wish = Wish(sentiment, torch.tensor([good, good]))
+    edited, used, reached = smallest("vector", torch.stack((near, far)), [wish], [0.1, 0.3])
+    assert used.tolist() == [0.1, 0.3] and reached.tolist() == [True, False]
+    torch.testing.assert_close(edited[1], vector(far[None], [wish._replace(target=wish.target[1:])], 0.3)[0])
 
 
 def test_bad_input_is_named(sentiment, length):
@@ -136,5 +146,7 @@ def test_bad_input_is_named(sentiment, length):
         fit_number(z, [3] * 20)
     with pytest.raises(InputError, match="label 'fine': expected one of bad, good"):
         sentiment.numbers(["fine"])
+    with pytest.raises(InputError, match="--way energy, strength 1: the equation of sentence 2 cannot be solved"):
+        energy(z[:2], [Wish(length, torch.tensor([10.0, 1e30]))], 1.0)
     with pytest.raises(InputError, match="--way vector: .*--way energy"):
         vector(z, [Wish(length, torch.zeros(20))], 1.0)

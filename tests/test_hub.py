@@ -124,6 +124,14 @@ def test_sampling_depends_on_its_seed_alone(vae):
         (lambda vae: vae.encode(["a " * 15]), "has 15 tokens; expected 1 to 14"),
         (lambda vae: vae.decode(torch.zeros(32)), r"z of shape \(32,\): expected N x 32"),
         (lambda vae: vae.log_prob(["a"], samples=0), "0 samples"),
+        (lambda vae: vae.sample(1, seed=-1), "--seed -1: expected 0 to 4294967295"),
+        (lambda vae: vae.sample(1, seed=2**32), "--seed 4294967296: expected 0 to 4294967295"),
+        (lambda vae: vae.reconstruct(["a"], beam=0), "--beam 0: expected 1 or more"),
+        (lambda vae: vae.reconstruct(["a"], max_len=0), "--max-len 0: expected 1 or more"),
+        (
+            lambda vae: vae.reconstruct(["a"], sampling_topk=3),
+            "--sampling-topk 3 has no effect without --sampling: give",
+        ),
     ],
 )
 def test_bad_input_is_named(vae, call, message):

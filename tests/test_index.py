@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from fairseq_vae import index as module
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.files import fingerprint, write
 from fairseq_vae.index import METRICS, Index
@@ -58,6 +59,53 @@ def test_fewer_lines_than_neighbours_and_equal_lines_come_in_the_texts_order(tmp
     for approximate in False, True:
         [found] = index.search(torch.ones(1, Z), 9, "euclidean", approximate)
         assert [one.number for one in found] == [1, 3, 2] and found[0].distance == 0
+
+
+def test_equally_near_lines_keep_the_texts_order_far_from_0_and_among_many(tmp_path):
+    """Products of matrices would give 1 but for rounding, which then would make the order."""
+    generator = np.random.default_rng(3)
+    corner = 2 + generator.integers(0, 2**21, Z) / 2**21  # float32 has these, and one more or less, exactly
+    corner[0] = 1e7
+    z = corner + generator.permutation(np.concatenate((np.eye(Z)[1:], -np.eye(Z)[1:])))
+    index = saved(tmp_path / "index", np.concatenate((z, z)))
+    [found] = index.search(torch.from_numpy(corner[None]), 50)
+    assert [one.number for one in found] == list(range(1, 51)) and {one.distance for one in found} == {1.0}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_queries_are_compared_in_blocks_and_a_block_does_not_matter(tmp_path, normal, monkeypatch, metric):
+    index, sizes = saved(tmp_path / "index", normal[:300]), []
+    queries = torch.from_numpy(normal[300:450])
+    one_by_one = [index.search(query[None], 5, metric)[0] for query in queries]
+
+    def watched(some, lines, metric):
+        sizes.append(len(some))
+        return distances(some, lines, metric)
+
+    distances = module.distances
+    monkeypatch.setattr(module, "distances", watched)
+    monkeypatch.setattr(module, "CHUNK", 128)
+    found = index.search(queries, 5, metric)
+    assert [[one.number for one in row] for row in found] == [[one.number for one in row] for row in one_by_one]
+    assert max(sizes) <= 64 and sum(sizes) == 3 * 150, "memory is of a block"
+
+
+def test_more_neighbours_than_lines_are_all_lines(tmp_path, normal):
+    index = saved(tmp_path / "index", normal[:20])
+    for approximate in False, True:
+        [found] = index.search(torch.zeros(1, Z), 2**40, "euclidean", approximate)
+        assert sorted(one.number for one in found) == list(range(1, 21))
+
+
+def test_the_share_that_a_graph_finds_does_not_count_the_line_itself(tmp_path, normal, monkeypatch):
+    """A graph that finds nothing but the line itself has found none; exact search has found all."""
+    index = saved(tmp_path / "index", np.concatenate((normal[:30], normal[:30])))
+    exactly = index.exactly
+    monkeypatch.setattr(index, "by_graph", lambda lines, count, metric: exactly(lines, count, metric))
+    assert index.recall() == 1
+    alone = saved(tmp_path / "alone", normal[:30])
+    monkeypatch.setattr(alone, "by_graph", lambda lines, *_: [(torch.tensor([i]), None) for i in range(len(lines))])
+    assert alone.recall() == 0
 
 
 def test_a_graph_is_of_one_text_and_checkpoint(tmp_path, normal):

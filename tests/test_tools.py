@@ -141,7 +141,7 @@ def test_z_in_the_place_of_sentences_is_of_the_models_width_and_finite(vae, chec
     assert call(z) == call(LIST[:2])
     with pytest.raises(InputError, match=r"of shape \(2, 31\): expected . x 32|of shape \(2, 31\)"):
         call(z[:, 1:])
-    for value in float("nan"), float("inf"):
+    for value in float("nan"), float("inf"), 1e38, -1e7:
         z[1, 3] = value
         with pytest.raises(InputError, match="z, row 2 of 2: expected finite numbers"):
             call(z)
@@ -223,6 +223,18 @@ def test_edits_are_printed_for_each_strength_and_0_is_the_reconstruction(vae, ch
     assert [(row["input"], row["strength"]) for row in rows] == [(t, s) for t in LIST[:2] for s in (0.0, 3.0)]
     assert [row["output"] for row in rows[::2]] == vae.reconstruct(LIST[:2], max_len=9)
     assert len(printed(capsys, *command, "--strengths=0,3", "--smallest")) == 2
+
+
+def test_a_strength_is_printed_where_it_is_enough_alone(checkpoint, tmp_path, capsys):
+    texts = ["a cat sleeps .", "a dog barks ."]
+    command = ["edit", checkpoint, *texts, *labelled(tmp_path), "--to=dog", "--way=vector", "--max-len=5", "--smallest"]
+    assert main([*command, "--strengths=0.5e-9,1e-9", "--json"]) == 0
+    found = capsys.readouterr()
+    rows = [json.loads(row) for row in found.out.splitlines()]
+    assert [row["strength"] for row in rows] == [None, 0.5e-9] and all(row["output"] for row in rows)
+    assert "1 of 2 sentences do not have the labels at any of --strengths 0.5e-9,1e-9" in found.err
+    rows = printed(capsys, *command, "--strengths=0.1")
+    assert [row.split("\t")[0] for row in rows][1] == "0.1"
 
 
 def test_several_attributes_are_composed_on_the_command_line(vae, checkpoint, tmp_path, capsys):

@@ -38,6 +38,7 @@ def folder(tmp_path_factory):
     (folder / "numbers").write_text("".join(f"{i}\n" for i in range(12)))
     (folder / "same numbers").write_text("3\n" * 12)
     (folder / "no number").write_text("1\n" * 11 + "nan\n")
+    (folder / "decimal commas").write_text("1\n" * 11 + "2,5\n")
     (folder / "a folder").mkdir()
     np.save(folder / "z.npy", np.zeros((2, Z), np.float32))
     return folder
@@ -159,6 +160,11 @@ def test_other_scripts_and_unknown_tokens_are_sentences(tmp_path, capsys, write,
         (["interpolate", "{folder}", "a cat", "dog", "--steps=-3"], "--steps -3: expected 2 or more"),
         (["traverse", "a cat", "--dimension=1", "--values="], "--values : expected numbers with commas between"),
         (["traverse", "a cat", "--dimension=1", "--values=nan"], "--values nan: expected numbers"),
+        (
+            ["traverse", "a cat", "--dimension=1", "--values=0,1e39"],
+            "--values 0,1e39: expected numbers, none beyond 1,0",
+        ),
+        (["traverse", "a cat", "--dimension=1", "--values=-1e7"], "--values -1e7: expected numbers, none beyond 1,0"),
         (["traverse", "a cat", "--dimension=32"], "dimension 32: expected 0 to 31"),
         (["traverse", "a cat", "--dimension=-1"], "dimension -1: expected 0 to 31"),
         (["edit", "a cat", *"--text={text} --labels={labels} --to=dog --strengths=".split()], "--strengths : expected"),
@@ -189,6 +195,19 @@ def test_other_scripts_and_unknown_tokens_are_sentences(tmp_path, capsys, write,
         (["edit", "a cat", "--text={text}", "--labels={a folder}", "--to=dog"], "is a folder: expected a text file"),
         (["edit", "a cat", "--text={text}", "--numbers={labels}", "--to=1"], "line 1: 'cat'; expected a number"),
         (["edit", "a cat", "--text={text}", "--numbers={no number}", "--to=1"], "line 12: 'nan'; expected a number"),
+        (
+            ["edit", "a cat", "--text={text}", "--numbers={decimal commas}", "--to=1"],
+            "line 12: '2,5'; expected a number",
+        ),
+        (["edit", "a cat", "--text={text}", "--numbers={numbers}", "--to=2,5"], "--to 2,5: expected one number"),
+        (
+            ["edit", "a cat", *"--text={text} --numbers={numbers} --to=1e30 --way=energy --strengths=1".split()],
+            "--way energy, strength 1: the equation of sentence 1 cannot be solved",
+        ),
+        (
+            ["edit", "a cat", *"--text={text} --labels={labels} --to=dog --way=vector --strengths=1e30".split()],
+            "z, row 1 of 1: expected finite numbers, none beyond 1,000,000",
+        ),
         (["edit", "a cat", "--text={text}", "--numbers={same numbers}", "--to=1"], "all 12 numbers are 3.0"),
         (["edit", "a cat", "--text={text}", "--numbers={numbers}", "--to=x"], "--to x: expected numbers"),
         (["neighbours", "a cat", "--index={no}"], "has no index: give the text"),
@@ -263,6 +282,11 @@ def test_bad_arguments_and_files_are_one_line(folder, checkpoint, tmp_path, caps
         ("z.npy", np.zeros((2, 31), np.float32), "expected float32 rows of 32 numbers"),
         ("z.npy", np.array([[0.0] * Z, [0.0, np.nan] * 16], np.float32), "row 2: 16 of 32 numbers are not finite"),
         ("z.npy", np.array([[0.0] * Z, [np.inf] + [0.0] * 31], np.float32), "row 2: 1 of 32 numbers are not finite"),
+        (
+            "z.npy",
+            np.array([[0.0] * Z, [1e38] + [0.0] * 31], np.float32),
+            "row 2: 1 of 32 numbers are beyond 1,000,000",
+        ),
         ("z.npy", b"", "is no .npy file that numpy.save wrote"),
         ("z.npy", b"\x93NUMPY", "is no .npy file that numpy.save wrote"),
         ("z.npy", b"\x93NUMPY\x01\x00", "is no .npy file that numpy.save wrote"),
@@ -270,6 +294,8 @@ def test_bad_arguments_and_files_are_one_line(folder, checkpoint, tmp_path, caps
         ("z.npy", b"hello", "is no .npy file that numpy.save wrote"),
         ("z.jsonl", b'{"z": [1, 2]}\n', "line 1: 2 numbers in shape (2,); expected 32"),
         ("z.jsonl", b"[" + b"NaN, " * 31 + b"1]\n", "row 1: 31 of 32 numbers are not finite"),
+        ("z.jsonl", b"[1" + b"0" * 400 + b", 0" * 31 + b"]\n", "line 1: expected an object"),
+        ("z.jsonl", b"[" * 100_000 + b"\n", "line 1: expected an object"),
         ("z.jsonl", b"[" + b"[1], " * 31 + b"1]\n", "line 1: expected an object"),
     ],
 )
@@ -280,10 +306,46 @@ def test_vectors_that_cannot_be_decoded_are_one_line(checkpoint, tmp_path, capsy
     else:
         np.save(path, content)
     assert message in refused(capsys, "decode", checkpoint, f"--input={path}", *SHORT)
-    if "finite" in message:
+    if "numbers are" in message:
         assert main(["decode", checkpoint, f"--input={path}", "--skip-invalid", *SHORT]) == 0
         lines = capsys.readouterr().out.split("\n")
         assert len(lines) == (3 if ".npy" in name else 2) and lines[-2] == "" and (lines[0] != "" or ".jsonl" in name)
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ("--beam=0", "--beam 0: expected 1 or more"),
+        ("--temperature=0", "--temperature 0.0: expected a number above 0"),
+        ("--temperature=-1", "--temperature -1.0: expected a number above 0"),
+        ("--temperature=nan", "--temperature nan: expected a number above 0"),
+        ("--temperature=inf", "--temperature inf: expected a number above 0"),
+        ("--max-len=0", "--max-len 0: expected 1 or more"),
+        ("--max-len=-5", "--max-len -5: expected 1 or more"),
+        ("--seed=-1", "--seed -1: expected 0 to 4294967295"),
+        ("--sampling --sampling-topk=0", "--sampling-topk 0: expected 1 or more, or -1: all words"),
+        ("--sampling --sampling-topk=-2", "--sampling-topk -2: expected 1 or more, or -1: all words"),
+        ("--sampling --sampling-topp=0", "--sampling-topp 0.0: expected a number above 0, at most 1"),
+        ("--sampling --sampling-topp=1.5", "--sampling-topp 1.5: expected a number above 0, at most 1"),
+        (
+            "--sampling-topk=5",
+            "--sampling-topk 5 has no effect without --sampling: give that too, or leave --sampling-topk",
+        ),
+        ("--sampling-topp=0.5", "--sampling-topp 0.5 has no effect without --sampling"),
+    ],
+)
+@pytest.mark.parametrize("name", ["sample", "reconstruct", "traverse", "decode"])
+def test_a_search_that_cannot_be_is_one_line_before_the_model_is_loaded(capsys, name, flags, message):
+    own = {"sample": [], "reconstruct": ["a cat"], "traverse": ["a cat", "--dimension=0"], "decode": ["--input=z.npy"]}
+    assert message in refused(capsys, name, "no checkpoint", *own[name], *flags.split())
+
+
+def test_the_values_of_a_walk_may_begin_below_0_as_the_help_shows(checkpoint, capsys):
+    with pytest.raises(SystemExit):
+        main(["traverse", "--help"])
+    [shown] = set(re.findall(r"--values=\S+\d", capsys.readouterr().out))
+    assert main(["traverse", checkpoint, "a cat", "--dimension=0", shown, *SHORT]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == ["-3.0", "0.0", "3.0"]
 
 
 def test_a_prior_of_another_checkpoint_is_refused(folder, checkpoint, tmp_path, capsys):
@@ -318,6 +380,23 @@ def test_the_price_of_edits_of_too_few_sentences_is_one_line(folder, checkpoint,
         f"--text={tmp_path}/text --labels={tmp_path}/labels --input={tmp_path}/text --input-labels={tmp_path}/labels"
     )
     assert "1 label(s) in 1 sentences" in refused(capsys, "evaluate-edit", checkpoint, *files.split(), *SHORT)
+
+
+@pytest.mark.parametrize(
+    "missing, flags, message",
+    [
+        ("torchdiffeq", [], "--way energy needs torchdiffeq: pip install torchdiffeq"),
+        ("matplotlib", ["--picture=edits.svg"], "--picture needs matplotlib: pip install matplotlib"),
+        (None, ["--picture=edits.pdf"], "--picture edits.pdf: expected a name that ends in .svg or .png"),
+    ],
+)
+def test_the_price_of_edits_asks_for_what_it_needs_before_the_model_is_loaded(
+    capsys, monkeypatch, missing, flags, message
+):
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    files = "--text=none --labels=none --input=none --input-labels=none"
+    assert message in refused(capsys, "evaluate-edit", "no checkpoint", *files.split(), *flags)
 
 
 def test_sentences_come_from_a_pipe(checkpoint, monkeypatch, capsys):

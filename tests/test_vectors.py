@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_decoding_encoded_lines_is_reconstruct(vae, checkpoint, text, tmp_path, 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
 @pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
 def test_the_commands_encode_and_decode_are_the_command_reconstruct(checkpoint, tmp_path, capsys, ending, batch_size):
-    """And encode has the hub's numbers bit for bit, whatever the batch size."""
+    """And encode has the hub's numbers with the same batch size, bit for bit."""
     text, z = tmp_path / "text.txt", f"{tmp_path}/z{ending}"
     text.write_text("\n".join(LIST * 2))
     flags = [f"--batch-size={batch_size}"]
@@ -87,6 +88,19 @@ def test_the_commands_encode_and_decode_are_the_command_reconstruct(checkpoint, 
     back = capsys.readouterr().out
     assert main(["reconstruct", checkpoint, f"--input={text}", "--max-len=9", *flags]) == 0
     assert capsys.readouterr().out == back and back.count("\n") == 10
+
+
+def test_batch_sizes_differ_by_rounding_and_decode_to_the_same_text(checkpoint, text, tmp_path):
+    found, texts = [], []
+    for batch_size in 1, 2, 7, 64:
+        own = load(checkpoint, checkpoint.rpartition("/")[0], None, batch_size=batch_size)
+        output = str(tmp_path / f"{batch_size}.npy")
+        encode_file(own, checkpoint, text, output)
+        decode_file(own, checkpoint, output, f"{output}.txt", max_len=9)
+        found.append(np.load(output))
+        texts.append((tmp_path / f"{batch_size}.npy.txt").read_text())
+    assert len(set(texts)) == 1 and texts[0].count("\n") == 15
+    assert max(np.abs(one - found[0]).max() for one in found) < 1e-5 < found[0].std()
 
 
 @pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
@@ -213,6 +227,19 @@ def test_the_commands_read_and_write_pipes(checkpoint, tmp_path, monkeypatch, ca
     assert main(["decode", checkpoint, "--input=-", "--batch-size=2", "--max-len=9"]) == 0
     vae = load(checkpoint, checkpoint.rpartition("/")[0], None, batch_size=2)
     assert capfdbinary.readouterr().out.decode().splitlines() == vae.reconstruct(LIST, max_len=9)
+
+
+def test_a_pipe_with_a_name_is_read_once_and_whole(vae, checkpoint, tmp_path):
+    """As of a shell's <(zcat text.gz)."""
+    reading, writing = os.pipe()
+    os.write(writing, "".join(f"{text}\n" for text in LIST).encode())
+    os.close(writing)
+    output = str(tmp_path / "z.npy")
+    try:
+        assert encode_file(vae, checkpoint, f"/dev/fd/{reading}", output) == len(LIST)
+    finally:
+        os.close(reading)
+    assert np.array_equal(np.load(output), vae.encode(LIST).mu.numpy())
 
 
 def test_a_checkpoint_without_its_dictionary_names_the_flag(checkpoint, tmp_path, capsys):

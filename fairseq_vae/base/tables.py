@@ -232,7 +232,7 @@ def json_row(line: Any, where: str, width: int) -> np.ndarray:
         row = json.loads(line) if isinstance(line, bytes) else line
         value = (row["z"] if "z" in row else row["mu"]) if isinstance(row, dict) else row
         found = np.full(width, np.nan, np.float32) if value is None else np.asarray(value, np.float32)
-    except (ValueError, LookupError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{where}: expected an object with `z` or `mu`, or a list of {width} numbers") from error
     if found.shape != (width,):
         raise InputError(f"{where}: {found.size} numbers in shape {found.shape}; expected {width}")

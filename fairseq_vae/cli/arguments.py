@@ -56,7 +56,13 @@ def add_model(command: argparse.ArgumentParser, data: bool = False, prior: bool 
             metavar="FILE",
             help="draw from this prior, of `fairseq-vae fit-prior` (default: the model's own)",
         )
-    group.add_argument("--batch-size", type=int, default=64, metavar="N", help="sentences at a time (default: 64)")
+    group.add_argument(
+        "--batch-size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="sentences at a time; z differs by rounding (default: 64)",
+    )
     group.add_argument("--user-dir", metavar="DIR", help="your own plug-in")
 
 
@@ -69,9 +75,12 @@ def load(args: argparse.Namespace) -> Any:
     from .. import hub
     from ..base.text import find_bpe
     from ..checkpoints.read import folders
+    from ..flags.host import check_search
 
     if args.batch_size < 1:
         raise ValueError(f"--batch-size {args.batch_size}: expected 1 or more")
+    if hasattr(args, "beam"):
+        check_search(**decoding(args))  # before the model is loaded
     data = args.data or hub.find_data(args.checkpoint)
     given = args.sentencepiece_model
     settings = {"bpe": "sentencepiece", "sentencepiece_model": given}

@@ -78,7 +78,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--smallest",
         action="store_true",
-        help="of these strengths, print for each sentence the smallest at which the labels are seen in z",
+        help="of these strengths, print for each sentence the smallest at which the labels are seen in z; where they are at "
+        "none, the strength is left blank (JSON: null) and the text is of the greatest",
     )
     add_decoding(command)
 
@@ -131,41 +132,65 @@ def wished(args: argparse.Namespace, vae: Any) -> List[Any]:
     for index, ((flag, path), to, weight) in enumerate(zip(files, args.to, weights)):
         text = texts[index if len(texts) > 1 else 0]
         is_number = flag == "--numbers"
-        sentences, values = labelled(vae, text, path, skip, finite if is_number else str)
+        sentences, values = labelled(vae, text, path, skip, only_number if is_number else str)
         fit = fit_number if is_number else fit_label
         attribute: Any = fit(vae.encode(sentences).mean.cpu(), values, args.hidden, args.seed)
-        target = numbers("--to", to)[0] if is_number else int(attribute.numbers([to])[0])
+        target = one_number("--to", to) if is_number else int(attribute.numbers([to])[0])
         found.append((attribute.to(vae.device), target, weight))
     return found
 
 
-def finite(line: str) -> float:
-    """A number of a line.
+def one_number(flag: str, value: str) -> float:
+    """The number of a flag.
+
+    >>> one_number("--to", "2.5")
+    2.5
 
     Raises:
-        ValueError: it is none, or not finite
+        ValueError: it is none, not finite, or there are several, as a decimal comma makes
     """
-    return numbers("", line)[0]
+    found = numbers(flag, value)
+    if len(found) != 1:
+        raise ValueError(f"{flag} {value}: expected one number, its decimals behind a point, e.g. 2.5")
+    return found[0]
+
+
+def only_number(line: str) -> float:
+    """The number of a line, as of a flag."""
+    return one_number("", line)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print for each sentence a line for each strength: strength, tab, text; or JSON."""
     import torch
 
-    from ..edit.ways import Wish, smallest
+    from ..edit.ways import Wish, smallest, solver
 
     strengths = numbers("--strengths", args.strengths)
+    if args.way == "energy":
+        solver()  # before the model is loaded: is it installed?
     vae = load(args)
+    short = total = 0
     learned = wished(args, vae)
     for some in given(args, vae):
         z, size = some.z[0], len(some.inputs)
         wishes = [Wish(a, torch.full((size,), target, device=z.device), weight) for a, target, weight in learned]
         if args.smallest:
-            edited, used = smallest(args.way, z, wishes, sorted(strengths))
+            edited, used, reached = smallest(args.way, z, wishes, sorted(strengths))
             texts = vae.decode(edited, first=some.first, **decoding(args))
-            rows = zip(some.inputs, used.tolist(), texts, some.good)
-            found = [{"input": a, "strength": s, "output": b if good else None} for a, s, b, good in rows]
+            shown = [s if enough else None for s, enough in zip(used.tolist(), reached.tolist())]
+            rows = zip(some.inputs, shown, texts, some.good)
+            found = [
+                {"input": a, "strength": s if good else None, "output": b if good else None} for a, s, b, good in rows
+            ]
+            total += sum(some.good)
+            short += sum(s is None and good for s, good in zip(shown, some.good))
         else:
             swept = vae.edit(z, wishes, args.way, strengths, first=some.first, **decoding(args))
             found = list(some.rows(list(zip(*swept)), "strength", strengths))
         print_rows(args, found, "strength", "output")
+    if short:
+        warn(
+            f"{short:,} of {total:,} sentences do not have the labels at any of --strengths {args.strengths}: their text "
+            f"is that of {max(strengths):g}"
+        )

@@ -36,12 +36,28 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_decoding(command)
 
 
+def check_picture(path: str) -> None:
+    """Refuse a picture that could not be drawn at the end.
+
+    Raises:
+        InputError: matplotlib is not installed
+        ValueError: the name has another ending
+    """
+    from ..report import drawing
+
+    if os.path.splitext(path)[1] not in (".svg", ".png"):
+        raise ValueError(f"--picture {path}: expected a name that ends in .svg or .png")
+    with drawing.style("--picture"):
+        pass
+
+
 def run(args: argparse.Namespace) -> None:
     """Print the table of all ways and strengths: means over seeds, with half the width of their 95 % intervals."""
     import json
 
     from .. import hub
     from ..base.files import write
+    from ..edit.ways import solver
     from ..evaluate_edit import dominance, evaluate_edit, summary
     from ..report.edits import picture, table, verdicts
 
@@ -53,6 +69,9 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"{flag} {path}: the folder {folder} does not exist")
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit {args.limit}: expected 1 or more")
+    solver()  # what is not installed is said now, and not after hours
+    if args.picture:
+        check_picture(args.picture)
     vae, skip = load(args), warn if args.skip_invalid else None
     texts, labels = labelled(vae, args.text, args.labels, skip)
     inputs, input_labels = labelled(vae, args.input, args.input_labels, skip)

@@ -16,14 +16,21 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_input(command)
     command.add_argument("--dimension", type=int, required=True, metavar="D", help="of z, from 0")
     command.add_argument(
-        "--values", default="-3,-2,-1,0,1,2,3", metavar="X,...", help="of that dimension (default: -3,-2,-1,0,1,2,3)"
+        "--values",
+        default="-3,-2,-1,0,1,2,3",
+        metavar="X,...",
+        help="of that dimension; with = where the first is negative: --values=-3,0,3 (default: -3,-2,-1,0,1,2,3)",
     )
     add_decoding(command)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print for each sentence a line for each value: value, tab, text; or JSON."""
+    from ..vectors import LARGEST
+
     values = numbers("--values", args.values)
+    if max(map(abs, values)) > LARGEST:
+        raise ValueError(f"--values {args.values}: expected numbers, none beyond {LARGEST:,.0f}")
     vae = load(args)
     for some in given(args, vae):
         found = vae.traverse(some.z[0], args.dimension, values, first=some.first, **decoding(args))

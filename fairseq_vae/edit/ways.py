@@ -14,7 +14,7 @@ from ..base.errors import InputError
 from ..base.registry import Registry
 from .attributes import Label
 
-__all__ = ["Wish", "energy", "gradient", "register_way", "smallest", "vector", "ways"]
+__all__ = ["Wish", "energy", "gradient", "register_way", "smallest", "solver", "vector", "ways"]
 
 STEPS, LONGEST, CLOSE = 30, 1.0, 1e-3  # of gradient: most rounds, a step's most length, log odds that may be lacking
 BETA = (0.1, 20.0)  # of energy, at t = 0 and t = 1 (Liu et al. 2022)
@@ -130,14 +130,12 @@ def energy(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
         B x Z
 
     Raises:
-        InputError: torchdiffeq is not installed
+        InputError: torchdiffeq is not installed, or the equation of a row has no solution in float32, as of a target
+            far from all labelled sentences
     """
     if not strength:
         return z
-    try:
-        from torchdiffeq import odeint
-    except ImportError as error:
-        raise InputError("--way energy needs torchdiffeq: pip install torchdiffeq") from error
+    odeint = solver()
 
     def velocity(row: int) -> Callable[[Tensor, Tensor], Tensor]:
         own = [wish._replace(target=wish.target[row : row + 1]) for wish in wishes]
@@ -150,11 +148,33 @@ def energy(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
         return of
 
     times = torch.tensor([1.0, 0.0], device=z.device)
-    with torch.no_grad():
-        return torch.cat([odeint(velocity(i), z[i : i + 1], times, rtol=1e-4, atol=1e-5)[-1] for i in range(len(z))])
+    rows = []
+    for i in range(len(z)):
+        try:
+            with torch.no_grad():
+                rows.append(odeint(velocity(i), z[i : i + 1], times, rtol=1e-4, atol=1e-5)[-1])
+        except AssertionError as error:  # torchdiffeq's: its steps become too small, or its numbers infinite
+            raise InputError(
+                f"--way energy, strength {strength:g}: the equation of sentence {i + 1} cannot be solved ({error}): "
+                "give a smaller strength, or targets nearer to the labelled sentences"
+            ) from error
+    return torch.cat(rows) if rows else z
 
 
-def smallest(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[float]) -> Tuple[Tensor, Tensor]:
+def solver() -> Callable[..., Tensor]:
+    """torchdiffeq's solver of differential equations, for `energy`.
+
+    Raises:
+        InputError: it is not installed
+    """
+    try:
+        from torchdiffeq import odeint
+    except ImportError as error:
+        raise InputError("--way energy needs torchdiffeq: pip install torchdiffeq") from error
+    return odeint
+
+
+def smallest(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[float]) -> Tuple[Tensor, Tensor, Tensor]:
     """For each row the smallest of some strengths at which the attribute's own classifier sees the target.
 
     Args:
@@ -164,17 +184,20 @@ def smallest(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[fl
         strengths: in rising order
 
     Returns:
-        the edited rows, B x Z, and their strengths, B; where none is enough, those of the greatest
+        the edited rows, B x Z; their strengths, B, float64; and whether these are enough, B: where none is, row and
+        strength are those of the greatest
     """
-    found, used = z.clone(), torch.full((len(z),), float("nan"))
+    found = z.clone()
+    used = torch.full((len(z),), float("nan"), dtype=torch.float64)
+    reached = torch.zeros(len(z), dtype=torch.bool)
     for strength in strengths:
         edited = ways[way](z, wishes, strength)
-        open_rows = used.isnan()
         seen = slope(edited, wishes)[0] >= sum(wish.weight for wish in wishes) * torch.tensor(0.5).log()
-        take = open_rows & (seen.cpu() if strength != strengths[-1] else torch.ones_like(open_rows))
+        take = ~reached & (seen.cpu() | (strength == strengths[-1]))
         found[take] = edited[take]
         used[take] = strength
-    return found, used
+        reached |= seen.cpu()
+    return found, used, reached
 
 
 def sweep(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[float]) -> List[Tensor]:

@@ -4,14 +4,15 @@ docs/reference/host-flags.md lists those with which stock fairseq fails in the s
 """
 
 import importlib.util
-from typing import Any
+import math
+from typing import Any, Optional
 
 import torch
 
 from ..base.errors import InputError
 from ..base.needs import shown
 
-__all__ = ["check_decoding", "check_machine"]
+__all__ = ["check_decoding", "check_machine", "check_search"]
 
 NO_WORDS = "the decoder reads z and never the words of the source, so no word of it is aligned with one of these"
 NO_STEPS = "the decoder writes a sentence once, from left to right, and has no steps of refinement"
@@ -58,6 +59,42 @@ def check_decoding(args: Any, latent_mode: str) -> None:
             raise InputError(
                 f"--constraints: {shown(name, value)} is another search than the one that meets them; leave one of the "
                 "two out"
+            )
+
+
+def check_search(
+    beam: int = 5,
+    sampling: bool = False,
+    sampling_topk: int = -1,
+    sampling_topp: float = 1.0,
+    temperature: float = 1.0,
+    max_len: Optional[int] = None,
+    seed: int = 1,
+) -> None:
+    """Refuse values with which no sentence can be searched or drawn; arguments as of the hub's `decode`.
+
+    Raises:
+        InputError: names the flag
+
+    >>> check_search(sampling_topk=5)
+    Traceback (most recent call last):
+    fairseq_vae.base.errors.InputError: --sampling-topk 5 has no effect without --sampling: give that too, or leave \
+--sampling-topk out
+    """
+    for name, value, good, wanted in (
+        ("beam", beam, beam >= 1, "1 or more"),
+        ("temperature", temperature, 0 < temperature < math.inf, "a number above 0"),
+        ("max_len", max_len, max_len is None or max_len >= 1, "1 or more"),
+        ("seed", seed, 0 <= seed < 2**32, f"0 to {2**32 - 1}"),
+        ("sampling_topk", sampling_topk, sampling_topk == -1 or sampling_topk >= 1, "1 or more, or -1: all words"),
+        ("sampling_topp", sampling_topp, 0 < sampling_topp <= 1, "a number above 0, at most 1"),
+    ):
+        if not good:
+            raise InputError(f"{shown(name, value)}: expected {wanted}")
+    for name, value, default in (("sampling_topk", sampling_topk, -1), ("sampling_topp", sampling_topp, 1)):
+        if value != default and not sampling:
+            raise InputError(
+                f"{shown(name, value)} has no effect without --sampling: give that too, or leave {shown(name)} out"
             )
 
 

@@ -21,7 +21,7 @@ BEAM = 5  # of the reconstructions that are not greedy
 class Settings(NamedTuple):
     """A collection's settings, of which every value in it is a function. Files count by fingerprint, not by path.
 
-    The batches' size is none of them: it changes nothing but speed and memory.
+    The batches' size is none of them: it changes nothing but speed, memory and rounding.
 
     Attributes:
         checkpoint: fingerprint of the file
