@@ -78,8 +78,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--smallest",
         action="store_true",
-        help="of these strengths, print for each sentence the smallest at which the labels are seen in z; where they are at "
-        "none, the strength is left blank (JSON: null) and the text is of the greatest",
+        help="of these strengths, print for each sentence the smallest at which the labels are seen in z; where they "
+        "are at none, the strength is left blank (JSON: null) and the text is of the greatest",
     )
     add_decoding(command)
 
@@ -191,6 +191,6 @@ def run(args: argparse.Namespace) -> None:
         print_rows(args, found, "strength", "output")
     if short:
         warn(
-            f"{short:,} of {total:,} sentences do not have the labels at any of --strengths {args.strengths}: their text "
-            f"is that of {max(strengths):g}"
+            f"{short:,} of {total:,} sentences do not have the labels at any of --strengths {args.strengths}: their "
+            f"text is that of {max(strengths):g}"
         )

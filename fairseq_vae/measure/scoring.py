@@ -1,4 +1,4 @@
-"""A model's distributions and likelihoods of a split's sentences, in batches that change nothing but speed and rounding.
+"""A model's distributions and likelihoods of a split's sentences, in batches that change speed and rounding alone.
 
 Shapes: N sentences, P pairs of a sentence and a z, Z latent dimensions, B rows and U tokens of a batch.
 """
