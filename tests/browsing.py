@@ -55,7 +55,7 @@ def environment(chromium: str) -> Dict[str, str]:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # each module imports it as its own, and one thread takes one playwright at a time
 def browser():
     """A browser for all tests of a process."""
     if not os.path.exists(CHROMIUM):

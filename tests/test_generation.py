@@ -125,13 +125,16 @@ def runs(folder, method, flags, path, sizes):
 
 SIZES = [
     ("generate", 0, {"batch_size": 64}),
-    ("generate", 0, {"batch_size": 1}),
     ("generate", 0, {"batch_size": None, "max_tokens": 24}),
     ("interactive", 1, {"batch_size": 1}),
     ("interactive", 5, {"batch_size": 2}),
-    ("interactive", 64, {"batch_size": 7}),
 ]
-CASES = [case for case in product(MODES, METHODS, (1, 2)) if case[0] != "prior" or case[1] not in NOT_OF_THE_PRIOR]
+ENSEMBLES = ("beam", "nucleus", "diverse beam", "prefix", "constraints")  # the methods that two models are tried with
+CASES = [
+    (mode, method, models)
+    for mode, method, models in product(MODES, METHODS, (1, 2))
+    if (mode != "prior" or method not in NOT_OF_THE_PRIOR) and (models == 1 or method in ENSEMBLES)
+]
 
 
 @pytest.mark.slow

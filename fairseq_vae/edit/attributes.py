@@ -31,9 +31,6 @@ class Attribute(Protocol):
             nats, B, differentiable in z
         """
 
-    def log_odds(self, z: Tensor, target: Tensor) -> Tensor:
-        """log p / (1 - p) of the target's probability p, without a loss of digits near 1; as log_prob."""
-
 
 class Network(nn.Module):
     """A small network of z: standardise, and then a linear map, or one hidden layer of tanh.
@@ -90,6 +87,7 @@ class Label(nn.Module):
         return F.log_softmax(self.network(z), 1).gather(1, target[:, None])[:, 0]
 
     def log_odds(self, z: Tensor, target: Tensor) -> Tensor:
+        """log p / (1 - p) of the target's probability p, without a loss of digits near 1; as log_prob."""
         logits = self.network(z)
         others = logits.scatter(1, target[:, None], -torch.inf).logsumexp(1)
         return logits.gather(1, target[:, None])[:, 0] - others
@@ -137,10 +135,6 @@ class Number(nn.Module):
     def log_prob(self, z: Tensor, target: Tensor) -> Tensor:
         wanted = (target - self.centre) / self.spread
         return -(self.network(z)[:, 0] - wanted).square() / (2 * SIGMA**2)
-
-    def log_odds(self, z: Tensor, target: Tensor) -> Tensor:
-        value = self.log_prob(z, target).clamp(max=-1e-6)
-        return value - torch.log(-torch.expm1(value))
 
     def predicted(self, z: Tensor) -> Tensor:
         """The number of each row, B."""

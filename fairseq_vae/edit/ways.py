@@ -94,7 +94,12 @@ def gradient(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
 
     Returns:
         B x Z
+
+    Raises:
+        InputError: an attribute is a number, which has no classifier and no odds
     """
+    if not all(isinstance(wish.attribute, Label) for wish in wishes):
+        raise InputError("--way gradient: an attribute that is a number has no classifier; give --way energy")
     if not strength:
         return z
     for _ in range(STEPS):
