@@ -10,7 +10,7 @@ python="${PYTHON:-python3}"
 }
 wanted="$(cat "$root"/setup.py "$root"/scripts/{constraints.txt,environment.sh} | cksum) $root $("$python" --version 2>&1)"
 if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
-    echo "Installing into $root/.venv: 2.1 GB, several more with torch's CUDA build; a few minutes."
+    echo "Installing into $root/.venv: 2.8 GB, several more with torch's CUDA build; a few minutes."
     rm -rf "$root/.venv"
     "$python" -m venv "$root/.venv" || {
         echo "$0: could not make an environment; on Debian and Ubuntu, install python3-venv" >&2
