@@ -248,6 +248,8 @@ class Served:
             stderr=open(folder.with_suffix(".err"), "w"),  # noqa: SIM115
             text=True,
             cwd=folder,
+            # a shell that runs the tests in the background would have it ignore interrupts
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.line = self.process.stdout.readline()
         self.address = self.line.split()[0] if self.line else ""
