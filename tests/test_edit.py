@@ -142,6 +142,8 @@ def test_bad_input_is_named(sentiment, length):
     z, names = labelled(20)
     with pytest.raises(InputError, match=r"1 label\(s\) in 20 sentences: expected two or more"):
         fit_label(z, ["good"] * 20)
+    with pytest.raises(InputError, match="--hidden -1: expected 0 or more"):
+        fit_label(z, names, -1)
     with pytest.raises(InputError, match="all 20 numbers are 3.0"):
         fit_number(z, [3] * 20)
     with pytest.raises(InputError, match="label 'fine': expected one of bad, good"):

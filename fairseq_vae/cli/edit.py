@@ -126,8 +126,6 @@ def wished(args: argparse.Namespace, vae: Any) -> List[Any]:
     weights = numbers("--weights", args.weights) if args.weights else [1.0] * len(files)
     if len(weights) != len(files) or min(weights) < 0:
         raise ValueError(f"--weights {args.weights}: expected {len(files)} numbers of 0 or more, one for each --to")
-    if args.hidden < 0:
-        raise ValueError(f"--hidden {args.hidden}: expected 0 or more")
     found, skip = [], warn if args.skip_invalid else None
     for index, ((flag, path), to, weight) in enumerate(zip(files, args.to, weights)):
         text = texts[index if len(texts) > 1 else 0]

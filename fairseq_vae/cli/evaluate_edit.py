@@ -36,21 +36,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_decoding(command)
 
 
-def check_picture(path: str) -> None:
-    """Refuse a picture that could not be drawn at the end.
-
-    Raises:
-        InputError: matplotlib is not installed
-        ValueError: the name has another ending
-    """
-    from ..report import drawing
-
-    if os.path.splitext(path)[1] not in (".svg", ".png"):
-        raise ValueError(f"--picture {path}: expected a name that ends in .svg or .png")
-    with drawing.style("--picture"):
-        pass
-
-
 def run(args: argparse.Namespace) -> None:
     """Print the table of all ways and strengths: means over seeds, with half the width of their 95 % intervals."""
     import json
@@ -59,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from ..base.files import write
     from ..edit.ways import solver
     from ..evaluate_edit import dominance, evaluate_edit, summary
-    from ..report.edits import picture, table, verdicts
+    from ..report.edits import check_picture, picture, table, verdicts
 
     if args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: expected 1 or more")

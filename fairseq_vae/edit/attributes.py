@@ -39,6 +39,9 @@ class Network(nn.Module):
         dim: Z
         outputs: numbers for each row
         hidden: width of the hidden layer; 0: none
+
+    Raises:
+        InputError: the width is negative
     """
 
     mean: Tensor
@@ -46,6 +49,8 @@ class Network(nn.Module):
 
     def __init__(self, dim: int, outputs: int, hidden: int):
         super().__init__()
+        if hidden < 0:
+            raise InputError(f"--hidden {hidden}: expected 0 or more")
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
         self.layers: nn.Module = nn.Linear(dim, outputs)

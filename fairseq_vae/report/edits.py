@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from ..base.errors import InputError
 from . import drawing
 
-__all__ = ["cells", "picture", "sweep", "table", "verdicts"]
+__all__ = ["cells", "check_picture", "picture", "sweep", "table", "verdicts"]
 
 COLUMNS = (
     ("accuracy", "accuracy", 3),
@@ -81,10 +81,21 @@ def picture(points: Sequence[Dict[str, Any]], path: str) -> None:
     Raises:
         InputError: matplotlib is not installed, or another ending
     """
+    check_picture(path)
+    with drawing.style("--picture"):
+        drawing.save(sweep(points), path)
+
+
+def check_picture(path: str) -> None:
+    """Refuse a picture that could not be drawn; worth a call before a long sweep.
+
+    Raises:
+        InputError: as of picture
+    """
     if os.path.splitext(path)[1] not in (".svg", ".png"):
         raise InputError(f"--picture {path}: expected a name that ends in .svg or .png")
     with drawing.style("--picture"):
-        drawing.save(sweep(points), path)
+        pass
 
 
 def sweep(points: Sequence[Dict[str, Any]]) -> Any:
