@@ -151,7 +151,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         """
         group, mode = self.free_bits["group"], self.free_bits["mode"]
         if group > 1 and latent_dim % group:
-            raise InputError(f"--free-bits-group {group}: expected a divisor of --latent-dim {latent_dim}")
+            raise InputError(f"--free-bits-group {group}: expected a divisor of the {latent_dim} dimensions of z")
         if size != latent_dim and self.free_bits["threshold"] > 0 and mode.endswith("dimension"):
             raise InputError(
                 f"--free-bits-mode {mode}: with this --latent-prior and --latent-posterior the KL has no closed form "

@@ -201,8 +201,8 @@ class BARTVAEModel(BARTModel):
 
     @property
     def latent_dim(self) -> int:
-        """Z, the number of dimensions of z."""
-        return self.encoder.memory.project.in_features
+        """Z, the number of dimensions of z, of all its vectors."""
+        return self.encoder.memory.latent_dim
 
     @property
     def deterministic_latent(self) -> bool:

@@ -16,6 +16,7 @@ from fairseq_vae.model import BARTVAEModel
 
 B, T, U, Z, V = 5, 9, 8, 6, 30
 EVERY_INJECTION = [*injections.names(), ",".join(injections.names())]
+EVERY_LATENT = [*EVERY_INJECTION, *(f"{injection} x 2" for injection in EVERY_INJECTION)]  # of two vectors
 
 
 def dictionary(words=V - 5):
@@ -32,7 +33,11 @@ def task(**cfg):
 
 
 def arguments(injection="self-attention", **flags):
-    """Flags of a tiny model without dropout."""
+    """Flags of a tiny model without dropout; "INJECTION x K" has K latent vectors."""
+    injection, _, vectors = injection.partition(" x ")
+    if vectors:
+        several = {"latent_vectors": int(vectors), "latent_dim": Z // int(vectors), "latent_pooling": "attention"}
+        flags = {**several, **flags}
     sizes = {"layers": 2, "embed_dim": 16, "ffn_embed_dim": 32, "attention_heads": 2}
     return Namespace(
         **{

@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 from fairseq.data import Dictionary
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
-from helpers import EVERY_INJECTION, V, arguments, bart, dictionary, model
+from helpers import EVERY_LATENT, V, arguments, bart, dictionary, model
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.registry import NoFlags
@@ -19,7 +19,7 @@ from fairseq_vae.latent.posterior import DiagonalPosterior, posteriors
 from fairseq_vae.latent.prior import StandardNormal, priors
 from fairseq_vae.model import BARTVAEModel
 
-every_injection = pytest.mark.parametrize("injection", EVERY_INJECTION)
+every_injection = pytest.mark.parametrize("injection", EVERY_LATENT)
 TINY = {"layers": 1, "embed_dim": 4, "ffn_embed_dim": 4, "attention_heads": 1}
 NEW = ("encoder.posterior", "encoder.memory", "encoder.plugin_version")
 

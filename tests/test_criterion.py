@@ -8,7 +8,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterionConfig,
 )
 from fairseq.logging import metrics
-from helpers import EVERY_INJECTION, SENTENCES, B, Z, bart, batch, criterion, model, task
+from helpers import EVERY_LATENT, SENTENCES, B, Z, bart, batch, criterion, model, task
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import Purpose, standard_normal
@@ -31,7 +31,7 @@ def reduced(logs):
     return aggregate.get_smoothed_values()
 
 
-@pytest.mark.parametrize("injection", EVERY_INJECTION)
+@pytest.mark.parametrize("injection", EVERY_LATENT)
 def test_without_kl_an_autoencoder_is_fairseqs_cross_entropy(injection):
     built, sample = model(injection, std=0.3, deterministic_latent=True), batch(SENTENCES)
     stock, _, stock_log = CrossEntropyCriterion(task(), sentence_avg=False)(built, sample)

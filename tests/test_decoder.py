@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from helpers import EVERY_INJECTION, SENTENCES, B, Z, batch, hypotheses, model
+from helpers import EVERY_LATENT, SENTENCES, B, Z, batch, hypotheses, model
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
-every_injection = pytest.mark.parametrize("injection", EVERY_INJECTION)
+every_injection = pytest.mark.parametrize("injection", EVERY_LATENT)
 
 
 @every_injection

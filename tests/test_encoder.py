@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from helpers import EVERY_INJECTION, SENTENCES, B, Z, batch, model, outputs
+from helpers import EVERY_LATENT, SENTENCES, B, Z, batch, model, outputs
 
-every_injection = pytest.mark.parametrize("injection", EVERY_INJECTION)
+every_injection = pytest.mark.parametrize("injection", EVERY_LATENT)
 
 
 def test_which_z():

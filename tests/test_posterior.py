@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairseq_vae.latent.pooling import poolings
+from fairseq_vae.latent.pooling import build_pooling, poolings
 from fairseq_vae.latent.posterior import LOGVAR_BOUND, posteriors
 
 B, T, C, Z = 4, 7, 8, 3
@@ -11,9 +11,9 @@ B, T, C, Z = 4, 7, 8, 3
 every_posterior = pytest.mark.parametrize("name", posteriors.names())
 
 
-def head(name="diagonal", pooling="mean"):
+def head(name="diagonal", pooling="mean", vectors=1):
     torch.manual_seed(1)
-    return posteriors[name](C, Z, poolings[pooling](C), posteriors.config(name, None))
+    return posteriors[name](C, Z * vectors, build_pooling(pooling, C, vectors=vectors), posteriors.config(name, None))
 
 
 def test_log_variance_is_bounded_smoothly():

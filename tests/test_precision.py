@@ -2,7 +2,7 @@ import logging
 
 import pytest
 import torch
-from helpers import EVERY_INJECTION, SENTENCES, batch, criterion, model
+from helpers import EVERY_LATENT, SENTENCES, batch, criterion, model
 
 from fairseq_vae.base import precision
 
@@ -26,7 +26,7 @@ def loss_and_gradients(built):
     return loss, log, {name: p.grad.clone() for name, p in built.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("injection", EVERY_INJECTION)
+@pytest.mark.parametrize("injection", EVERY_LATENT)
 def test_products_in_bfloat16_everything_else_in_float32(injection, machine):
     machine(avx512_bf16=True)
     full, half = model(injection, std=0.2).train(), model(injection, std=0.2, autocast_bf16=True).train()

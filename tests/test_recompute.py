@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers import EVERY_INJECTION, SENTENCES, batch, criterion, hypotheses, model
+from helpers import EVERY_LATENT, SENTENCES, batch, criterion, hypotheses, model
 from torch.utils import checkpoint
 
 OFFLOAD = {"checkpoint_activations": True, "offload_activations": True}
@@ -26,7 +26,7 @@ def loss_and_gradients(injection, autocast, **flags):
 
 @pytest.mark.parametrize("flags", FROZEN.values(), ids=list(FROZEN))
 @pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("injection", EVERY_INJECTION)
+@pytest.mark.parametrize("injection", EVERY_LATENT)
 def test_loss_gradients_and_random_state_are_those_without_it(injection, autocast, flags, bfloat16):
     loss, right, state = loss_and_gradients(injection, autocast, **flags)
     assert any(gradient.any() for gradient in right.values())
@@ -85,7 +85,7 @@ def test_each_layer_runs_twice_in_training_and_once_without_gradients():
     assert found == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("injection", EVERY_INJECTION)
+@pytest.mark.parametrize("injection", EVERY_LATENT)
 def test_names_of_weights_and_generated_text_stay(injection):
     plain, wrapped = model(injection, std=0.4), model(injection, std=0.4, **OFFLOAD)
     assert list(plain.state_dict()) == list(wrapped.state_dict())

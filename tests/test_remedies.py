@@ -190,7 +190,7 @@ def test_what_the_decoder_gets_beside_its_features_is_linear_in_z():
 
 
 def test_a_group_that_does_not_divide_the_dimensions_is_refused():
-    with pytest.raises(InputError, match="--free-bits-group 4: expected a divisor of --latent-dim 6"):
+    with pytest.raises(InputError, match="--free-bits-group 4: expected a divisor of the 6 dimensions"):
         criterion(free_bits=0.1, free_bits_group=4)(model().train(), batch(SENTENCES))
 
 

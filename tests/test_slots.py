@@ -23,12 +23,24 @@ def test_the_layout_shares_every_slot_out_exactly_once():
     assert SlotLayout(["embedding"], 3, 1).states(slots) is None
 
 
+def test_each_vector_has_every_injection_to_itself():
+    one = SlotLayout(["self-attention", "cross-attention"], layers=2, slots=2)
+    layout = SlotLayout(["self-attention", "cross-attention"], layers=2, slots=2, vectors=3)
+    assert layout.size == 3 * one.size == 3 * 6
+    numbers = torch.arange(layout.size).float()[:, None, None].expand(layout.size, B, C)
+    assert layout.keys_values(numbers, 1)[:, 0, 0].tolist() == [2, 3, 8, 9, 14, 15]
+    assert layout.states(numbers)[:, 0, 0].tolist() == [4, 5, 10, 11, 16, 17]
+    assert [injection.vector for injection, _ in layout.places] == [0, 0, 1, 1, 2, 2]
+
+
 @pytest.mark.parametrize("injection", [[""], [], ["memory"], ["embedding", "embedding"]])
 def test_unknown_injections_are_refused(injection):
     with pytest.raises(ValueError, match="--latent-injection"):
         SlotLayout(injection, layers=2, slots=1)
     with pytest.raises(ValueError, match="--latent-memory-slots 0"):
         SlotLayout(["embedding"], layers=2, slots=0)
+    with pytest.raises(ValueError, match="--latent-vectors 0: expected 1 or more"):
+        SlotLayout(["embedding"], layers=2, slots=1, vectors=0)
 
 
 def test_slots_are_each_rows_own_affine_map():
@@ -41,3 +53,13 @@ def test_slots_are_each_rows_own_affine_map():
             rows = slice(slot * C, (slot + 1) * C)
             expected = built.project.weight[rows] @ z[row] + built.project.bias[rows]
             torch.testing.assert_close(out[slot, row], expected)
+
+
+def test_a_vectors_slots_are_its_own_affine_map():
+    built = LatentSlots(6, 4, C, vectors=2)
+    z = torch.randn(B, 6)
+    out = built(z)
+    assert out.shape == (4, B, C) and built.latent_dim == 6
+    for slot in range(4):
+        rows, own = slice(slot * C, (slot + 1) * C), z[:, 3 * (slot // 2) : 3 * (slot // 2 + 1)]
+        torch.testing.assert_close(out[slot], own @ built.project.weight[rows].T + built.project.bias[rows])

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..base.version import __version__
 from ..latent.distributions import Distribution, expanded
 from ..latent.output import VAEOutput
-from ..latent.pooling import poolings
+from ..latent.pooling import build_pooling
 from ..latent.posterior import posteriors
 from ..latent.prior import priors
 from ..latent.slots import LatentSlots, SlotLayout
@@ -40,10 +40,11 @@ class BARTVAEEncoder(TransformerEncoderBase):
         self.deterministic_latent = cfg.deterministic_latent
         self.zero_latent = cfg.zero_latent
         prior, posterior, pooling = (str(getattr(cfg, f"latent_{part}")) for part in ("prior", "posterior", "pooling"))
-        pool = poolings[pooling](width, poolings.config(pooling, cfg))
-        self.posterior = posteriors[posterior](width, cfg.latent_dim, pool, posteriors.config(posterior, cfg))
-        self.memory = LatentSlots(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
-        self.prior = priors[prior](cfg.latent_dim, priors.config(prior, cfg))
+        dim = cfg.latent_vectors * cfg.latent_dim
+        pool = build_pooling(pooling, width, cfg, cfg.latent_vectors)
+        self.posterior = posteriors[posterior](width, dim, pool, posteriors.config(posterior, cfg))
+        self.memory = LatentSlots(dim, layout.size, cfg.decoder.embed_dim, cfg.latent_vectors)
+        self.prior = priors[prior](dim, priors.config(prior, cfg))
         # the version that wrote a checkpoint: an older plug-in refuses the checkpoint, rather than misread it; no
         # integers, which some averages of checkpoints refuse and others round down to an older version
         self.register_buffer("plugin_version", torch.tensor([float(part) for part in __version__.split(".")]))

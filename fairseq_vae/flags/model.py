@@ -29,7 +29,16 @@ RATE: Needs = {"rate_controller": tuple(name for name in CONTROLLERS if name != 
 class LatentFlags(FairseqDataclass):
     """The flags that do not depend on registered parts."""
 
-    latent_dim: int = dataclasses.field(default=32, metadata={"help": "dimensions of z (default: 32)"})
+    latent_dim: int = dataclasses.field(
+        default=32, metadata={"help": "dimensions of z, of each of its vectors (default: 32)"}
+    )
+    latent_vectors: int = dataclasses.field(
+        default=1,
+        metadata={
+            "help": "vectors that z consists of, each pooled by a learned query of its own and with slots of its own; "
+            "more than 1 with --latent-pooling attention (default: 1)",
+        },
+    )
     latent_memory_slots: int = dataclasses.field(
         default=1,
         metadata={"help": "slots of self-attention in each layer, and of cross-attention (default: 1)"},

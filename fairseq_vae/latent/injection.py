@@ -27,6 +27,7 @@ class Injection:
 
     Attributes:
         cross_attention: whether the injection needs the decoder's cross-attention
+        vector: number of the latent vector that the slots are made of, from 0
 
     >>> import torch
     >>> injection = injections["embedding"](layers=2, slots=1)
@@ -36,6 +37,7 @@ class Injection:
     """
 
     cross_attention = False
+    vector = 0
 
     def __init__(self, layers: int, slots: int, config: Any = None):
         self.layers, self.slots = layers, slots

@@ -1,6 +1,6 @@
 """Posteriors: modules whose call turns the encoder's states into a distribution of z for each sentence.
 
-Shapes: B batch, T source length, C model width, Z latent dimensions.
+Shapes: B batch, T source length, C model width, Z latent dimensions, K latent vectors of Z / K dimensions each.
 """
 
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Dict, Optional, Tuple
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.precision import ExactBuffers
 from ..base.registry import Registry
+from .blocks import blockwise
 from .distributions import Distribution, Gaussian
 from .pooling import Pooling
 
@@ -110,7 +110,7 @@ class Posterior(nn.Module):
     Args:
         width: C
         dim: Z
-        pooling: from the encoder's states to one vector
+        pooling: from the encoder's states to one vector, or to K
         config: the posterior's own flags, see Registry.register
 
     Attributes:
@@ -181,12 +181,13 @@ class DiagonalPosterior(Posterior):
     """N(mu(x), diag(exp(logvar(x)))), in float32 whatever the model's precision.
 
     mu is an affine map of the pooled states, batch-normalised if --bn-mu says so. logvar is
-    LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND), with another affine map `raw` of the pooled states.
+    LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND), with another affine map `raw` of the pooled states. Each of K vectors has
+    maps of its own.
 
     Args:
         width: C
         dim: Z
-        pooling: from the encoder's states to one vector
+        pooling: from the encoder's states to one vector, or to K
         config: the flags; None: their defaults
 
     Raises:
@@ -216,8 +217,8 @@ class DiagonalPosterior(Posterior):
 
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> Gaussian:
         with torch.autocast(hidden.device.type, enabled=False):
-            pooled = self.pooling(hidden, padding_mask)  # B x C
-            mu, raw = (F.linear(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))  # B x Z
+            pooled = self.pooling(hidden, padding_mask)  # B x C, or B x K x C
+            mu, raw = (blockwise(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))  # B x Z
             if self.bn_mu is not None:
                 mu = self.bn_mu(mu)
             return Gaussian(mu, LOGVAR_BOUND * torch.tanh(raw / LOGVAR_BOUND))

@@ -2,8 +2,8 @@
 
 fairseq's beam search reorders what an encoder returns; all slots travel in the one M x B x C tensor that it knows.
 
-Shapes: B batch, U target length, C model width, Z latent dimensions, M slots in all, S slots of an injection, L decoder
-layers.
+Shapes: B batch, U target length, C model width, Z latent dimensions, K latent vectors, M slots in all, S slots of an
+injection, L decoder layers.
 """
 
 from typing import Any, List, Optional, Sequence, Tuple
@@ -13,6 +13,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from ..base.errors import InputError
+from .blocks import blockwise
 from .injection import Injection, injections
 
 __all__ = ["LatentSlots", "SlotLayout"]
@@ -21,40 +22,46 @@ __all__ = ["LatentSlots", "SlotLayout"]
 class SlotLayout:
     """The place of each injection's slots among all slots, in the order in which injections are registered.
 
+    Each latent vector has every injection to itself; the slots of a vector stand together.
+
     Args:
         names: the injections, in any order
         layers: L
         slots: --latent-memory-slots
         values: an object with the flags of injections as attributes; None: their defaults
+        vectors: K
 
     Attributes:
         size: M
         places: each injection with the place of its slots
 
     Raises:
-        InputError: an injection is unknown or given twice, there is none, or there is less than one slot
+        InputError: an injection is unknown or given twice, there is none, or there is less than one slot or vector
 
     >>> layout = SlotLayout(["embedding", "self-attention"], layers=2, slots=3)
     >>> layout.size, [place for _, place in layout.places]
     (7, [slice(0, 6, None), slice(6, 7, None)])
     """
 
-    def __init__(self, names: Sequence[str], layers: int, slots: int, values: Any = None):
+    def __init__(self, names: Sequence[str], layers: int, slots: int, values: Any = None, vectors: int = 1):
         known = injections.names()
         if not names or any(name not in known for name in names) or len(set(names)) != len(names):
             raise InputError(
                 f"--latent-injection {','.join(names)}: expected one or several of {', '.join(known)}, comma-"
                 "separated, each once"
             )
-        if slots < 1:
-            raise InputError(f"--latent-memory-slots {slots}: expected 1 or more")
+        for flag, value in (("memory-slots", slots), ("vectors", vectors)):
+            if value < 1:
+                raise InputError(f"--latent-{flag} {value}: expected 1 or more")
         self.places: List[Tuple[Injection, slice]] = []
         self.size = 0
-        for name in known:
-            if name in names:
-                injection = injections[name](layers, slots, injections.config(name, values))
-                self.places.append((injection, slice(self.size, self.size + injection.size())))
-                self.size += injection.size()
+        for vector in range(vectors):
+            for name in known:
+                if name in names:
+                    injection = injections[name](layers, slots, injections.config(name, values))
+                    injection.vector = vector
+                    self.places.append((injection, slice(self.size, self.size + injection.size())))
+                    self.size += injection.size()
 
     @classmethod
     def of(cls, cfg: Any) -> "SlotLayout":
@@ -66,7 +73,8 @@ class SlotLayout:
         Raises:
             InputError: the architecture lacks something that an injection needs
         """
-        layout = cls(cfg.latent_injection.split(","), cfg.decoder.layers, cfg.latent_memory_slots, cfg)
+        names = cfg.latent_injection.split(",")
+        layout = cls(names, cfg.decoder.layers, cfg.latent_memory_slots, cfg, cfg.latent_vectors)
         for injection, _ in layout.places:
             injection.check(cfg)
         if cfg.cross_self_attention:
@@ -135,19 +143,22 @@ def joined(parts: Sequence[Optional[Tensor]]) -> Optional[Tensor]:
 class LatentSlots(nn.Module):
     """An affine map from z to all slots. Without a context, the decoder learns of the source through them alone.
 
+    Of K latent vectors each has a map of its own to M / K slots.
+
     Args:
         latent_dim: Z
         slots: M
         embed_dim: C
+        vectors: K
 
     >>> LatentSlots(latent_dim=3, slots=7, embed_dim=4)(torch.zeros(2, 3)).shape
     torch.Size([7, 2, 4])
     """
 
-    def __init__(self, latent_dim: int, slots: int, embed_dim: int):
+    def __init__(self, latent_dim: int, slots: int, embed_dim: int, vectors: int = 1):
         super().__init__()
-        self.slots = slots
-        self.project = nn.Linear(latent_dim, slots * embed_dim)
+        self.latent_dim, self.slots, self.vectors = latent_dim, slots, vectors
+        self.project = nn.Linear(latent_dim // vectors, slots * embed_dim)
 
     def reset_parameters(self) -> None:
         """Make slots as large as the states beside them; BART's 0.02 would make them some 10 times smaller."""
@@ -161,5 +172,8 @@ class LatentSlots(nn.Module):
         Returns:
             slots, M x B x C
         """
-        slots = self.project(z.to(self.project.weight.dtype))  # B x M*C
+        z = z.to(self.project.weight.dtype)
+        if self.vectors > 1:
+            z = z.view(len(z), self.vectors, -1)
+        slots = blockwise(z, self.project.weight, self.project.bias)  # B x M*C
         return slots.view(len(z), self.slots, -1).transpose(0, 1)  # M x B x C
