@@ -68,6 +68,13 @@ class BARTVAEModel(BARTModel):
         self.num_updates = 0
         for part in (self.encoder.posterior, self.encoder.memory, self.encoder.prior):
             part.reset_parameters()
+        if self.cfg.mirror_slots:
+            if not isinstance(getattr(encoder.posterior, "mu", None), torch.nn.Linear):
+                raise InputError(
+                    f"--mirror-slots has no effect with --latent-posterior {self.cfg.latent_posterior}, whose mean is "
+                    "no affine map: leave one of the two out"
+                )
+            self.encoder.memory.mirror(encoder.posterior.mu, decoder.layout)
         self.rate_controller: Optional[RateController] = None
         if str(self.cfg.rate_controller) != "none":
             self.rate_controller = RateController(

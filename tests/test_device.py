@@ -28,6 +28,7 @@ SENTENCES = [[i % 7, (3 * i) % 11, i % 5, 2][: 1 + i % 4] for i in range(24)]
 MODELS = [  # a new part joins by its registration
     *(f"--latent-injection={name}" for name in [*injections.names(), ",".join(injections.names())]),
     *(f"--latent-pooling={name}" for name in poolings.names()),
+    "--latent-vectors=2 --latent-pooling=attention",
     *(f"--latent-prior={name}" for name in priors.names()),
     *(f"--latent-posterior={name}" for name in posteriors.names()),
     "--deterministic-latent",

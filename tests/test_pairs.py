@@ -16,12 +16,11 @@ from fairseq import options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
-from helpers import write_data
+from helpers import EVERY_INJECTION, write_data
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.load import load_model
-from fairseq_vae.latent.injection import injections
 from fairseq_vae.latent.pooling import poolings
 from fairseq_vae.latent.posterior import posteriors
 from fairseq_vae.latent.prior import priors
@@ -30,11 +29,13 @@ from fairseq_vae.objective.terms import terms
 
 OFF = ""
 RATE = "--rate-target=2 --rate-max-weight=2"
+SEVERAL = "--latent-pooling=attention --latent-vectors=2 --latent-dim=2"
 OPTIONS = {
-    "injection": [*injections.names(), ",".join(injections.names()), "self-attention,embedding"],
-    "pooling": poolings.names(),
-    "prior": priors.names(),
-    "posterior": posteriors.names(),
+    "injection": [f"--latent-injection={name}" for name in [*EVERY_INJECTION, "self-attention,embedding"]],
+    "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
+    "prior": [f"--latent-prior={name}" for name in priors.names()],
+    "posterior": [f"--latent-posterior={name}" for name in posteriors.names()],
+    "mirror": [OFF, "--mirror-slots"],
     "slots": ["--latent-memory-slots=1", "--latent-memory-slots=2"],
     "latent": [OFF, "--deterministic-latent", "--zero-latent"],
     "frozen": [OFF, "--freeze-decoder", "--freeze-embeddings", "--freeze-decoder --freeze-embeddings"],
@@ -70,8 +71,9 @@ REFUSED = (  # expressions of two values that are refused together
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
     ("--zero-latent", r"--bn-mu|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
     ("--kl-weight=0", "--free-bits"),
-    ("--decoder-layerdrop", r"(\S+,)?embedding"),
-    ("--latent-memory-slots=2", "(embedding|logits)$"),
+    ("--mirror-slots", "--zero-latent|--latent-injection=(?!.*cross)"),
+    ("--decoder-layerdrop", r"--latent-injection=(\S+,)?embedding"),
+    ("--latent-memory-slots=2", "--latent-injection=(embedding|logits)$"),
 )
 
 
@@ -130,13 +132,8 @@ SIZES = (
 
 
 def flags(row):
-    named = ("injection", "pooling", "prior", "posterior")
-    chosen = [value for name, value in row.items() if name not in (*named, "generation")]
-    return [
-        *SIZES.split(),
-        *(f"--latent-{name}={row[name]}" for name in named if name in row),
-        *" ".join(chosen).split(),
-    ]
+    chosen = [value for name, value in row.items() if name != "generation"]
+    return [*SIZES.split(), *" ".join(chosen).split()]
 
 
 def trainer(data, given):
@@ -169,7 +166,8 @@ def validate(built):
 
 @pytest.fixture(autouse=True)
 def bfloat16(monkeypatch):
-    """Autocast on any machine, however slow."""
+    """Autocast on any machine, however slow; and no meters of another trainer, which outlive it."""
+    metrics.reset()
     monkeypatch.setattr("fairseq_vae.model.bfloat16_works", lambda device: True)
 
 

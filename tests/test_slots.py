@@ -63,3 +63,31 @@ def test_a_vectors_slots_are_its_own_affine_map():
     for slot in range(4):
         rows, own = slice(slot * C, (slot + 1) * C), z[:, 3 * (slot // 2) : 3 * (slot // 2 + 1)]
         torch.testing.assert_close(out[slot], own @ built.project.weight[rows].T + built.project.bias[rows])
+
+
+@pytest.mark.parametrize("dim", [3, C, 2 * C])
+def test_mirrored_slots_of_cross_attention_are_projections_of_the_states(dim):
+    """Of all the state where z has room for it; the other slots stay."""
+    layout = SlotLayout(["self-attention", "cross-attention"], layers=2, slots=2, vectors=2)
+    built, mu = LatentSlots(2 * dim, layout.size, C, vectors=2), torch.nn.Linear(C, 2 * dim)
+    built.reset_parameters()
+    torch.nn.init.zeros_(mu.bias), torch.nn.init.zeros_(built.project.bias)
+    before = built.project.weight.detach().clone().view(12, C, dim)
+    built.mirror(mu, layout)
+    after, maps = built.project.weight.view(12, C, dim), mu.weight.view(2, dim, C)
+    states = torch.randn(2, B, C)
+    read = layout.states(built(torch.einsum("kdc,kbc->bkd", maps, states).flatten(1)))
+    for slot in range(4):
+        own, state = maps[slot // 2], states[slot // 2]
+        projector = own.T @ own
+        torch.testing.assert_close(projector @ projector, projector)
+        assert torch.linalg.matrix_rank(projector) == min(dim, C)
+        torch.testing.assert_close(read[slot], state @ projector)
+    for slot in (0, 1, 2, 3, 6, 7, 8, 9):
+        assert after[slot].equal(before[slot])
+
+
+def test_slots_of_another_width_are_no_mirror():
+    layout = SlotLayout(["cross-attention"], layers=2, slots=1)
+    with pytest.raises(ValueError, match="--mirror-slots: --encoder-embed-dim 5 is not --decoder-embed-dim 8"):
+        LatentSlots(Z, 1, C).mirror(torch.nn.Linear(5, Z), layout)

@@ -35,6 +35,7 @@ for kind, registry in (("prior", priors), ("posterior", posteriors), ("pooling",
         chosen = {} if kind == "term" else {f"latent_{kind}": name}
         switches = [{field.name: 0.5} for field in dataclasses.fields(registry.configs[name]) if field.default == 0.0]
         CASES += [{**chosen, **switch} for switch in [{}, *switches]]
+CASES.append({"latent_vectors": 2, "latent_dim": 3, "latent_pooling": "attention"})
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(latent_config())}
 CASES = [{key: value for key, value in flags.items() if value != DEFAULTS[key]} for flags in CASES]
 CASES = [flags for number, flags in enumerate(CASES) if flags not in CASES[:number]]

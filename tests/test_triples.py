@@ -18,7 +18,7 @@ del test_a_row_of_options_trains_saves_resumes_validates_and_generates
 VARIED = "latent frozen bn-mu bow controller autocast activations average".split()
 FIRST = {name: values[0] for name, values in OPTIONS.items()}
 ROWS = [
-    {**FIRST, "injection": injection, **dict(zip(VARIED, row))}
+    {**FIRST, "injection": f"--latent-injection={injection}", **dict(zip(VARIED, row))}
     for injection in EVERY_INJECTION
     for row in AllPairs([OPTIONS[name] for name in VARIED], filter_func=works)
 ]

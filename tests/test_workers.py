@@ -22,12 +22,13 @@ from fairseq_vae.objective.terms import terms
 
 pytestmark = pytest.mark.slow
 
+SEVERAL = "--latent-pooling=attention --latent-vectors=2"
 RATE = "--rate-target=2 --rate-gain=0.5 --rate-max-weight=2"
 RAMPS = {"linear": "--kl-warmup-updates=3 --kl-start=0.1", "cyclical": "--kl-cycle-updates=2 --kl-zero-updates=1"}
 PARTS = {  # of each kind one at a time
     "prior": [f"--latent-prior={name}" for name in priors.names()],
     "posterior": [f"--latent-posterior={name}" for name in posteriors.names()],
-    "pooling": [f"--latent-pooling={name}" for name in poolings.names()],
+    "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
     "injection": [f"--latent-injection={name}" for name in [*injections.names(), ",".join(injections.names())]],
     "corruption": [f"--noise={name}" for name in corruptions.names()],
     "free bits": ["", *(f"--free-bits=0.3 --free-bits-mode={mode}" for mode in reversed(FREE_BITS_MODES))],

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..base.errors import InputError
 from ..base.host import declared
 from ..base.needs import check_needs, plain
+from ..latent.pooling import check_vectors
 from .criterion import VAECrossEntropyFlags, check_beta
 from .model import LatentFlags, check_slots
 from .task import VAEDenoisingFlags, check_noise, check_training, task_config
@@ -53,6 +54,7 @@ def check_effects(model: Any, criterion: Any, task: Any) -> None:
     check_needs((field for config in own.values() if config for field in dataclasses.fields(config)), values)
     merged = SimpleNamespace(**{name: plain(value) for name, value in values.items()})
     if is_a(own["model"], LatentFlags):
+        check_vectors(str(merged.latent_pooling), merged.latent_vectors)
         check_slots(merged)
     if is_a(own["criterion"], VAECrossEntropyFlags):
         check_beta(merged)

@@ -43,6 +43,15 @@ class LatentFlags(FairseqDataclass):
         default=1,
         metadata={"help": "slots of self-attention in each layer, and of cross-attention (default: 1)"},
     )
+    mirror_slots: bool = dataclasses.field(
+        default=False,
+        metadata={
+            "help": "start the slots of cross-attention as the pooled states that z was made of: the map from z is the "
+            "transpose of the map to mu, so BART's cross-attention starts on what it was pretrained to read (default: "
+            "off)",
+            "needs": {"latent_injection": ("cross-attention",), "zero_latent": (False,)},
+        },
+    )
     deterministic_latent: bool = dataclasses.field(
         default=False,
         metadata={

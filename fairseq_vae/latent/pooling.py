@@ -13,7 +13,7 @@ from torch import Tensor
 from ..base.errors import InputError
 from ..base.registry import Registry
 
-__all__ = ["Pooling", "build_pooling", "poolings", "register_pooling"]
+__all__ = ["Pooling", "build_pooling", "check_vectors", "poolings", "register_pooling"]
 
 
 class Pooling(nn.Module):
@@ -67,21 +67,40 @@ def build_pooling(name: str, width: int, values: Any = None, vectors: int = 1) -
         vectors: K
 
     Raises:
-        InputError: the pooling makes one vector, and K is more
+        InputError: see check_vectors
 
     >>> build_pooling("attention", 4, vectors=3)(torch.ones(5, 2, 4), torch.zeros(2, 5, dtype=torch.bool)).shape
     torch.Size([2, 3, 4])
     """
+    check_vectors(name, vectors)
     config = poolings.config(name, values)
-    if vectors == 1:
-        return poolings[name](width, config)
-    if not getattr(poolings[name], "several", False):
+    return poolings[name](width, config) if vectors == 1 else poolings[name](width, config, vectors)
+
+
+def check_vectors(name: str, vectors: int) -> None:
+    """Refuse several vectors of a pooling that makes one.
+
+    Args:
+        name: of a registered pooling
+        vectors: K
+
+    Raises:
+        InputError: the pooling makes one vector, and K is more, or K is below 1; the message names the remedy
+
+    >>> check_vectors("mean", 1)
+    >>> check_vectors("mean", 2)
+    Traceback (most recent call last):
+    fairseq_vae.base.errors.InputError: --latent-vectors 2 has no effect without --latent-pooling attention: give that \
+too; mean makes one vector
+    """
+    if vectors < 1:
+        raise InputError(f"--latent-vectors {vectors}: expected 1 or more")
+    if vectors > 1 and not getattr(poolings[name], "several", False):
         able = " or ".join(other for other in poolings.names() if getattr(poolings[other], "several", False))
         raise InputError(
             f"--latent-vectors {vectors} has no effect without --latent-pooling {able}: give that too; {name} makes "
             "one vector"
         )
-    return poolings[name](width, config, vectors)
 
 
 def weighted(hidden: Tensor, scores: Tensor, padding_mask: Tensor) -> Tensor:

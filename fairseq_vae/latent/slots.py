@@ -164,6 +164,33 @@ class LatentSlots(nn.Module):
         """Make slots as large as the states beside them; BART's 0.02 would make them some 10 times smaller."""
         nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)
 
+    @torch.no_grad()
+    def mirror(self, mu: nn.Linear, layout: SlotLayout) -> None:
+        """Start the slots of cross-attention as the pooled states that z was made of, as far as z holds them.
+
+        Each vector's map W from pooled states to mu becomes orthonormal, and the map from z to its slots of
+        cross-attention W^T: a slot is the projection W^T W h of the pooled state h, all of h where Z / K is at least C.
+        So BART's pretrained cross-attention starts on what it was trained to read.
+
+        Args:
+            mu: the affine map of the posterior from pooled states to mu, changed in place
+            layout: of the M slots
+
+        Raises:
+            InputError: encoder and decoder are of different widths
+        """
+        width = mu.in_features
+        rows = self.project.weight.view(self.slots, -1, self.project.in_features)  # M x C x Z/K
+        if rows.size(1) != width:
+            raise InputError(
+                f"--mirror-slots: --encoder-embed-dim {width} is not --decoder-embed-dim {rows.size(1)}; leave it out"
+            )
+        for own in mu.weight.view(self.vectors, -1, width):
+            nn.init.orthogonal_(own)
+        for injection, place in layout.places:
+            if injection.cross_attention:
+                rows[place] = mu.weight.view(self.vectors, -1, width)[injection.vector].t()
+
     def forward(self, z: Tensor) -> Tensor:
         """
         Args:
