@@ -76,6 +76,8 @@ def made(data, flags):
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    if model.cfg.mirror_slots:  # a flag of the initialisation, which the weights above have replaced
+        model.encoder.memory.mirror(model.encoder.posterior.mu, model.decoder.layout)
     return task, model, criterion
 
 
