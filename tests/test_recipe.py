@@ -14,7 +14,7 @@ EVERY_PHASE = [(name, phase) for name in names() for phase in read_recipe(name)]
 
 
 def test_every_recipe_that_is_promised_is_there():
-    assert {"default", "naive", "language-model", *PAPERS} == set(names())
+    assert {"default", "reconstruct", "naive", "language-model", *PAPERS} == set(names())
 
 
 @pytest.mark.parametrize("name, phase", EVERY_PHASE)
@@ -57,6 +57,12 @@ def test_phases_are_what_the_papers_say():
     assert first == second == 2 * optimus["phase2"].criterion.kl_warmup_updates
     li = read_recipe("li-2019-free-bits")
     assert li["phase2"].criterion.free_bits * li["phase2"].model.latent_dim == 8
+
+
+def test_both_phases_of_reconstruct_are_of_one_model():
+    first, second = read_recipe("reconstruct").values()
+    assert first.model.pop("deterministic_latent") and first.model == second.model
+    assert (first.model.latent_vectors, first.criterion.kl_weight, second.criterion.kl_weight) == (8, 0, 0.1)
 
 
 def test_lengths_follow_the_updates_and_overrides_win():
