@@ -43,10 +43,12 @@ class BARTVAEEncoder(TransformerEncoderBase):
         pool = poolings[pooling](width, poolings.config(pooling, cfg))
         self.posterior = posteriors[posterior](width, cfg.latent_dim, pool, posteriors.config(posterior, cfg))
         self.memory = LatentSlots(cfg.latent_dim, layout.size, cfg.decoder.embed_dim)
+        prior = "standard" if cfg.zero_latent else prior  # of a prior that nothing draws from no weight would learn
         self.prior = priors[prior](cfg.latent_dim, priors.config(prior, cfg))
         # the version that wrote a checkpoint: an older plug-in refuses the checkpoint, rather than misread it; no
         # integers, which some averages of checkpoints refuse and others round down to an older version
         self.register_buffer("plugin_version", torch.tensor([float(part) for part in __version__.split(".")]))
+        self.prior.connect(self)
 
     def optional_state(self) -> List[str]:
         """Names, in checkpoints, of the tensors and modules that flags add to the parts or leave out."""
