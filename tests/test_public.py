@@ -17,8 +17,8 @@ from fairseq_vae.flags.task import task_config
 from fairseq_vae.measure.definitions import EVALUATED, LOGGED, names
 
 MODEL = """autocast_bf16 bn_mu bow_weight deterministic_latent freeze_decoder freeze_embeddings latent_dim
-latent_injection latent_memory_slots latent_pooling latent_posterior latent_prior rate_controller rate_gain
-rate_max_weight rate_target zero_latent"""
+latent_injection latent_memory_slots latent_pooling latent_posterior latent_prior mixture_components prior_flow_hidden
+prior_flow_transforms rate_controller rate_gain rate_max_weight rate_target vamp_components vamp_length zero_latent"""
 TASK = """data latent_mode latent_samples noise noise_ratio noise_splits num_samples print_z prior
 reuse_dataloader"""
 CRITERION = """free_bits free_bits_group free_bits_mode kl_cycle_ratio kl_cycle_updates kl_ramp kl_schedule kl_start
@@ -41,6 +41,17 @@ training_copies variance_dims words"""
 WEIGHTS = """encoder.plugin_version encoder.posterior.mu.weight encoder.posterior.mu.bias
 encoder.posterior.logvar.weight encoder.posterior.logvar.bias encoder.memory.project.weight
 encoder.memory.project.bias"""
+PRIOR_WEIGHTS = {
+    "standard": "",
+    "mixture": "encoder.prior.logits encoder.prior.mu encoder.prior.raw",
+    "flow": " ".join(
+        f"encoder.prior.flow.transform.transforms.{number}.hyper.{layer}.{name}"
+        for number in (0, 1)
+        for layer in (0, 2, 4)
+        for name in ("weight", "bias")
+    ),
+    "vamp": "encoder.prior.offsets encoder.prior.digits",
+}
 OPTIONAL_WEIGHTS = """encoder.posterior.query encoder.posterior.bn_mu.shift encoder.posterior.bn_mu.mean
 encoder.posterior.bn_mu.var bow.0.weight bow.0.bias bow.2.weight bow.2.bias rate_controller.weight
 rate_controller.memory rate_controller.sums rate_controller.update"""
@@ -74,6 +85,8 @@ def test_names_of_weights():
     assert own() == set(WEIGHTS.split())
     everything = dict(latent_pooling="attention", bn_mu=0.5, bow_weight=1.0, rate_controller="pid", rate_target=1.0)
     assert own(**everything) == {*WEIGHTS.split(), *OPTIONAL_WEIGHTS.split()}
+    for name, weights in PRIOR_WEIGHTS.items():
+        assert own(latent_prior=name) == {*WEIGHTS.split(), *weights.split()}
 
 
 def test_names_in_python_and_in_logs():

@@ -18,6 +18,7 @@ from ..base.dummy import dummy_batch
 from ..base.errors import InputError, memory_remedy, reported
 from ..base.host import declare
 from ..base.lengths import told_apart, too_long
+from ..base.needs import plain
 from ..base.stream import Purpose, stream
 from ..checkpoints.read import check_dictionary, check_file
 from ..flags.effects import check_effects
@@ -273,11 +274,11 @@ class VAEDenoisingTask(GeneratingTask):
             if noise != "none" and not from_checkpoint and not getattr(encoder, "reads_source", True):
                 raise InputError(f"--noise {noise} has no effect with --zero-latent: leave one of the two out")
             prior = getattr(encoder, "prior", None)
-            if not from_checkpoint and isinstance(prior, Prior) and type(prior).begin is not Prior.begin:
-                split = self.cfg.train_subset
-                if split not in self.datasets:
-                    self.load_dataset(split)
-                prior.begin(self.datasets[split].src)
+            train = None if from_checkpoint else plain(self.cfg.train_subset)
+            if train and isinstance(prior, Prior) and type(prior).begin is not Prior.begin:
+                if train not in self.datasets:
+                    self.load_dataset(train)
+                prior.begin(self.datasets[train].src)
         if start:
             model.checkpoint = f"checkpoint {start}"
         self.positions = model.max_positions()
