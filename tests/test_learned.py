@@ -1,21 +1,33 @@
 """Priors that are learned with the model: densities as another library has them, neutral settings, and training."""
 
 import copy
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from denoising import TRAIN, build
-from helpers import SENTENCES, B, Z, arguments, batch, criterion, dictionary, model, write_data
+from fairseq.data.data_utils import collate_tokens
+from helpers import SENTENCES, B, Z, arguments, batch, criterion, dictionary, model, save_vae, write_data
+from test_generation import found as lines_of
+from test_generation import printed
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.stream import Purpose, standard_normal, stream
+from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.collect import collect
+from fairseq_vae.fit import fit_prior
+from fairseq_vae.hub import load
 from fairseq_vae.latent.densities import Components, FullGaussian, Mixture
 from fairseq_vae.latent.distributions import Gaussian, as_double, expanded, rate, rows
 from fairseq_vae.latent.fitted import FittedFlow
 from fairseq_vae.latent.learned import FlowPrior, MixtureConfig, MixturePrior, VampConfig, VampPrior, as_tokens
 from fairseq_vae.latent.prior import Prior, priors
+from fairseq_vae.measure.collection import Collection
 from fairseq_vae.measure.scoring import on_cpu
+from fairseq_vae.measure.summary import summarise
 
 K = 3
 LEARNED = [name for name in priors.names() if name != "standard"]
@@ -237,6 +249,75 @@ def test_a_checkpoint_of_the_standard_prior_begins_it_and_one_without_latent_has
     built.load_state_dict(plain.state_dict())
     assert own and all(built.state_dict()[key].equal(value) for key, value in own.items())
     assert isinstance(model(latent_prior=name, zero_latent=True).encoder.prior, priors["standard"])
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A checkpoint of each learned prior, beside its data."""
+    folders = {}
+    for name in LEARNED:
+        folder = folders[name] = tmp_path_factory.mktemp(name)
+        flags = f"--latent-dim={Z} --latent-prior={name} --max-source-positions=32 --max-target-positions=32".split()
+        save_vae(folder, *flags, words=[f"w{i}" for i in range(25)], std=0.15)
+        write_data(folder, train=TRAIN[:20], valid=TRAIN[20:30], test=SENTENCES)
+    return folders
+
+
+@every_learned
+def test_the_evaluation_has_its_rate_and_keeps_what_is_of_tensors(saved, tmp_path, name):
+    folder, keep = str(saved[name]), str(tmp_path / "kept")
+    checkpoint = f"{folder}/checkpoint_best.pt"
+    found = collect(checkpoint, folder, samples=2, generate=2, smoothness=2)
+    prior, eps = load_model(checkpoint, folder)[0].double().encoder.prior(), []
+    for index in range(B):
+        eps.append([stream(1, Purpose.VALIDATION, k, index).standard_normal(Z, np.float32) for k in range(2)])
+    with torch.no_grad():
+        z = found.posterior.mu + (0.5 * found.posterior.logvar).exp() * torch.tensor(np.array(eps)).transpose(0, 1)
+        each = Independent(Normal(found.posterior.mu, (0.5 * found.posterior.logvar).exp()), 1).log_prob(z)
+        if isinstance(prior, Components):
+            parts = Independent(Normal(prior.parts.mu, (0.5 * prior.parts.logvar).exp()), 1)
+            expected = each - MixtureSameFamily(Categorical(logits=prior.logits), parts).log_prob(z.double())
+        else:
+            expected = each - prior.log_prob(z.double().flatten(0, 1)).view(2, B)
+    torch.testing.assert_close(found.kl[:, 0], expected.double().mean(0), rtol=1e-4, atol=1e-4)
+    assert found.from_prior.isfinite().all() and len(found.noised) > 2
+    numbers = summarise(found)
+    assert f"|prior:{name}|" in numbers["signature"] and len(numbers["kl_dims"]) == 1
+    assert numbers["marginal_kl"] == pytest.approx(numbers["kl"] - numbers["mi"]) and not numbers["agg_gaussian_kl"]
+    if name == "flow":
+        with pytest.raises(InputError, match="Flow.flow is no tensor: a Flow cannot be kept on disk; leave --keep out"):
+            collect(checkpoint, folder, samples=2, generate=2, smoothness=2, keep=keep)
+        return
+    collect(checkpoint, folder, samples=2, generate=2, smoothness=2, keep=keep)
+    again = Collection.load(keep)
+    assert all(mine.equal(theirs) for mine, theirs in zip(again.prior.parts, found.prior.parts))
+    assert summarise(again) == numbers
+
+
+@every_learned
+def test_hub_and_fairseq_sample_it_and_a_fitted_prior_takes_its_place(saved, tmp_path, name):
+    folder = saved[name]
+    checkpoint, path = str(folder / "checkpoint_best.pt"), str(tmp_path / "prior.safetensors")
+    vae = load(checkpoint, str(folder), None)
+    prior = vae.model.encoder.prior
+    with torch.no_grad():
+        z = prior().rsample(standard_normal(3, Purpose.GENERATION, 0, range(len(SENTENCES)), prior.eps_dim))
+    lines = printed("generate", folder, "--latent-mode=prior --seed=3 --print-z --beam=1")
+    printed_z = [json.loads(row) for _, [row] in sorted(lines_of(lines, "Z").items())][: len(z)]
+    torch.testing.assert_close(torch.tensor(printed_z), z, rtol=1e-5, atol=1e-5)
+    texts = [text for _, [text] in sorted(lines_of(lines, "D").items())]
+    assert vae.sample(len(texts), seed=3, beam=1, max_len=10) == texts and len(set(texts)) > 1
+    fit = fit_prior(checkpoint, str(folder), "gaussian", path)
+    with torch.no_grad():
+        posterior = vae.model.encoder.infer(collate_tokens([torch.tensor([0, *row, 2]) for row in words(20, 30)], 1))
+        held_out = posterior.rsample(standard_normal(1, Purpose.VALIDATION, 0, range(10), Z))
+    assert fit.standard == pytest.approx(prior().log_prob(held_out).mean().item(), rel=1e-4)
+    assert load(checkpoint, str(folder), None, prior=path).model.encoder.prior.signature == "gaussian"
+
+
+def words(first, last):
+    """The tokens of some training sentences."""
+    return [[word + 4 for word in sentence] for sentence in TRAIN[first:last]]
 
 
 @every_learned

@@ -160,7 +160,9 @@ def arrays_of(value: Any, prefix: str = "") -> Dict[str, np.ndarray]:
         elif hasattr(field, "_fields"):
             arrays.update(arrays_of(field, f"{prefix}{name}."))
         else:
-            raise InputError(f"{kind.__name__}.{name} is no tensor: a {kind.__name__} cannot be kept on disk")
+            raise InputError(
+                f"{kind.__name__}.{name} is no tensor: a {kind.__name__} cannot be kept on disk; leave --keep out"
+            )
     return arrays
 
 
