@@ -115,8 +115,8 @@ def collect(
         sizes = torch.tensor([len(line.encode()) for line in lines])
         store.make("given_bytes", lambda: [sizes])
     store.make("posterior prior", scorer.distributions)
-    fields = torch.cat([field.flatten(1) for field in store["posterior"]], 1)
-    check_finite(fields, f"checkpoint {checkpoint}: the posterior", split)
+    fields = [field.flatten(1) for field in store["posterior"] if torch.is_tensor(field)]
+    check_finite(torch.cat(fields, 1), f"checkpoint {checkpoint}: the posterior", split)
     score(store, scorer, settings.samples)
     if fitted:
         sums = functools.partial(scorer.importance, store["posterior"], fitted(), settings.samples)

@@ -19,7 +19,6 @@ from .base.stream import Purpose, standard_normal, stream
 from .base.transfer import on_device, on_host
 from .flags.criterion import VAECrossEntropyFlags, check_criterion, criterion_config
 from .flags.effects import check_effects
-from .latent.distributions import rate
 from .latent.output import VAEOutput
 from .measure.metrics import perplexity
 from .objective.free_bits import free_bits
@@ -104,7 +103,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         net_input = self.net_input(model, sample)
         with memory_remedy():
             output = model(**net_input, eps=eps, target=target, label_smoothing=smoothing, places=sample.get("places"))
-        kl = rate(output.posterior, output.prior, output.z)  # B x Z, or B x 1
+        kl = output.rate  # B x Z, or B x 1
         nsentences = target.size(0)
         weight = self.weight(model)
         if model.training:

@@ -184,7 +184,7 @@ def fit_prior(
         prior = fit_flow(z["train"], z["valid"], seed=seed)
     prior.requires_grad_(False).eval()
     save_prior(prior, output, fingerprint(checkpoint))
-    return described(prior, kind, model.encoder.prior.cpu(), z["valid"], seed)
+    return described(prior, kind, model.cpu().encoder.prior, z["valid"], seed)
 
 
 def one_each(posterior: Any, seed: int, eps_dim: int) -> Tensor:

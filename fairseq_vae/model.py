@@ -28,6 +28,7 @@ from .base.host import declare
 from .base.precision import bfloat16_works
 from .checkpoints.adapt import VERSION_KEY, adapt, check_architecture, check_origin
 from .flags.model import REGISTRIES, check_rate, latent_config, model_config
+from .latent.distributions import rate
 from .latent.injection import injections
 from .latent.output import VAEOutput
 from .objective.controller import RateController
@@ -279,7 +280,7 @@ class BARTVAEModel(BARTModel):
         label_smoothing: float = 0.0,
         places: Optional[Tensor] = None,
     ) -> VAEOutput:
-        """The reconstruction loss of the decoder's features and, in training, the terms with parameters.
+        """The reconstruction loss of the decoder's features, the rate and, in training, the terms with parameters.
 
         Padding does not count. The logits of all tokens never exist at once.
 
@@ -292,7 +293,7 @@ class BARTVAEModel(BARTModel):
                 host waits if they are on a device
 
         Returns:
-            the output with `nll` and `rec_loss`; in evaluation also with `nll_rows`, in training with `terms`
+            the output with `nll`, `rec_loss` and `rate`; in evaluation also with `nll_rows`, in training with `terms`
         """
         padding, weight = self.decoder.padding_idx, self.decoder.output_projection.weight  # V x C
         real = target.ne(padding)
@@ -300,6 +301,7 @@ class BARTVAEModel(BARTModel):
             places = real.flatten().nonzero().flatten()
         hidden, words = (part.flatten(0, 1).index_select(0, places) for part in (features, target))  # N x C, N
         rows: Optional[Tensor] = None
+        kl: Optional[Tensor] = None
         found: Dict[str, Tensor] = {}
         if self.training:
             nll = nll_sum(hidden, weight, words)
@@ -310,10 +312,13 @@ class BARTVAEModel(BARTModel):
         rec_loss = nll
         if label_smoothing:
             rec_loss = nll + smoothing(hidden, weight, words, label_smoothing)
+        if output.posterior is not None:
+            with torch.autocast(features.device.type, enabled=False):
+                kl = rate(output.posterior, output.prior, output.z)
         if self.training and self.terms:
             batch = TermBatch(output.z, output.posterior, output.prior, target, padding)
             found = {name: getattr(self, name).loss(batch) for name in self.terms}
-        return output._replace(nll=nll, nll_rows=rows, rec_loss=rec_loss, terms=found)
+        return output._replace(nll=nll, nll_rows=rows, rec_loss=rec_loss, rate=kl, terms=found)
 
     def autocast(self, device: str) -> ContextManager[Any]:
         """The context of a forward pass: with --autocast-bf16, products in bfloat16, in training only.

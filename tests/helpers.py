@@ -170,7 +170,7 @@ def save_trained(folder, name, flags, words, std):
     args = options.parse_args_and_arch(options.get_training_parser(), input_args=[str(folder), *flags])
     cfg = convert_namespace_to_omegaconf(args)
     torch.manual_seed(1)
-    built = tasks.setup_task(cfg.task).build_model(cfg.model)
+    built = tasks.setup_task(cfg.task).build_model(cfg.model, from_checkpoint=True)  # needs no training text
     with torch.no_grad():
         for parameter in built.parameters():
             if parameter.dim() > 1:

@@ -132,7 +132,8 @@ def scores(vae, task):
     scorer = Scorer(vae.model, dataset, max_tokens=20)
     posterior, prior = scorer.distributions()
     sums = scorer.importance(posterior, prior, 2)
-    return [*posterior, *prior, sums.nll, sums.nll_iw, sums.effective, scorer.nll(posterior.mean, "z")]
+    fields = [field for field in (*posterior, *prior, *getattr(prior, "parts", ())) if torch.is_tensor(field)]
+    return [*fields, sums.nll, sums.nll_iw, sums.effective, scorer.nll(posterior.mean, "z")]
 
 
 EVERYTHING = (

@@ -68,6 +68,7 @@ OPTIONS = {
     "generation": ["mean", "sample", "prior"],
 }
 REFUSED = (  # expressions of two values that are refused together
+    (f"({'|'.join(name for name in priors.names() if name != 'standard')})$", "--free-bits=0.2"),  # of dimensions
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
     ("--zero-latent", r"--bn-mu|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
     ("--kl-weight=0", "--free-bits"),
@@ -210,7 +211,7 @@ def test_a_row_of_options_trains_saves_resumes_validates_and_generates(data, tmp
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: " ".join(pair.values()))
 def test_a_pair_that_no_row_has_is_refused_in_one_line(data, tmp_path, pair):
     with pytest.raises(InputError) as refusal:
-        trainer(data, [*flags(pair), f"--save-dir={tmp_path}"])
+        step(trainer(data, [*flags(pair), f"--save-dir={tmp_path}"]))
     assert re.search(r"^--[^\n]+$", str(refusal.value)), refusal.value
 
 

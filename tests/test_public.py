@@ -18,32 +18,41 @@ from fairseq_vae.measure.definitions import EVALUATED, LOGGED, names
 
 MODEL = """autocast_bf16 bn_mu bow_weight deterministic_latent freeze_decoder freeze_embeddings latent_dim
 latent_injection latent_memory_slots latent_pooling latent_posterior latent_prior latent_vectors mirror_slots
-rate_controller rate_gain rate_max_weight rate_target zero_latent"""
-TASK = """data latent_mode latent_samples noise noise_ratio noise_splits num_samples print_z prior
-reuse_dataloader"""
+mixture_components prior_flow_hidden prior_flow_transforms rate_controller rate_gain rate_max_weight rate_target
+vamp_components vamp_length zero_latent"""
+TASK = """data latent_mode latent_samples noise noise_ratio noise_splits num_samples print_z prior reuse_dataloader"""
 CRITERION = """free_bits free_bits_group free_bits_mode kl_cycle_ratio kl_cycle_updates kl_ramp kl_schedule kl_start
 kl_warmup_updates kl_weight kl_zero_updates label_smoothing mmd_kernel mmd_weight word_dropout"""
 METRICS = """au diagnosis kl kl_dim_max kl_dim_median kl_dim_min kl_dims kl_weight loss marginal_kl mi mi_cap neg_elbo
 nll_gap nll_loss ppl rec rec_ppl"""
-JSON = """agg_cov_distance agg_gaussian_kl agg_mean_norm au au_curve aubleu aubleu_own bits_per_byte
-bits_per_byte_iw bleu bleu_greedy bleu_signature bytes bytes_of checkpoint chrf chrf_greedy chrf_signature
-data_length diagnosis diagnosis_message distinct_1 distinct_1_data distinct_1_fitted distinct_2 distinct_2_data
-distinct_2_fitted distinct_3 distinct_3_data distinct_3_fitted empty_share empty_share_fitted exact_match
-exact_match_greedy fitted_prior intervals iw_effective kl kl_dims largest_step_lerp largest_step_slerp
-largest_step_typical latent_dim length_distance length_distance_fitted lm_gap lm_nll marginal_kl max_len mi
-mi_batch mi_batch_size mi_cap mi_saturated mi_stderr mu_variance_dims neg_elbo nll_gap_prior nll_gap_shuffled
-nll_gap_zero nll_iw nll_iw_fitted noise_bleu noise_bleu_own noise_scales ppl_token ppl_token_iw ppl_word
-ppl_word_iw prior_length prior_length_fitted prior_samples probe probe_bag_of_words probe_classes probe_folds
-probe_interval probe_majority probe_signature rec samples schema seed self_bleu self_bleu_data self_bleu_fitted
-self_bleu_signature sentences signature smoothness_lerp smoothness_pairs smoothness_same_ends
-smoothness_sentences smoothness_slerp smoothness_slerp_gain smoothness_typical split text_sentences tokens
-training_copies variance_dims words"""
-WEIGHTS = """encoder.plugin_version encoder.posterior.mu.weight encoder.posterior.mu.bias
-encoder.posterior.logvar.weight encoder.posterior.logvar.bias encoder.memory.project.weight
-encoder.memory.project.bias"""
-OPTIONAL_WEIGHTS = """encoder.posterior.query encoder.posterior.bn_mu.shift encoder.posterior.bn_mu.mean
-encoder.posterior.bn_mu.var bow.0.weight bow.0.bias bow.2.weight bow.2.bias rate_controller.weight
-rate_controller.memory rate_controller.sums rate_controller.update"""
+JSON = """agg_cov_distance agg_gaussian_kl agg_mean_norm au au_curve aubleu aubleu_own bits_per_byte bits_per_byte_iw
+bleu bleu_greedy bleu_signature bytes bytes_of checkpoint chrf chrf_greedy chrf_signature data_length diagnosis
+diagnosis_message distinct_1 distinct_1_data distinct_1_fitted distinct_2 distinct_2_data distinct_2_fitted distinct_3
+distinct_3_data distinct_3_fitted empty_share empty_share_fitted exact_match exact_match_greedy fitted_prior intervals
+iw_effective kl kl_dims largest_step_lerp largest_step_slerp largest_step_typical latent_dim length_distance
+length_distance_fitted lm_gap lm_nll marginal_kl max_len mi mi_batch mi_batch_size mi_cap mi_saturated mi_stderr
+mu_variance_dims neg_elbo nll_gap_prior nll_gap_shuffled nll_gap_zero nll_iw nll_iw_fitted noise_bleu noise_bleu_own
+noise_scales ppl_token ppl_token_iw ppl_word ppl_word_iw prior_length prior_length_fitted prior_samples probe
+probe_bag_of_words probe_classes probe_folds probe_interval probe_majority probe_signature rec samples schema seed
+self_bleu self_bleu_data self_bleu_fitted self_bleu_signature sentences signature smoothness_lerp smoothness_pairs
+smoothness_same_ends smoothness_sentences smoothness_slerp smoothness_slerp_gain smoothness_typical split
+text_sentences tokens training_copies variance_dims words"""
+WEIGHTS = """encoder.memory.project.bias encoder.memory.project.weight encoder.plugin_version
+encoder.posterior.logvar.bias encoder.posterior.logvar.weight encoder.posterior.mu.bias encoder.posterior.mu.weight"""
+PRIOR_WEIGHTS = {
+    "standard": "",
+    "mixture": "encoder.prior.logits encoder.prior.mu encoder.prior.raw",
+    "flow": " ".join(
+        f"encoder.prior.flow.transform.transforms.{number}.hyper.{layer}.{name}"
+        for number in (0, 1)
+        for layer in (0, 2, 4)
+        for name in ("weight", "bias")
+    ),
+    "vamp": "encoder.prior.offsets encoder.prior.digits",
+}
+OPTIONAL_WEIGHTS = """bow.0.bias bow.0.weight bow.2.bias bow.2.weight encoder.posterior.bn_mu.mean
+encoder.posterior.bn_mu.shift encoder.posterior.bn_mu.var encoder.posterior.query rate_controller.memory
+rate_controller.sums rate_controller.update rate_controller.weight"""
 
 
 @pytest.mark.parametrize(
@@ -74,6 +83,8 @@ def test_names_of_weights():
     assert own() == set(WEIGHTS.split())
     everything = dict(latent_pooling="attention", bn_mu=0.5, bow_weight=1.0, rate_controller="pid", rate_target=1.0)
     assert own(**everything) == {*WEIGHTS.split(), *OPTIONAL_WEIGHTS.split()}
+    for name, weights in PRIOR_WEIGHTS.items():
+        assert own(latent_prior=name) == {*WEIGHTS.split(), *weights.split()}
 
 
 def test_names_in_python_and_in_logs():

@@ -35,9 +35,10 @@ FIELDS = {
     for field in dataclasses.fields(config)
     if field.metadata.get("help") and field.name != "data"  # no flag, but the folder that every command needs
 }
-WORDS = {  # values of free text
+VALUES = {  # of free text, and of what is bounded
     "latent_injection": ["embedding", "logits"],
     "noise_splits": ["valid", "train,valid"],
+    "vamp_length": [8, 12],
     "prior": ["0.1", "3"],  # the scale of a fitted Gaussian, whose file is made of it
 }
 # what shapes the weights may stand in any run, since it must fit the checkpoint that training starts from
@@ -47,13 +48,15 @@ SHAPE = {"latent_dim", *(f"latent_{registry.kind}" for registry in REGISTRIES)}
 def values(name):
     """Two values that differ from the default; one of a switch, all others of a choice."""
     field = FIELDS[name][1]
+    if name in VALUES:
+        return VALUES[name]
     if isinstance(field.type, type) and issubclass(field.type, Enum):
         return [member.value for member in field.type if member.value != plain(field.default)]
     if field.type is bool:
         return [not field.default]
     if field.type is int:
         return [field.default + 2, field.default + 3]
-    return [0.37, 0.61] if field.type is float else WORDS[name]
+    return [0.37, 0.61]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from helpers import write_data
 ROOT = Path(__file__).parent.parent
 SIZES = (
     "--arch=bart_vae_tiny --latent-dim=4 --encoder-layers=1 --decoder-layers=1 --encoder-embed-dim=8 "
-    "--decoder-embed-dim=8 --encoder-ffn-embed-dim=8 --decoder-ffn-embed-dim=8 --max-source-positions=16 "
+    "--decoder-embed-dim=8 --encoder-ffn-embed-dim=8 --decoder-ffn-embed-dim=8 --max-source-positions=32 "
     "--max-target-positions=16 --dropout=0 --attention-dropout=0 --activation-dropout=0 --task=vae_denoising "
     "--criterion=vae_cross_entropy --optimizer=adam --lr=0.01 --clip-norm=1 --cpu --num-workers=0 --batch-size=3 "
     "--no-epoch-checkpoints --best-checkpoint-metric=neg_elbo --log-format=none"

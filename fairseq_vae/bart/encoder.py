@@ -44,10 +44,12 @@ class BARTVAEEncoder(TransformerEncoderBase):
         pool = build_pooling(pooling, width, cfg, cfg.latent_vectors)
         self.posterior = posteriors[posterior](width, dim, pool, posteriors.config(posterior, cfg))
         self.memory = LatentSlots(dim, layout.size, cfg.decoder.embed_dim, cfg.latent_vectors)
+        prior = "standard" if cfg.zero_latent else prior  # of a prior that nothing draws from no weight would learn
         self.prior = priors[prior](dim, priors.config(prior, cfg))
         # the version that wrote a checkpoint: an older plug-in refuses the checkpoint, rather than misread it; no
         # integers, which some averages of checkpoints refuse and others round down to an older version
         self.register_buffer("plugin_version", torch.tensor([float(part) for part in __version__.split(".")]))
+        self.prior.connect(self)
 
     def optional_state(self) -> List[str]:
         """Names, in checkpoints, of the tensors and modules that flags add to the parts or leave out."""

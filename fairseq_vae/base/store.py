@@ -1,8 +1,8 @@
 """Values by name that outlive the process: each is a file, whole or not there, as soon as it is made.
 
-A tensor is NAME.npy, a named tuple of tensors NAME.npz, a list of strings NAME.jsonl with a string a line.
-settings.json holds a header and the fingerprint of every file. Nothing is pickled and nothing imported: a folder runs
-no code.
+A tensor is NAME.npy, a named tuple of tensors and of such tuples NAME.npz, a list of strings NAME.jsonl with a string a
+line. settings.json holds a header and the fingerprint of every file. Nothing is pickled and nothing imported: a folder
+runs no code.
 """
 
 import hashlib
@@ -141,14 +141,29 @@ def encoded(value: Value) -> Tuple[str, bytes]:
         np.save(stream, value.numpy(), allow_pickle=False)
         return ".npy", stream.getvalue()
     if isinstance(value, tuple):
-        kind, arrays = type(value), {}
-        for name, field in value._asdict().items():  # type: ignore[attr-defined]
-            if not isinstance(field, Tensor):
-                raise InputError(f"{kind.__name__}.{name} is no tensor: a {kind.__name__} cannot be kept on disk")
-            arrays[name] = field.numpy()
-        np.savez(stream, **{CLASS: np.array(f"{kind.__module__}.{kind.__qualname__}")}, **arrays)
+        np.savez(stream, **arrays_of(value))
         return ".npz", stream.getvalue()
     return ".jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in value).encode("utf-8")
+
+
+def arrays_of(value: Any, prefix: str = "") -> Dict[str, np.ndarray]:
+    """The fields of a named tuple by name, its class among them; those of a named tuple in it with its name in front.
+
+    Raises:
+        InputError: a field is neither a tensor nor a named tuple
+    """
+    kind = type(value)
+    arrays = {prefix + CLASS: np.array(f"{kind.__module__}.{kind.__qualname__}")}
+    for name, field in value._asdict().items():
+        if isinstance(field, Tensor):
+            arrays[prefix + name] = field.numpy()
+        elif hasattr(field, "_fields"):
+            arrays.update(arrays_of(field, f"{prefix}{name}."))
+        else:
+            raise InputError(
+                f"{kind.__name__}.{name} is no tensor: a {kind.__name__} cannot be kept on disk; leave --keep out"
+            )
+    return arrays
 
 
 def decoded(file: str, content: bytes) -> Value:
@@ -162,12 +177,25 @@ def decoded(file: str, content: bytes) -> Value:
     loaded = np.load(io.BytesIO(content), allow_pickle=False)
     if file.endswith(".npy"):
         return tensor(loaded)
-    fields = [field for field in loaded.files if field != CLASS]
-    path = str(loaded[CLASS])
+    return made(file, dict(loaded))
+
+
+def made(file: str, arrays: Dict[str, np.ndarray]) -> Any:
+    """The inverse of arrays_of.
+
+    Raises:
+        ValueError: the file holds a class that is not imported
+    """
+    path, fields = str(arrays.pop(CLASS)), list(dict.fromkeys(name.partition(".")[0] for name in arrays))
     kind = named_tuple(path)
     if kind is None or list(kind._fields) != fields:
         raise ValueError(f"{file} holds a {path} of {', '.join(fields)}: import it first")
-    return kind(*(tensor(loaded[field]) for field in fields))
+
+    def field(name: str) -> Any:
+        within = {key[len(name) + 1 :]: array for key, array in arrays.items() if key.startswith(f"{name}.")}
+        return made(file, within) if within else tensor(arrays[name])
+
+    return kind(*map(field, fields))
 
 
 def tensor(array: np.ndarray) -> Tensor:

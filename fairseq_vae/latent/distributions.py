@@ -160,7 +160,8 @@ GaussianPosterior = Gaussian  # the name under which the hub's `encode` returns 
 def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """The rate of each sentence, KL(posterior || prior).
 
-    Two Gaussians have it in closed form, for each dimension: G = Z. Other pairs have the unbiased estimate by one
+    A posterior with `kl` has it in closed form from a Gaussian prior, for each dimension where it is a Gaussian too:
+    G = Z. Other pairs have the unbiased estimate by one
     sample, log q(z|x) - log p(z), for the whole of z: G = 1. The estimate may be negative.
 
     Args:
@@ -175,7 +176,7 @@ def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     >>> rate(posterior, prior, posterior.mean).sum(1)  # 3 dimensions of (1 - 0)^2 / 2
     tensor([1.5000, 1.5000])
     """
-    if isinstance(posterior, Gaussian) and isinstance(prior, Gaussian):
+    if isinstance(prior, Gaussian) and hasattr(posterior, "kl"):
         return posterior.kl(prior)
     return (posterior.log_prob(z) - prior.log_prob(z)).unsqueeze(-1)
 
@@ -207,8 +208,14 @@ def log_ratio(posterior: Distribution, prior: Distribution, z: Tensor, eps: Tens
 
 
 def mapped(distribution: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Apply a function to each tensor of a distribution; other fields stay."""
-    return type(distribution)(*(function(part) if torch.is_tensor(part) else part for part in distribution))
+    """Apply a function to each tensor of a distribution, and of the distributions in it; other fields stay."""
+
+    def of(part: Any) -> Any:
+        if torch.is_tensor(part):
+            return function(part)
+        return mapped(part, function) if hasattr(part, "_fields") else part
+
+    return type(distribution)(*map(of, distribution))
 
 
 def rows(distribution: Any, index: Any) -> Any:

@@ -19,6 +19,8 @@ class VAEOutput(NamedTuple):
         nll: -log p(x|z) of the batch in nats, a float32 scalar
         nll_rows: -log p(x|z) of each sentence in nats, B; their sum is `nll`; in evaluation only
         rec_loss: the training loss of the reconstruction, a scalar: `nll` and label smoothing
+        rate: KL(q(z|x) || p(z)) of each sentence in nats, float32, B x Z or B x 1, see distributions.rate; None where z
+            was given
         terms: in training, the weighted terms of the objective that have parameters, by name, scalars
 
     >>> import torch
@@ -34,4 +36,5 @@ class VAEOutput(NamedTuple):
     nll: Optional[Tensor] = None
     nll_rows: Optional[Tensor] = None
     rec_loss: Optional[Tensor] = None
+    rate: Optional[Tensor] = None
     terms: Dict[str, Tensor] = {}

@@ -1,11 +1,12 @@
 """Priors of z: modules whose call, with a context or without one, returns a distribution of z."""
 
-from typing import Any, ClassVar, Optional, Tuple
+from typing import Any, ClassVar, Iterable, Optional, Tuple
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ..base.needs import Needs
 from ..base.registry import Registry
 from .distributions import Distribution, Gaussian
 
@@ -44,6 +45,23 @@ class Prior(nn.Module):
     def reset_parameters(self) -> None:
         """Initialise the weights, after BART's own initialisation of every linear layer and embedding."""
 
+    def connect(self, encoder: Any) -> None:
+        """Keep what the prior needs of the encoder that it belongs to, and add the weights whose sizes depend on it.
+
+        The encoder calls it at the end of its own construction. A reference to it must not be registered, since its
+        weights would stand in checkpoints twice; a tuple is not.
+
+        Args:
+            encoder: a BARTVAEEncoder, complete
+        """
+
+    def begin(self, sentences: Iterable[Tensor]) -> None:
+        """Take what the prior begins with from the training text; a checkpoint that is loaded later replaces it.
+
+        Args:
+            sentences: tokens, each with </s> at its end
+        """
+
     def forward(self, context: Optional[Tensor] = None) -> Distribution:
         """
         Args:
@@ -55,7 +73,12 @@ class Prior(nn.Module):
         raise NotImplementedError
 
 
-priors: Registry = Registry("prior", ("forward", "signature"), counts=lambda name: {"latent_prior": (name,)})
+def counts(name: str) -> Needs:
+    """What gives a prior's flags an effect: the choice of it, and a z that is drawn from it."""
+    return {"latent_prior": (name,), "zero_latent": (False,)}
+
+
+priors: Registry = Registry("prior", ("forward", "signature"), counts)
 register_prior = priors.register
 
 

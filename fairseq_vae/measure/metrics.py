@@ -60,6 +60,7 @@ def information_each(posterior: Distribution, eps: Tensor, chunk: int = 1024) ->
     z, n = posterior.rsample(eps), len(eps)
     log_aggregate = torch.empty(n, dtype=z.dtype, device=z.device)
     if not isinstance(posterior, Gaussian):
+        chunk = max(1, min(chunk, 2**23 // z.numel()))  # a table of chunk x N x Z may be needed: 64 MB
         for start in range(0, n, chunk):
             table = posterior.log_prob(z[start : start + chunk, None])  # chunk x N
             log_aggregate[start : start + chunk] = table.logsumexp(1)

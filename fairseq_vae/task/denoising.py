@@ -18,11 +18,13 @@ from ..base.dummy import dummy_batch
 from ..base.errors import InputError, memory_remedy, reported
 from ..base.host import declare
 from ..base.lengths import told_apart, too_long
+from ..base.needs import plain
 from ..base.stream import Purpose, stream
 from ..checkpoints.read import check_dictionary, check_file
 from ..flags.effects import check_effects
 from ..flags.host import check_machine
 from ..flags.task import VAEDenoisingFlags, task_config
+from ..latent.prior import Prior
 from .generating import GeneratingTask
 
 __all__ = ["VAEDenoisingTask"]
@@ -238,7 +240,8 @@ class VAEDenoisingTask(GeneratingTask):
             return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """Build a model and, before training, check the checkpoint from which training starts.
+        """Build a model and, before training, check the checkpoint from which training starts; a prior that begins with
+        sentences of the training text gets them.
 
         If the file of --restore-file were missing, fairseq would train from scratch without a word.
 
@@ -270,6 +273,12 @@ class VAEDenoisingTask(GeneratingTask):
             noise, encoder = str(self.cfg.noise), getattr(model, "encoder", None)
             if noise != "none" and not from_checkpoint and not getattr(encoder, "reads_source", True):
                 raise InputError(f"--noise {noise} has no effect with --zero-latent: leave one of the two out")
+            prior = getattr(encoder, "prior", None)
+            train = None if from_checkpoint else plain(self.cfg.train_subset)
+            if train and isinstance(prior, Prior) and type(prior).begin is not Prior.begin:
+                if train not in self.datasets:
+                    self.load_dataset(train)
+                prior.begin(self.datasets[train].src)
         if start:
             model.checkpoint = f"checkpoint {start}"
         self.positions = model.max_positions()
