@@ -39,6 +39,7 @@ OPTIONS = {
     "latent": [OFF, "--deterministic-latent", "--zero-latent"],
     "frozen": [OFF, "--freeze-decoder", "--freeze-embeddings", "--freeze-decoder --freeze-embeddings"],
     "bn-mu": [OFF, "--bn-mu=0.5"],
+    "variance": [OFF, "--posterior-max-variance=0.5"],
     **{name: [OFF, f"--{name.replace('_', '-')}-weight=0.5"] for name in terms.names()},
     "controller": [OFF, *(f"--rate-controller={name} {RATE}" for name in CONTROLLERS if name != "none")],
     "autocast": [OFF, "--autocast-bf16"],
@@ -68,7 +69,9 @@ OPTIONS = {
 }
 REFUSED = (  # expressions of two values that are refused together
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
-    ("--zero-latent", r"--bn-mu|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
+    ("(full|flow)$", r"--bn-mu|--free-bits=\S+( --free-bits-mode=\S*dimension|$)"),
+    ("flow$", "--posterior-max-variance"),
+    ("--zero-latent", r"--bn-mu|--posterior|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
     ("--kl-weight=0", "--free-bits"),
     ("--decoder-layerdrop", r"(\S+,)?embedding"),
     ("--latent-memory-slots=2", "(embedding|logits)$"),
@@ -212,7 +215,7 @@ def test_a_row_of_options_trains_saves_resumes_validates_and_generates(data, tmp
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: " ".join(pair.values()))
 def test_a_pair_that_no_row_has_is_refused_in_one_line(data, tmp_path, pair):
     with pytest.raises(InputError) as refusal:
-        trainer(data, [*flags(pair), f"--save-dir={tmp_path}"])
+        step(trainer(data, [*flags(pair), f"--save-dir={tmp_path}"]))
     assert re.search(r"^--[^\n]+$", str(refusal.value)), refusal.value
 
 

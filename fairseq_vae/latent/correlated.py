@@ -23,6 +23,10 @@ __all__ = ["FlowPosterior", "FlowedGaussian", "FullPosterior"]
 
 BELOW_BOUND = 8.0  # of the entries below the diagonal of L, in its row's own deviation: smooth, as the log-variance's
 
+# The least slope of a spline at a knot, and its inverse the largest: log q of a sample passes through the flow and back,
+# where gradients grow with the slope before they cancel, in half precision beyond its largest number.
+SLOPE = 0.1
+
 
 @register_posterior("full", BoundedConfig, help="a Gaussian with a full covariance of each latent vector")
 class FullPosterior(DiagonalPosterior):
@@ -195,7 +199,7 @@ class FlowPosterior(DiagonalPosterior):
             if value < least:
                 raise InputError(f"{shown(f'posterior_flow_{name}', value)}: expected {least} or more")
         self.context = nn.Linear(width * getattr(pooling, "vectors", 1), hidden)
-        self.flow = SplineFlow(dim, hidden, transforms, hidden, passes)
+        self.flow = SplineFlow(dim, hidden, transforms, hidden, passes, SLOPE)
 
     def reset_parameters(self) -> None:
         """Start as the diagonal posterior, with a context as large as the pooled states."""

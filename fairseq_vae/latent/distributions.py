@@ -264,11 +264,12 @@ class BlockGaussian(NamedTuple):
             table: D, then mu, then L, B x (1 + Z + Z (D + 1) / 2), of B sentences of the same D
 
         Returns:
-            the Gaussians of B sentences
+            the Gaussians of B sentences; of none with Z = 0, since no row tells D
         """
-        numbers = table.size(1) - 1
-        size = int(table[0, 0]) if len(table) else (math.isqrt(9 + 8 * numbers) - 3) // 2  # of none: one vector
-        dim = 2 * numbers // (size + 3)
+        if not len(table):
+            return cls(table[:, :0], table.new_zeros(0, 1, 0, 0))
+        size = int(table[0, 0])
+        dim = 2 * (table.size(1) - 1) // (size + 3)
         row, column = torch.tril_indices(size, size, device=table.device)
         tril = table.new_zeros(len(table), dim // size, size, size)
         tril[..., row, column] = table[:, 1 + dim :].unflatten(1, (dim // size, -1))

@@ -6,7 +6,7 @@ Shapes: B batch, T source length, C model width, Z latent dimensions.
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Dict, Optional, Tuple
+from typing import Any, ClassVar, Dict, Tuple
 
 import torch
 import torch.nn as nn
@@ -246,7 +246,7 @@ class DiagonalPosterior(Posterior):
     tensor([0.6000, 0.6000, 0.6000])
     """
 
-    optional_state = ("bn_mu",)
+    optional_state: ClassVar[Tuple[str, ...]] = ("bn_mu",)
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Any = None):
         super().__init__(width, dim, pooling, config)

@@ -29,6 +29,7 @@ class SplineFlow(nn.Module):
         transforms: number of splines
         hidden: width of the two hidden layers of each network
         passes: groups of features that are changed one after another; 0: each feature alone
+        slope: the least slope of a spline at a knot, and its inverse the largest
 
     Raises:
         InputError: zuko is not installed
@@ -40,7 +41,15 @@ class SplineFlow(nn.Module):
     True
     """
 
-    def __init__(self, features: int, context: int, transforms: int = 2, hidden: int = 64, passes: int = 2):
+    def __init__(
+        self,
+        features: int,
+        context: int,
+        transforms: int = 2,
+        hidden: int = 64,
+        passes: int = 2,
+        slope: float = 1e-3,
+    ):
         super().__init__()
         try:
             from torch.func import functional_call
@@ -48,11 +57,12 @@ class SplineFlow(nn.Module):
         except ImportError as error:  # torch.func is of torch 2
             raise InputError("a spline flow needs zuko and torch 2: pip install zuko") from error
         self.call = functional_call
-        flow = NSF(features, context, transforms=transforms, hidden_features=(hidden, hidden), passes=passes or None)
-        self.transform: Any = flow.transform
+        sizes = {"transforms": transforms, "hidden_features": (hidden, hidden), "passes": passes or None}
+        self.transform: Any = NSF(features, context, slope=slope, **sizes).transform
         for module in self.transform.modules():
             for name, buffer in list(module.named_buffers(recurse=False)):
-                module.register_buffer(name, buffer, persistent=False)
+                exact = buffer.float() if buffer.dtype == torch.bool else buffer  # averages subtract buffers
+                module.register_buffer(name, exact, persistent=False)
 
     def reset_parameters(self) -> None:
         """Make f the identity, whatever the context: the networks' last layers are 0."""
@@ -79,7 +89,9 @@ class SplineFlow(nn.Module):
         Returns:
             (f(x),); or (u, log|det du/dx|) with x = f(u), B x Z and B; on the device of x
         """
-        dtype, weights = torch.promote_types(x.dtype, context.dtype), dict(self.named_parameters())
+        dtype = torch.promote_types(x.dtype, context.dtype)
+        everything = [*self.named_parameters(), *self.named_buffers()]
+        weights = {name: tensor for name, tensor in everything if tensor.is_floating_point()}
         device = next((weight.device for weight in weights.values()), x.device)
         arguments = (x.to(device, dtype), context.to(device, dtype), inverse)
         with torch.autocast(device.type, enabled=False):
