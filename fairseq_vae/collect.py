@@ -23,7 +23,7 @@ from .checkpoints.load import load_model
 from .checkpoints.priors import load_prior
 from .checkpoints.read import folders
 from .hub import BARTVAEHubInterface
-from .latent.distributions import as_double, rate, rows
+from .latent.distributions import as_double, has_closed_form, rate, rows
 from .latent.paths import PATHS, noised, path
 from .measure.collection import BEAM, Collection, Given, Settings, resumed
 from .measure.probes import check_labels
@@ -115,8 +115,8 @@ def collect(
         sizes = torch.tensor([len(line.encode()) for line in lines])
         store.make("given_bytes", lambda: [sizes])
     store.make("posterior prior", scorer.distributions)
-    fields = [field.flatten(1) for field in store["posterior"] if torch.is_tensor(field)]
-    check_finite(torch.cat(fields, 1), f"checkpoint {checkpoint}: the posterior", split)
+    fields = torch.cat([field.flatten(1) for field in store["posterior"] if torch.is_tensor(field)], 1)
+    check_finite(fields, f"checkpoint {checkpoint}: the posterior", split)
     score(store, scorer, settings.samples)
     if fitted:
         sums = functools.partial(scorer.importance, store["posterior"], fitted(), settings.samples)
@@ -261,8 +261,9 @@ def score(store: Store, scorer: Scorer, samples: int) -> None:
 
     def own() -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         sums = scorer.importance(posterior, prior, samples)
-        kl = rate(as_double(posterior), as_double(prior), z.double())  # N x Z, or N x 1 of one sample
-        return sums.nll, sums.nll_iw, sums.effective, kl if kl.size(1) > 1 else sums.kl[:, None]
+        exact = has_closed_form(posterior, prior)
+        kl = rate(as_double(posterior), as_double(prior), z.double()) if exact else sums.kl[:, None]  # N x G
+        return sums.nll, sums.nll_iw, sums.effective, kl
 
     def others() -> List[Tensor]:
         eps = standard_normal(scorer.seed, Purpose.GENERATION, 0, everyone, scorer.model.encoder.prior.eps_dim)

@@ -141,20 +141,20 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         """Refuse free bits that do not fit the rate.
 
         Args:
-            size: columns of the rate: Z in closed form, otherwise 1
+            size: columns of the rate: Z where it is known for each dimension, otherwise fewer
             latent_dim: Z
 
         Raises:
-            InputError: a group does not divide the dimensions, or free bits are for dimensions and the rate is known
-                for the whole of z alone; the message names the flag, its value and the remedy
+            InputError: a group does not divide the dimensions, or free bits are for dimensions and the rate is not
+                known for each; the message names the flag, its value and the remedy
         """
         group, mode = self.free_bits["group"], self.free_bits["mode"]
         if group > 1 and latent_dim % group:
             raise InputError(f"--free-bits-group {group}: expected a divisor of the {latent_dim} dimensions of z")
         if size != latent_dim and self.free_bits["threshold"] > 0 and mode.endswith("dimension"):
             raise InputError(
-                f"--free-bits-mode {mode}: with this --latent-prior and --latent-posterior the KL has no closed form "
-                "and is known for the whole of z alone; give --free-bits-mode sentence or batch-sentence"
+                f"--free-bits-mode {mode}: with this --latent-prior and --latent-posterior the KL is not known for "
+                "each dimension; give --free-bits-mode sentence or batch-sentence"
             )
 
     def term_batch(self, model: Any, sample: Dict[str, Any], output: VAEOutput) -> TermBatch:

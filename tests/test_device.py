@@ -41,7 +41,7 @@ OBJECTIVES = [
     *(f"--free-bits=0.2 --free-bits-mode={name}" for name in FREE_BITS_MODES),
     *(f"--noise={name}" for name in corruptions.names()),
     "--kl-schedule=linear --kl-warmup-updates=3",
-    "--bn-mu=0.5",
+    "--bn-mu=0.5 --posterior-max-variance=0.5",
     "--word-dropout=0.3",
     "--label-smoothing=0.1",
     "--freeze-decoder --freeze-embeddings",
@@ -116,7 +116,7 @@ def hub_calls(vae):
     """The results of everything that the hub interface does."""
     posterior = vae.encode(TEXTS)
     return {
-        "encode": [field.cpu() for field in posterior],
+        "encode": [field.cpu() for field in posterior if torch.is_tensor(field)],
         "decode": vae.decode(posterior.mean, beam=2, max_len=8),
         "reconstruct": vae.reconstruct(TEXTS, max_len=8),
         "sample": vae.sample(3, max_len=8, sampling=True, sampling_topp=0.9),
@@ -175,9 +175,9 @@ def test_hub_and_evaluation_have_the_cpus_results(tmp_path, flags):
         moved(vae.model)
         found, others = hub_calls(vae), scores(vae, task)
     for key in ("encode", "log_prob"):
-        torch.testing.assert_close(found.pop(key), expected.pop(key), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found.pop(key), expected.pop(key), rtol=1e-5, atol=5e-5)
     assert found == expected
-    torch.testing.assert_close(others, numbers, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(others, numbers, rtol=1e-5, atol=5e-5)
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ OPTIONS = {
     "latent": [OFF, "--deterministic-latent", "--zero-latent"],
     "frozen": [OFF, "--freeze-decoder", "--freeze-embeddings", "--freeze-decoder --freeze-embeddings"],
     "bn-mu": [OFF, "--bn-mu=0.5"],
+    "variance": [OFF, "--posterior-max-variance=0.5"],
     **{name: [OFF, f"--{name.replace('_', '-')}-weight=0.5"] for name in terms.names()},
     "controller": [OFF, *(f"--rate-controller={name} {RATE}" for name in CONTROLLERS if name != "none")],
     "autocast": [OFF, "--autocast-bf16"],
@@ -70,7 +71,9 @@ OPTIONS = {
 REFUSED = (  # expressions of two values that are refused together
     (f"({'|'.join(name for name in priors.names() if name != 'standard')})$", "--free-bits=0.2"),  # of dimensions
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
-    ("--zero-latent", r"--bn-mu|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
+    ("(full|flow)$", r"--bn-mu|--free-bits=\S+( --free-bits-mode=\S*dimension|$)"),
+    ("flow$", "--posterior-max-variance"),
+    ("--zero-latent", r"--bn-mu|--posterior|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
     ("--kl-weight=0", "--free-bits"),
     ("--mirror-slots", "--zero-latent|--latent-injection=(?!.*cross)"),
     ("--decoder-layerdrop", r"--latent-injection=(\S+,)?embedding"),

@@ -18,8 +18,9 @@ from fairseq_vae.measure.definitions import EVALUATED, LOGGED, names
 
 MODEL = """autocast_bf16 bn_mu bow_weight deterministic_latent freeze_decoder freeze_embeddings latent_dim
 latent_injection latent_memory_slots latent_pooling latent_posterior latent_prior latent_vectors mirror_slots
-mixture_components prior_flow_hidden prior_flow_transforms rate_controller rate_gain rate_max_weight rate_target
-vamp_components vamp_length zero_latent"""
+mixture_components posterior_flow_hidden posterior_flow_passes posterior_flow_transforms posterior_max_variance
+prior_flow_hidden prior_flow_transforms rate_controller rate_gain rate_max_weight rate_target vamp_components
+vamp_length zero_latent"""
 TASK = """data latent_mode latent_samples noise noise_ratio noise_splits num_samples print_z prior reuse_dataloader"""
 CRITERION = """free_bits free_bits_group free_bits_mode kl_cycle_ratio kl_cycle_updates kl_ramp kl_schedule kl_start
 kl_warmup_updates kl_weight kl_zero_updates label_smoothing mmd_kernel mmd_weight word_dropout"""

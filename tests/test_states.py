@@ -1,7 +1,7 @@
 """Whatever adds, averages, casts or flattens a state dict takes every part's, and what it makes is read again.
 
 The cases come from the registries: a new part joins by its name, and its flags that are numbers with the default 0 are
-switched on.
+switched on where that adds to the state.
 """
 
 import copy
@@ -27,6 +27,13 @@ from fairseq_vae.objective.controller import CONTROLLERS
 from fairseq_vae.objective.terms import has_parameters, terms
 
 CONTROLLER = {"rate_target": 2.0, "rate_gain": 0.05, "rate_max_weight": 2.0}
+
+
+def adds_state(chosen, switch):
+    """Whether a switch adds to the state of a model."""
+    return model(**chosen, **switch).state_dict().keys() != model(**chosen).state_dict().keys()
+
+
 CASES = [{}, *({"rate_controller": name, **CONTROLLER} for name in CONTROLLERS if name != "none")]
 for kind, registry in (("prior", priors), ("posterior", posteriors), ("pooling", poolings), ("term", terms)):
     for name in registry.names():
@@ -34,7 +41,7 @@ for kind, registry in (("prior", priors), ("posterior", posteriors), ("pooling",
             continue
         chosen = {} if kind == "term" else {f"latent_{kind}": name}
         switches = [{field.name: 0.5} for field in dataclasses.fields(registry.configs[name]) if field.default == 0.0]
-        CASES += [{**chosen, **switch} for switch in [{}, *switches]]
+        CASES += [chosen, *({**chosen, **switch} for switch in switches if adds_state(chosen, switch))]
 CASES.append({"latent_vectors": 2, "latent_dim": 3, "latent_pooling": "attention"})
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(latent_config())}
 CASES = [{key: value for key, value in flags.items() if value != DEFAULTS[key]} for flags in CASES]

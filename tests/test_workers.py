@@ -37,7 +37,7 @@ REMEDIES = [  # not with one another
     *(f"--rate-controller={name} {RATE}" for name in CONTROLLERS if name != "none"),
     *(f"--kl-schedule={name} {RAMPS.get(name, '--kl-weight=0.4')}" for name in SCHEDULES),
     *(f"--{name.replace('_', '-')}-weight=0.5" for name in terms.names()),
-    "--bn-mu=0.5",
+    "--bn-mu=0.5 --posterior-max-variance=0.5",
     "--freeze-decoder --freeze-embeddings",
     "--word-dropout=0.3 --label-smoothing=0.1 --sentence-avg",
     "--checkpoint-activations",
@@ -48,8 +48,8 @@ EVERY = f"--bow-weight=0.3 --word-dropout=0.3 --sentence-avg --rate-controller=p
 
 def cases():
     """Flags of trainings in which every registered part and every remedy stands at least once."""
-    closed_form = [flag for flag in PARTS["prior"] if flag.endswith("standard")]  # free bits of dimensions need it
-    parts = {**PARTS, "prior": closed_form}
+    closed_form = {"prior": "standard", "posterior": "diagonal"}  # free bits of dimensions need it
+    parts = {kind: [flag for flag in PARTS[kind] if flag.endswith(closed_form.get(kind, ""))] for kind in PARTS}
     count = max(len(REMEDIES), *map(len, parts.values()))
     columns = [itertools.islice(itertools.cycle(column), count) for column in (*parts.values(), REMEDIES)]
     return [*(" ".join(row) for row in zip(*columns)), *wrapped()]
@@ -57,8 +57,8 @@ def cases():
 
 def wrapped():
     """Flags of trainings in which torch's own wrapper could miss a gradient."""
-    learned = [f"{flag} {SMALL.get(flag, '')}" for flag in PARTS["prior"] if not flag.endswith("standard")]
-    return [*learned, "--deterministic-latent", "--zero-latent", EVERY]
+    others = [flag for kind in ("prior", "posterior") for flag in PARTS[kind][1:]]
+    return [*(f"{flag} {SMALL.get(flag, '')}" for flag in others), "--deterministic-latent", "--zero-latent", EVERY]
 
 
 def without_devices():

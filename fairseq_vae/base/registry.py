@@ -68,7 +68,8 @@ class Registry(Generic[Part]):
             name: the value of the flag that chooses the part
             config: dataclass of the part's own flags, each with a default and `metadata={"help": ...}`; a field
                 `some_name` is the flag `--some-name`; what gives it an effect beside the choice of the part may stand
-                in the metadata under `needs` (see base.needs)
+                in the metadata under `needs` (see base.needs). Parts of a registry share a flag that their dataclasses
+                inherit from the same one
             help: a few words for the help of the flag that chooses the part
 
         Returns:
@@ -101,7 +102,7 @@ class Registry(Generic[Part]):
                     )
                 for registry in self.every:
                     for owner, other in registry.configs.items():
-                        mine = registry is self and owner == name
+                        mine = registry is self and (owner == name or shares(other, field))
                         if not mine and field.name in {f.name for f in dataclasses.fields(other)}:
                             raise InputError(
                                 f"{self.kind} {name!r} ({where}): {registry.kind} {owner!r} has a flag "
@@ -153,11 +154,17 @@ class Registry(Generic[Part]):
             only: whether a part's flags are wanted; None: those of all parts
         """
         chosen = [name for name, part in self.parts.items() if only is None or only(part)]
-        return [self.counting(name, field) for name in chosen for field in dataclasses.fields(self.configs[name])]
+        own = {field.name: field for name in chosen for field in dataclasses.fields(self.configs[name])}
+        return [self.counting(field) for field in own.values()]
 
-    def counting(self, name: str, field: dataclasses.Field) -> dataclasses.Field:
-        """A copy of a part's flag that needs the choice of the part, but not itself, beside its own needs."""
-        needs = {**(self.counts(name) if self.counts else {}), **field.metadata.get("needs", {})}
+    def counting(self, field: dataclasses.Field) -> dataclasses.Field:
+        """A copy of a flag that needs the choice of a part that has it, but not itself, beside its own needs."""
+        needs: Needs = {}
+        for name in self.names():
+            if self.counts and shares(self.configs[name], field):
+                for other, values in self.counts(name).items():
+                    needs[other] = needs.get(other, ()) + values
+        needs.update(field.metadata.get("needs", {}))
         needs.pop(field.name, None)
         copy: Any = dataclasses.field(default=field.default, metadata={**field.metadata, "needs": needs})
         copy.name, copy.type = field.name, field.type
@@ -174,3 +181,8 @@ class Registry(Generic[Part]):
             listener: without arguments; an InputError that it raises undoes the registration
         """
         self.listeners.append(listener)
+
+
+def shares(config: Type[Any], field: dataclasses.Field) -> bool:
+    """Whether a dataclass has this very field, its own or an inherited one."""
+    return any(other is field for other in dataclasses.fields(config))

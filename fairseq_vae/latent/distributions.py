@@ -1,15 +1,26 @@
 """Distributions of z, which posteriors and priors return.
 
-Shapes: B sentences, Z latent dimensions.
+Shapes: B sentences, Z latent dimensions, K latent vectors of D = Z / K dimensions each.
 """
 
 import math
-from typing import Any, Callable, NamedTuple, Optional, Protocol
+from typing import Any, Callable, NamedTuple, Optional, Protocol, Tuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Distribution", "Gaussian", "GaussianPosterior", "as_double", "expanded", "log_ratio", "rate", "rows"]
+__all__ = [
+    "BlockGaussian",
+    "Distribution",
+    "Gaussian",
+    "GaussianPosterior",
+    "as_double",
+    "expanded",
+    "has_closed_form",
+    "log_ratio",
+    "rate",
+    "rows",
+]
 
 
 class Distribution(Protocol):
@@ -17,9 +28,9 @@ class Distribution(Protocol):
 
     A distribution is a NamedTuple. Its tensors have a row for each sentence, or no batch dimension where one
     distribution is for all sentences; `rows`, `expanded` and `as_double` rely on this form. `rsample` and `log_prob`
-    broadcast as those of torch.distributions do. A posterior may also have `to_rows() -> B x R` and its inverse
-    `from_rows`: validation then logs its mutual information. An evaluation can be kept on disk if all fields are
-    tensors.
+    broadcast as those of torch.distributions do. A posterior may also have `kl(prior) -> B x G`, the rate in closed
+    form under a diagonal Gaussian prior, and `to_rows() -> B x R` with its inverse `from_rows`: validation then logs
+    its mutual information. An evaluation can be kept on disk if all fields are tensors.
 
     >>> prior: Distribution = Gaussian(torch.zeros(3), torch.zeros(3))  # one for all sentences
     >>> prior.log_prob(torch.zeros(2, 3)).shape
@@ -157,12 +168,130 @@ class Gaussian(NamedTuple):
 GaussianPosterior = Gaussian  # the name under which the hub's `encode` returns it
 
 
+class BlockGaussian(NamedTuple):
+    """N(mu, L L^T), L block-diagonal: a Gaussian with a full covariance within each latent vector.
+
+    Attributes:
+        mu: mean, B x Z
+        tril: blocks of L, lower triangular with positive diagonals, B x K x D x D
+
+    >>> tril = torch.tensor([[[[1.0, 0.0], [3.0, 4.0]]]])  # of one sentence and one vector of two dimensions
+    >>> posterior = BlockGaussian(torch.zeros(1, 2), tril)
+    >>> posterior.rsample(torch.ones(1, 2))
+    tensor([[1., 7.]])
+    >>> posterior.kl()  # (1 + 3^2 + 4^2 - 2) / 2 - ln 4
+    tensor([[10.6137]])
+    """
+
+    mu: Tensor
+    tril: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of z, B x Z."""
+        return self.mu
+
+    @property
+    def blocks(self) -> Tuple[int, int]:
+        """K and D."""
+        return self.tril.size(-3), self.tril.size(-1)
+
+    def rsample(self, eps: Optional[Tensor] = None) -> Tensor:
+        """mu + L eps.
+
+        Args:
+            eps: standard normal draws, B x Z; None takes them from torch's global random state
+
+        Returns:
+            B x Z
+        """
+        eps = torch.randn_like(self.mu) if eps is None else eps.to(self.mu)
+        spread = self.tril * eps.unflatten(-1, self.blocks).unsqueeze(-2)  # no matrix product, which autocast rounds
+        return self.mu + spread.sum(-1).flatten(-2)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log N(z; mu, L L^T) of each row of z.
+
+        Args:
+            z: B x Z, or with more dimensions in front for a table
+
+        Returns:
+            nats, B, or a table
+        """
+        centred = (z - self.mu).unflatten(-1, self.blocks)
+        # one system of equations for each sentence: a table's other rows are further right-hand sides
+        columns = centred.reshape(-1, *self.tril.shape[:-1]).movedim(0, -1)  # B x K x D x rows
+        solved = torch.linalg.solve_triangular(self.tril, columns, upper=False).movedim(-1, 0)
+        square = solved.square().sum((-2, -1)).reshape(centred.shape[:-2])
+        volume = self.tril.diagonal(dim1=-2, dim2=-1).log().sum((-2, -1))
+        return -0.5 * (square + self.mu.size(-1) * math.log(2 * math.pi)) - volume
+
+    def kl(self, other: Optional[Gaussian] = None) -> Tensor:
+        """KL(self || other) of each latent vector.
+
+        It is the KL of the diagonal Gaussian N(mu, diag(L)^2) and 1/2 sum_{i > j} L_ij^2 / s_i^2, with the other's
+        variances s^2.
+
+        Args:
+            other: a diagonal Gaussian of the same Z; None stands for N(0, I)
+
+        Returns:
+            nats, B x K
+        """
+        if other is None:
+            other = Gaussian.standard(self.mu)
+        diagonal = Gaussian(self.mu, 2 * self.tril.diagonal(dim1=-2, dim2=-1).log().flatten(-2))
+        precision = torch.exp(-other.logvar).unflatten(-1, self.blocks).unsqueeze(-1)
+        below = self.tril.tril(-1).square() * precision
+        return diagonal.kl(other).unflatten(-1, self.blocks).sum(-1) + 0.5 * below.sum((-2, -1))
+
+    def to_rows(self) -> Tensor:
+        """A row of numbers for each sentence.
+
+        Returns:
+            D, then mu, then L block by block, without the zeros above its diagonal, B x (1 + Z + Z (D + 1) / 2)
+        """
+        size = self.tril.size(-1)
+        row, column = torch.tril_indices(size, size, device=self.tril.device)
+        first = torch.full_like(self.mu[:, :1], size)
+        return torch.cat((first, self.mu, self.tril[..., row, column].flatten(1)), dim=1)
+
+    @classmethod
+    def from_rows(cls, table: Tensor) -> "BlockGaussian":
+        """The inverse of `to_rows`.
+
+        Args:
+            table: D, then mu, then L, B x (1 + Z + Z (D + 1) / 2), of B sentences of the same D
+
+        Returns:
+            the Gaussians of B sentences; of none with Z = 0, since no row tells D
+        """
+        if not len(table):
+            return cls(table[:, :0], table.new_zeros(0, 1, 0, 0))
+        size = int(table[0, 0])
+        dim = 2 * (table.size(1) - 1) // (size + 3)
+        row, column = torch.tril_indices(size, size, device=table.device)
+        tril = table.new_zeros(len(table), dim // size, size, size)
+        tril[..., row, column] = table[:, 1 + dim :].unflatten(1, (dim // size, -1))
+        return cls(table[:, 1 : 1 + dim], tril)
+
+
+def has_closed_form(posterior: Distribution, prior: Distribution) -> bool:
+    """Whether the rate of a posterior under a prior is known without a sample.
+
+    >>> standard = Gaussian.standard(torch.zeros(3))
+    >>> has_closed_form(standard, standard)
+    True
+    """
+    return hasattr(posterior, "kl") and isinstance(prior, Gaussian)
+
+
 def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """The rate of each sentence, KL(posterior || prior).
 
-    A posterior with `kl` has it in closed form from a Gaussian prior, for each dimension where it is a Gaussian too:
-    G = Z. Other pairs have the unbiased estimate by one
-    sample, log q(z|x) - log p(z), for the whole of z: G = 1. The estimate may be negative.
+    A posterior with `kl` has it in closed form under a diagonal Gaussian prior: a diagonal Gaussian of each dimension,
+    G = Z, one with full covariances of each latent vector, G = K. Other pairs have the unbiased estimate by one sample,
+    log q(z|x) - log p(z), for the whole of z: G = 1. The estimate may be negative.
 
     Args:
         posterior: of B sentences
@@ -176,8 +305,8 @@ def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     >>> rate(posterior, prior, posterior.mean).sum(1)  # 3 dimensions of (1 - 0)^2 / 2
     tensor([1.5000, 1.5000])
     """
-    if isinstance(prior, Gaussian) and hasattr(posterior, "kl"):
-        return posterior.kl(prior)
+    if has_closed_form(posterior, prior):
+        return posterior.kl(prior)  # type: ignore[attr-defined]
     return (posterior.log_prob(z) - prior.log_prob(z)).unsqueeze(-1)
 
 

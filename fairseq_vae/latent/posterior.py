@@ -3,11 +3,14 @@
 Shapes: B batch, T source length, C model width, Z latent dimensions, K latent vectors of Z / K dimensions each.
 """
 
+import logging
+import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Dict, Optional, Tuple
+from typing import Any, ClassVar, Dict, Tuple
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..base.errors import InputError
@@ -17,7 +20,16 @@ from .blocks import blockwise
 from .distributions import Distribution, Gaussian
 from .pooling import Pooling
 
-__all__ = ["DiagonalPosterior", "FixedScaleBatchNorm", "Posterior", "posteriors", "register_posterior"]
+__all__ = [
+    "DiagonalPosterior",
+    "FixedScaleBatchNorm",
+    "Posterior",
+    "committed_rate",
+    "posteriors",
+    "register_posterior",
+]
+
+logger = logging.getLogger(__name__)
 
 # The soft bound of the log-variance keeps the standard deviation in (0.018, 55): no exp() overflows in half precision,
 # and a long phase without KL cannot drive the log-variance to minus infinity.
@@ -162,8 +174,42 @@ posteriors: Registry = Registry("posterior", ("forward",), counts=lambda name: {
 register_posterior = posteriors.register
 
 
+def committed_rate(max_variance: float) -> float:
+    """The least KL from N(0, 1) of a Gaussian whose variance is at most S < 1: 1/2 (S - 1 - ln S).
+
+    It is the KL of N(0, S). A Gaussian of D dimensions whose matrix L of LL^T has no larger square than S on its
+    diagonal has at least D times as much from N(0, I), whatever its mean and the rest of L (delta-VAE: Razavi et al.
+    2019, https://arxiv.org/abs/1901.03416; the bound of one vector).
+
+    Args:
+        max_variance: S, above 0 and below 1
+
+    Returns:
+        nats per dimension
+
+    >>> round(32 * committed_rate(0.5), 2), round(32 * committed_rate(0.2), 2)
+    (3.09, 12.95)
+    """
+    return 0.5 * (max_variance - 1 - math.log(max_variance))
+
+
 @dataclass
-class DiagonalConfig:
+class BoundedConfig:
+    """The flag of Gaussian posteriors whose variance may be bounded."""
+
+    posterior_max_variance: float = field(
+        default=0.0,
+        metadata={
+            "help": "smooth upper bound S of q(z|x)'s variance in each dimension, 0 < S < 1, which commits a sentence "
+            "to a KL of at least latent-dim x (S - 1 - ln S) / 2 nats: 3.1 with 0.5 and 32 dimensions (Razavi et al. "
+            "2019, delta-VAE). It may say nothing (mu = 0): watch nll_gap; 0: no bound (default: 0)",
+            "needs": {"latent_prior": ("standard",), "zero_latent": (False,)},
+        },
+    )
+
+
+@dataclass
+class DiagonalConfig(BoundedConfig):
     """Flags of the diagonal posterior."""
 
     bn_mu: float = field(
@@ -182,7 +228,8 @@ class DiagonalPosterior(Posterior):
 
     mu is an affine map of the pooled states, batch-normalised if --bn-mu says so. logvar is
     LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND), with another affine map `raw` of the pooled states. Each of K vectors has
-    maps of its own.
+    maps of its own. Under --posterior-max-variance S the precision exp(-logvar) grows by 1 / S, so that the variance is
+    below S. A posterior that is made of this Gaussian overrides `distribution`.
 
     Args:
         width: C
@@ -191,7 +238,7 @@ class DiagonalPosterior(Posterior):
         config: the flags; None: their defaults
 
     Raises:
-        InputError: --bn-mu is negative
+        InputError: --bn-mu is negative, or --posterior-max-variance neither 0 nor between 0 and 1
 
     >>> from fairseq_vae.latent.pooling import poolings
     >>> posterior = DiagonalPosterior(4, 3, poolings["mean"](4), DiagonalConfig(bn_mu=0.6))
@@ -200,25 +247,49 @@ class DiagonalPosterior(Posterior):
     tensor([0.6000, 0.6000, 0.6000])
     """
 
-    optional_state = ("bn_mu",)
+    optional_state: ClassVar[Tuple[str, ...]] = ("bn_mu",)
 
-    def __init__(self, width: int, dim: int, pooling: Pooling, config: Optional[DiagonalConfig] = None):
+    def __init__(self, width: int, dim: int, pooling: Pooling, config: Any = None):
         super().__init__(width, dim, pooling, config)
-        config = config or DiagonalConfig()
-        if config.bn_mu < 0:
-            raise InputError(f"--bn-mu {config.bn_mu}: expected 0 (none) or more")
-        self.bn_mu = FixedScaleBatchNorm(dim, config.bn_mu) if config.bn_mu > 0 else None
+        gamma, self.max_variance = (getattr(config, name, 0.0) for name in ("bn_mu", "posterior_max_variance"))
+        if gamma < 0:
+            raise InputError(f"--bn-mu {gamma}: expected 0 (none) or more")
+        if not 0 <= self.max_variance < 1:
+            raise InputError(
+                f"--posterior-max-variance {self.max_variance}: expected 0 (no bound) or a number between 0 and 1, the "
+                "prior's variance"
+            )
+        self.bn_mu = FixedScaleBatchNorm(dim, gamma) if gamma > 0 else None
         self.mu = nn.Linear(width, dim)
         self.logvar = nn.Linear(width, dim)
+        if self.max_variance:
+            logger.info(
+                f"--posterior-max-variance {self.max_variance}: a committed rate of "
+                f"{dim * committed_rate(self.max_variance):.4g} nats per sentence: it may say nothing (mu = 0): watch "
+                "nll_gap"
+            )
 
     def reset_parameters(self) -> None:
         """Spread the means by about one standard deviation of z; BART's 0.02 would spread them some 10 times less."""
         nn.init.normal_(self.mu.weight, std=self.mu.in_features**-0.5)
 
-    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Gaussian:
+    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Distribution:
         with torch.autocast(hidden.device.type, enabled=False):
             pooled = self.pooling(hidden, padding_mask)  # B x C, or B x K x C
             mu, raw = (blockwise(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))  # B x Z
             if self.bn_mu is not None:
                 mu = self.bn_mu(mu)
-            return Gaussian(mu, LOGVAR_BOUND * torch.tanh(raw / LOGVAR_BOUND))
+            logvar = LOGVAR_BOUND * torch.tanh(raw / LOGVAR_BOUND)
+            if self.max_variance:
+                bound = math.log(self.max_variance)
+                logvar = bound - F.softplus(bound - logvar)  # -log(exp(-logvar) + 1 / S)
+            return self.distribution(pooled, Gaussian(mu, logvar))
+
+    def distribution(self, pooled: Tensor, gaussian: Gaussian) -> Distribution:
+        """The posterior that is made of the diagonal Gaussian: itself. It runs with autocast off.
+
+        Args:
+            pooled: states, B x C, float32
+            gaussian: of B sentences, float32
+        """
+        return gaussian

@@ -71,8 +71,9 @@ def diagnose(
         return Diagnosis(
             "unused",
             f"z is not used: the KL is {kl:.3g} nats per sentence, but another sentence's z explains a sentence only "
-            f"{gap:.3g} nats worse than its own. Free bits or a target hold the KL up where it says nothing: start "
-            "from an autoencoder (--kl-weight 0 --deterministic-latent), or try --word-dropout 0.3 or --bow-weight 1",
+            f"{gap:.3g} nats worse than its own. Free bits, a target or a bounded variance hold the KL up where "
+            "it says nothing: start from an autoencoder (--kl-weight 0 --deterministic-latent), or try --word-dropout "
+            "0.3 or --bow-weight 1",
         )
     return None
 

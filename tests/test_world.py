@@ -1,0 +1,98 @@
+"""A linear-Gaussian world: x = W z + noise, with log p(x) known under every prior.
+
+Under each pair of a prior and a posterior, its parameters off their beginnings, the package's importance weights meet
+log p(x) within their Monte Carlo error, and the bound misses it by the KL to the exact posterior. The plane of z is
+summed over; under N(0, I) the sum is held against the closed form.
+"""
+
+import functools
+import math
+
+import pytest
+import torch
+from test_posterior import C, T, head
+from test_prior import Z, made
+from torch.distributions import MultivariateNormal
+
+from fairseq_vae.latent.distributions import as_double, log_ratio, rate, rows
+from fairseq_vae.latent.posterior import posteriors
+from fairseq_vae.latent.prior import priors
+from fairseq_vae.measure.estimators import Importance
+
+WEIGHT = torch.tensor([[0.9, -0.4], [0.3, 0.8], [-0.5, 0.6]], dtype=torch.float64)
+NOISE = 0.9
+X = torch.tensor([[0.2, -0.5, 0.4], [0.9, 0.7, -0.2], [-0.3, -1.0, -0.8]], dtype=torch.float64)  # N x 3
+STEP, SAMPLES = 0.125, 3000
+AXIS = torch.arange(-7, 7 + STEP / 2, STEP, dtype=torch.float64)
+PLANE = torch.cartesian_prod(AXIS, AXIS)
+
+
+def log_likelihood(z):
+    """log p(x_i | z) of each z and each sentence."""
+    square = (X - z.unsqueeze(-2) @ WEIGHT.T).square().sum(-1) / NOISE**2
+    return -0.5 * (square + X.size(1) * math.log(2 * math.pi * NOISE**2))
+
+
+def integral(log_values):
+    """log of the integral over the plane."""
+    return log_values.logsumexp(0) + 2 * math.log(STEP)
+
+
+def moved(module):
+    """Its parameters off their beginnings."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return module.requires_grad_(False)
+
+
+@functools.lru_cache(maxsize=None)
+def prior_of(name):
+    """The prior's distribution in float64, and of each sentence log p(x) and log p(x, z) over the plane."""
+    prior = as_double(moved(made(name))())
+    joint = prior.log_prob(PLANE)[:, None] + log_likelihood(PLANE)
+    return prior, integral(joint), joint
+
+
+@functools.lru_cache(maxsize=None)
+def posterior_of(name):
+    """The posteriors of the sentences in float64, their draws, and log q over the plane."""
+    built = head(name, dim=Z)
+    built.reset_parameters()
+    states = 0.5 * torch.randn(T, len(X), C, generator=torch.Generator().manual_seed(6))
+    posterior = as_double(moved(built)(states, torch.zeros(len(X), T, dtype=torch.bool)))
+    eps = torch.randn(SAMPLES * len(X), built.eps_dim, generator=torch.Generator().manual_seed(7))
+    return posterior, eps, posterior.log_prob(PLANE[:, None])
+
+
+def test_under_the_standard_normal_the_plane_has_the_closed_form():
+    covariance = WEIGHT @ WEIGHT.T + NOISE**2 * torch.eye(3)
+    expected = MultivariateNormal(torch.zeros(3).double(), covariance).log_prob(X)
+    torch.testing.assert_close(prior_of("standard")[1], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("posterior_name", posteriors.names())
+@pytest.mark.parametrize("prior_name", priors.names())
+def test_importance_weights_and_the_bound_meet_the_likelihood(prior_name, posterior_name):
+    prior, likelihood, joint = prior_of(prior_name)
+    posterior, eps, density = posterior_of(posterior_name)
+    torch.testing.assert_close(
+        integral(density), torch.zeros(len(X)).double(), rtol=0, atol=3e-3
+    )  # the kinks of splines
+    places = list(range(len(X))) * SAMPLES
+    own = rows(posterior, places)
+    z = own.rsample(eps)
+    ratio, nll = log_ratio(own, prior, z, eps), -log_likelihood(z)[range(len(places)), places]
+    sums = Importance(len(X))
+    sums.add(places, nll, ratio - nll)
+    error = (1 / sums.effective - 1 / SAMPLES).sqrt()  # of the log of the mean weight
+    assert error.max() < 0.1, "too few samples to tell anything"
+    assert ((sums.nll_iw + likelihood).abs() < 4 * error + 1e-3).all()
+
+    each = (rate(own, prior, z).sum(1) + nll).view(SAMPLES, len(X))
+    bound, error = each.mean(0), each.std(0) / math.sqrt(SAMPLES)
+    gap = (density.exp() * (density - joint + likelihood)).sum(0) * STEP**2  # KL(q || the exact posterior)
+    assert (gap > 0).all()
+    assert ((bound + likelihood - gap).abs() < 4 * error + 2e-3).all()
+    assert (bound > -likelihood - 4 * error).all()
