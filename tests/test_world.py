@@ -38,19 +38,20 @@ def integral(log_values):
     return log_values.logsumexp(0) + 2 * math.log(STEP)
 
 
-def moved(module):
+def moved(module, scale=0.1):
     """Its parameters off their beginnings."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
     return module.requires_grad_(False)
 
 
 @functools.lru_cache(maxsize=None)
 def prior_of(name):
     """The prior's distribution in float64, and of each sentence log p(x) and log p(x, z) over the plane."""
-    prior = as_double(moved(made(name))())
+    with torch.no_grad():
+        prior = as_double(moved(made(name), 0.05)())
     joint = prior.log_prob(PLANE)[:, None] + log_likelihood(PLANE)
     return prior, integral(joint), joint
 

@@ -40,7 +40,7 @@ class SplineFlow(nn.Module):
     >>> flow = SplineFlow(2, transforms=1, hidden=4)
     >>> flow.reset_parameters()
     >>> draws, volume = flow.to_draws(torch.ones(3, 2))
-    >>> draws.equal(torch.ones(3, 2)), volume.eq(0).all().item(), flow.to_z(draws).equal(draws)
+    >>> torch.allclose(draws, torch.ones(3, 2)), volume.eq(0).all().item(), torch.allclose(flow.to_z(draws), draws)
     (True, True, True)
     """
 
