@@ -16,7 +16,7 @@ from fairseq import options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
-from helpers import write_data
+from helpers import PRIORS, write_data
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.base.errors import InputError
@@ -24,7 +24,6 @@ from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.latent.injection import injections
 from fairseq_vae.latent.pooling import poolings
 from fairseq_vae.latent.posterior import posteriors
-from fairseq_vae.latent.prior import priors
 from fairseq_vae.objective.controller import CONTROLLERS
 from fairseq_vae.objective.terms import terms
 
@@ -33,7 +32,7 @@ RATE = "--rate-target=2 --rate-max-weight=2"
 OPTIONS = {
     "injection": [*injections.names(), ",".join(injections.names()), "self-attention,embedding"],
     "pooling": poolings.names(),
-    "prior": priors.names(),
+    "prior": [*PRIORS],
     "posterior": posteriors.names(),
     "slots": ["--latent-memory-slots=1", "--latent-memory-slots=2"],
     "latent": [OFF, "--deterministic-latent", "--zero-latent"],
@@ -67,7 +66,7 @@ OPTIONS = {
     "generation": ["mean", "sample", "prior"],
 }
 REFUSED = (  # expressions of two values that are refused together
-    (f"({'|'.join(name for name in priors.names() if name != 'standard')})$", "--free-bits=0.2"),  # of dimensions
+    (f"({'|'.join(name for name in PRIORS if name != 'standard')})$", "--free-bits=0.2"),  # of dimensions
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
     ("--zero-latent", r"--bn-mu|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
     ("--kl-weight=0", "--free-bits"),

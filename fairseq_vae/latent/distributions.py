@@ -16,10 +16,12 @@ class Distribution(Protocol):
     """A distribution of z for each sentence, or one for all sentences.
 
     A distribution is a NamedTuple. Its tensors have a row for each sentence, or no batch dimension where one
-    distribution is for all sentences; `rows`, `expanded` and `as_double` rely on this form. `rsample` and `log_prob`
+    distribution is for all sentences; `rows`, `expanded` and `as_double` rely on this form. A field may be a
+    distribution, too. `rsample` and `log_prob`
     broadcast as those of torch.distributions do. A posterior may also have `to_rows() -> B x R` and its inverse
-    `from_rows`: validation then logs its mutual information. An evaluation can be kept on disk if all fields are
-    tensors.
+    `from_rows`: validation then logs its mutual information; with `kl(other) -> B x G` it has its rate from a
+    Gaussian prior in closed form. An evaluation can be kept on disk if all fields are tensors, or distributions of
+    them.
 
     >>> prior: Distribution = Gaussian(torch.zeros(3), torch.zeros(3))  # one for all sentences
     >>> prior.log_prob(torch.zeros(2, 3)).shape
@@ -160,9 +162,9 @@ GaussianPosterior = Gaussian  # the name under which the hub's `encode` returns 
 def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """The rate of each sentence, KL(posterior || prior).
 
-    A posterior with `kl` has it in closed form from a Gaussian prior, for each dimension where it is a Gaussian too:
-    G = Z. Other pairs have the unbiased estimate by one
-    sample, log q(z|x) - log p(z), for the whole of z: G = 1. The estimate may be negative.
+    A posterior with `kl` has it in closed form from a Gaussian prior; two Gaussians have it for each dimension: G = Z.
+    Other pairs have the unbiased estimate by one sample, log q(z|x) - log p(z), for the whole of z: G = 1. The estimate
+    may be negative.
 
     Args:
         posterior: of B sentences
