@@ -17,11 +17,10 @@ class Distribution(Protocol):
 
     A distribution is a NamedTuple. Its tensors have a row for each sentence, or no batch dimension where one
     distribution is for all sentences; `rows`, `expanded` and `as_double` rely on this form. A field may be a
-    distribution, too. `rsample` and `log_prob`
-    broadcast as those of torch.distributions do. A posterior may also have `to_rows() -> B x R` and its inverse
-    `from_rows`: validation then logs its mutual information; with `kl(other) -> B x G` it has its rate from a
-    Gaussian prior in closed form. An evaluation can be kept on disk if all fields are tensors, or distributions of
-    them.
+    distribution, too. `rsample` and `log_prob` broadcast as those of torch.distributions do. A posterior may also have
+    `to_rows() -> B x R` and its inverse `from_rows`: validation then logs its mutual information; and `kl(other) ->
+    B x G`: its rate from a Gaussian prior is then in closed form. An evaluation can be kept on disk if all fields are
+    tensors, or distributions of them.
 
     >>> prior: Distribution = Gaussian(torch.zeros(3), torch.zeros(3))  # one for all sentences
     >>> prior.log_prob(torch.zeros(2, 3)).shape
