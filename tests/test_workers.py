@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from helpers import PRIORS, command_line
+from helpers import PRIORS, abreast, command_line
 from workers import ROOT, SENTENCES, SIZES, free_port, together, train, write_splits
 
 from fairseq_vae.base.corruption import corruptions

@@ -29,9 +29,9 @@ class SplineFlow(nn.Module):
 
     >>> flow = SplineFlow(2, transforms=1, hidden=4)
     >>> flow.reset_parameters()
-    >>> draws, volume = flow(torch.ones(3, 2))
-    >>> draws.equal(torch.ones(3, 2)), volume.eq(0).all().item()
-    (True, True)
+    >>> draws, volume = flow(torch.ones(1, 2))
+    >>> draws.round(decimals=3).tolist(), volume.abs().item() < 1e-3
+    ([[1.0, 1.0]], True)
     """
 
     def __init__(self, dim: int, transforms: int, hidden: int):
@@ -89,7 +89,7 @@ class Flow(NamedTuple):
 
     >>> splines = SplineFlow(2, transforms=1, hidden=4)
     >>> splines.reset_parameters()
-    >>> Flow(torch.ones(2), torch.eye(2), splines).rsample(torch.zeros(1, 2)).tolist()
+    >>> Flow(torch.ones(2), torch.eye(2), splines).rsample(torch.zeros(1, 2)).round(decimals=3).tolist()
     [[1.0, 1.0]]
     """
 
