@@ -1,5 +1,7 @@
 """Tiny models and batches, made in memory; nothing outside the clone is needed."""
 
+import importlib.util
+import itertools
 from argparse import Namespace
 from types import SimpleNamespace
 
@@ -12,11 +14,29 @@ from omegaconf import OmegaConf
 from fairseq_vae.criterion import VAECrossEntropyCriterion
 from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.latent.injection import injections
+from fairseq_vae.latent.prior import priors
 from fairseq_vae.model import BARTVAEModel
 
 B, T, U, Z, V = 5, 9, 8, 6, 30
+SMALL = {  # sizes of priors that would take tests long
+    "flow": {"prior_flow_transforms": 1, "prior_flow_hidden": 8},
+    "vamp": {"vamp_components": 3, "vamp_length": 6},
+}
+ZUKO = importlib.util.find_spec("zuko") is not None  # which flows need, and old Pythons lack
+PRIORS = {name: {"latent_prior": name, **SMALL.get(name, {})} for name in priors.names() if ZUKO or name != "flow"}
 EVERY_INJECTION = [*injections.names(), ",".join(injections.names())]
 EVERY_LATENT = [*EVERY_INJECTION, *(f"{injection} x 2" for injection in EVERY_INJECTION)]  # of two vectors
+
+
+def abreast(*columns):
+    """Rows in which each entry of each column stands at least once, beside those of the other columns."""
+    count = max(map(len, columns))
+    return list(zip(*(itertools.islice(itertools.cycle(column), count) for column in columns)))
+
+
+def command_line(flags):
+    """Flags by name as a command has them."""
+    return " ".join(f"--{name.replace('_', '-')}={value}" for name, value in flags.items())
 
 
 def dictionary(words=V - 5):

@@ -251,21 +251,18 @@ def test_a_checkpoint_of_the_standard_prior_begins_it_and_one_without_latent_has
     assert isinstance(model(latent_prior=name, zero_latent=True).encoder.prior, priors["standard"])
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """A checkpoint of each learned prior, beside its data."""
-    folders = {}
-    for name in LEARNED:
-        folder = folders[name] = tmp_path_factory.mktemp(name)
-        flags = f"--latent-dim={Z} --latent-prior={name} --max-source-positions=32 --max-target-positions=32".split()
-        save_vae(folder, *flags, words=[f"w{i}" for i in range(25)], std=0.15)
-        write_data(folder, train=TRAIN[:20], valid=TRAIN[20:30], test=SENTENCES)
-    return folders
+@pytest.fixture(scope="module", params=LEARNED)
+def saved(request, tmp_path_factory):
+    """A learned prior's name, and a folder with a checkpoint of it beside its data."""
+    name, folder = request.param, tmp_path_factory.mktemp(request.param)
+    flags = f"--latent-dim={Z} --latent-prior={name} --max-source-positions=32 --max-target-positions=32".split()
+    save_vae(folder, *flags, words=[f"w{i}" for i in range(25)], std=0.15)
+    write_data(folder, train=TRAIN[:20], valid=TRAIN[20:30], test=SENTENCES)
+    return name, folder
 
 
-@every_learned
-def test_the_evaluation_has_its_rate_and_keeps_what_is_of_tensors(saved, tmp_path, name):
-    folder, keep = str(saved[name]), str(tmp_path / "kept")
+def test_the_evaluation_has_its_rate_and_keeps_what_is_of_tensors(saved, tmp_path):
+    name, folder, keep = saved[0], str(saved[1]), str(tmp_path / "kept")
     checkpoint = f"{folder}/checkpoint_best.pt"
     found = collect(checkpoint, folder, samples=2, generate=2, smoothness=2)
     prior, eps = load_model(checkpoint, folder)[0].double().encoder.prior(), []
@@ -294,9 +291,8 @@ def test_the_evaluation_has_its_rate_and_keeps_what_is_of_tensors(saved, tmp_pat
     assert summarise(again) == numbers
 
 
-@every_learned
-def test_hub_and_fairseq_sample_it_and_a_fitted_prior_takes_its_place(saved, tmp_path, name):
-    folder = saved[name]
+def test_hub_and_fairseq_sample_it_and_a_fitted_prior_takes_its_place(saved, tmp_path):
+    _, folder = saved
     checkpoint, path = str(folder / "checkpoint_best.pt"), str(tmp_path / "prior.safetensors")
     vae = load(checkpoint, str(folder), None)
     prior = vae.model.encoder.prior

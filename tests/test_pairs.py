@@ -16,14 +16,13 @@ from fairseq import options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
-from helpers import EVERY_INJECTION, write_data
+from helpers import EVERY_INJECTION, PRIORS, command_line, write_data
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.latent.pooling import poolings
 from fairseq_vae.latent.posterior import posteriors
-from fairseq_vae.latent.prior import priors
 from fairseq_vae.objective.controller import CONTROLLERS
 from fairseq_vae.objective.terms import terms
 
@@ -33,7 +32,7 @@ SEVERAL = "--latent-pooling=attention --latent-vectors=2 --latent-dim=2"
 OPTIONS = {
     "injection": [f"--latent-injection={name}" for name in [*EVERY_INJECTION, "self-attention,embedding"]],
     "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
-    "prior": [f"--latent-prior={name}" for name in priors.names()],
+    "prior": [command_line(flags) for flags in PRIORS.values()],
     "posterior": [f"--latent-posterior={name}" for name in posteriors.names()],
     "mirror": [OFF, "--mirror-slots"],
     "slots": ["--latent-memory-slots=1", "--latent-memory-slots=2"],
@@ -69,11 +68,11 @@ OPTIONS = {
     "generation": ["mean", "sample", "prior"],
 }
 REFUSED = (  # expressions of two values that are refused together
-    (f"({'|'.join(name for name in priors.names() if name != 'standard')})$", "--free-bits=0.2"),  # of dimensions
+    ("--latent-prior=(?!standard)", "--free-bits=0.2|--posterior-max-variance"),  # of dimensions, and of N(0, I) alone
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
-    ("(full|flow)$", r"--bn-mu|--free-bits=\S+( --free-bits-mode=\S*dimension|$)"),
-    ("flow$", "--posterior-max-variance"),
-    ("--zero-latent", r"--bn-mu|--posterior|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
+    ("--latent-posterior=(full|flow)", r"--bn-mu|--free-bits=\S+( --free-bits-mode=\S*dimension|$)"),
+    ("--latent-posterior=flow", "--posterior-max-variance"),
+    ("--zero-latent", r"--bn-mu|--posterior|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)|--latent-prior=\S+ "),
     ("--kl-weight=0", "--free-bits"),
     ("--mirror-slots", "--zero-latent|--latent-injection=(?!.*cross)"),
     ("--decoder-layerdrop", r"--latent-injection=(\S+,)?embedding"),

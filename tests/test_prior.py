@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import model
+from helpers import SMALL, model
 
 from fairseq_vae.latent.fitted import KINDS
 from fairseq_vae.latent.prior import StandardNormal, priors
@@ -29,7 +29,7 @@ def made(name):
     if name.startswith("fitted "):
         kind = name.split()[1]
         return KINDS[kind](FITTED[kind])
-    return model(latent_prior=name, latent_dim=Z).encoder.prior
+    return model(latent_prior=name, latent_dim=Z, **SMALL.get(name, {})).encoder.prior
 
 
 def draws(prior, size):

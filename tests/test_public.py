@@ -77,15 +77,19 @@ def test_logged_metrics_and_json_keys():
     assert sorted(names(EVALUATED)) == JSON.split()
 
 
-def test_names_of_weights():
-    def own(**flags):
-        return {key for key in model(**flags).state_dict() if key.startswith(("encoder.p", "encoder.m", "bow", "rate"))}
+def own(**flags):
+    return {key for key in model(**flags).state_dict() if key.startswith(("encoder.p", "encoder.m", "bow", "rate"))}
 
+
+def test_names_of_weights():
     assert own() == set(WEIGHTS.split())
     everything = dict(latent_pooling="attention", bn_mu=0.5, bow_weight=1.0, rate_controller="pid", rate_target=1.0)
     assert own(**everything) == {*WEIGHTS.split(), *OPTIONAL_WEIGHTS.split()}
-    for name, weights in PRIOR_WEIGHTS.items():
-        assert own(latent_prior=name) == {*WEIGHTS.split(), *weights.split()}
+
+
+@pytest.mark.parametrize("name", PRIOR_WEIGHTS)
+def test_names_of_a_priors_weights(name):
+    assert own(latent_prior=name) == {*WEIGHTS.split(), *PRIOR_WEIGHTS[name].split()}
 
 
 def test_names_in_python_and_in_logs():

@@ -11,7 +11,7 @@ from argparse import Namespace
 import pytest
 import torch
 from fairseq.models.ema.ema import EMA
-from helpers import SENTENCES, B, arguments, batch, criterion, hypotheses, model
+from helpers import PRIORS, SENTENCES, B, abreast, arguments, batch, criterion, hypotheses, model
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel
 
@@ -35,13 +35,15 @@ def adds_state(chosen, switch):
 
 
 CASES = [{}, *({"rate_controller": name, **CONTROLLER} for name in CONTROLLERS if name != "none")]
+CASES += [{"latent_pooling": name, **prior} for name, prior in abreast(poolings.names(), [*PRIORS.values()])]
 for kind, registry in (("prior", priors), ("posterior", posteriors), ("pooling", poolings), ("term", terms)):
     for name in registry.names():
         if kind == "term" and not has_parameters(registry[name]):
             continue
         chosen = {} if kind == "term" else {f"latent_{kind}": name}
         switches = [{field.name: 0.5} for field in dataclasses.fields(registry.configs[name]) if field.default == 0.0]
-        CASES += [chosen, *({**chosen, **switch} for switch in switches if adds_state(chosen, switch))]
+        switches = [switch for switch in switches if adds_state(chosen, switch)]
+        CASES += [{**chosen, **switch} for switch in [{}, *switches] if switch or kind not in ("prior", "pooling")]
 CASES.append({"latent_vectors": 2, "latent_dim": 3, "latent_pooling": "attention"})
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(latent_config())}
 CASES = [{key: value for key, value in flags.items() if value != DEFAULTS[key]} for flags in CASES]

@@ -1,6 +1,5 @@
 """Two workers (gloo) make the updates of one process that sees the same batches, by fairseq's own training loop."""
 
-import itertools
 import re
 import subprocess
 import sys
@@ -8,13 +7,13 @@ import time
 
 import pytest
 import torch
+from helpers import PRIORS, abreast, command_line
 from workers import ROOT, SENTENCES, SIZES, free_port, together, train, write_splits
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.latent.injection import injections
 from fairseq_vae.latent.pooling import poolings
 from fairseq_vae.latent.posterior import FixedScaleBatchNorm, posteriors
-from fairseq_vae.latent.prior import priors
 from fairseq_vae.objective.controller import CONTROLLERS
 from fairseq_vae.objective.free_bits import FREE_BITS_MODES
 from fairseq_vae.objective.schedule import SCHEDULES
@@ -26,7 +25,7 @@ SEVERAL = "--latent-pooling=attention --latent-vectors=2"
 RATE = "--rate-target=2 --rate-gain=0.5 --rate-max-weight=2"
 RAMPS = {"linear": "--kl-warmup-updates=3 --kl-start=0.1", "cyclical": "--kl-cycle-updates=2 --kl-zero-updates=1"}
 PARTS = {  # of each kind one at a time
-    "prior": [f"--latent-prior={name}" for name in priors.names()],
+    "prior": [*map(command_line, PRIORS.values())],
     "posterior": [f"--latent-posterior={name}" for name in posteriors.names()],
     "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
     "injection": [f"--latent-injection={name}" for name in [*injections.names(), ",".join(injections.names())]],
@@ -42,7 +41,6 @@ REMEDIES = [  # not with one another
     "--word-dropout=0.3 --label-smoothing=0.1 --sentence-avg",
     "--checkpoint-activations",
 ]
-SMALL = {"--latent-prior=vamp": "--vamp-components=3 --vamp-length=4", "--latent-prior=flow": "--prior-flow-hidden=8"}
 EVERY = f"--bow-weight=0.3 --word-dropout=0.3 --sentence-avg --rate-controller=pid {RATE}"
 
 
@@ -50,15 +48,13 @@ def cases():
     """Flags of trainings in which every registered part and every remedy stands at least once."""
     closed_form = {"prior": "standard", "posterior": "diagonal"}  # free bits of dimensions need it
     parts = {kind: [flag for flag in PARTS[kind] if flag.endswith(closed_form.get(kind, ""))] for kind in PARTS}
-    count = max(len(REMEDIES), *map(len, parts.values()))
-    columns = [itertools.islice(itertools.cycle(column), count) for column in (*parts.values(), REMEDIES)]
-    return [*(" ".join(row) for row in zip(*columns)), *wrapped()]
+    return [*map(" ".join, abreast(*parts.values(), REMEDIES)), *wrapped()]
 
 
 def wrapped():
     """Flags of trainings in which torch's own wrapper could miss a gradient."""
     others = [flag for kind in ("prior", "posterior") for flag in PARTS[kind][1:]]
-    return [*(f"{flag} {SMALL.get(flag, '')}" for flag in others), "--deterministic-latent", "--zero-latent", EVERY]
+    return [*others, "--deterministic-latent", "--zero-latent", EVERY]
 
 
 def without_devices():
