@@ -13,7 +13,7 @@ from ..latent.distributions import Distribution, Gaussian, as_double
 __all__ = ["ACTIVE_VARIANCE", "active_units", "information_each", "mutual_information", "perplexity"]
 
 ACTIVE_VARIANCE = 0.01  # of mu over sentences, above which a dimension is active
-PAIRS = 2**14  # of a z and a posterior that are in memory at a time, where the posterior is no diagonal Gaussian
+PAIRS = 2**12  # of a z and a posterior that are in memory at a time, where the posterior is no diagonal Gaussian
 
 
 def perplexity(nats: float) -> float:
