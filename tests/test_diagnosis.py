@@ -2,6 +2,7 @@
 
 import math
 
+from fairseq_vae.latent.posterior import committed_rate
 from fairseq_vae.measure.diagnosis import Watch, diagnose
 
 
@@ -13,6 +14,7 @@ def test_what_is_wrong_has_a_name_and_a_remedy():
         ((0.01, None, 32), "collapsed", "--rate-controller"),
         ((8.0, 0.05, 32), "unused", "--word-dropout"),
         ((8.0, 0.3, 32), "unused", "--bow-weight"),
+        ((32 * committed_rate(0.2), 0.1, 32), "unused", "a bounded variance"),
         ((900.0, 60.0, 32, 0.1), "exploding", "--clip-norm"),
         ((math.nan, math.nan, 32), "exploding", "--lr"),
         ((0.4, 0.6, 32, 0.5, (3.0, 0.2)), "outrun", "--kl-warmup-updates"),

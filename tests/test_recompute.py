@@ -7,6 +7,8 @@ import torch
 from helpers import EVERY_LATENT, SENTENCES, batch, criterion, hypotheses, model
 from torch.utils import checkpoint
 
+from fairseq_vae.latent.posterior import posteriors
+
 OFFLOAD = {"checkpoint_activations": True, "offload_activations": True}
 FROZEN = {"trained": {}, "frozen": {"freeze_decoder": True, "freeze_embeddings": True}}
 
@@ -37,6 +39,15 @@ def test_loss_gradients_and_random_state_are_those_without_it(injection, autocas
         assert again.equal(loss) and state_after.equal(state) and list(found) == list(right)
         for name, gradient in right.items():
             assert found[name].equal(gradient), name
+
+
+@pytest.mark.parametrize("posterior", [name for name in posteriors.names() if name != "diagonal"])
+def test_it_changes_nothing_under_other_posteriors(posterior, bfloat16):
+    plain, again = (
+        loss_and_gradients("embedding", True, latent_posterior=posterior, checkpoint_activations=on)
+        for on in (False, True)
+    )
+    assert again[0].equal(plain[0]) and all(again[1][name].equal(gradient) for name, gradient in plain[1].items())
 
 
 def kept(built, monkeypatch):

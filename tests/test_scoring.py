@@ -5,9 +5,14 @@ import itertools
 import pytest
 import torch
 from helpers import SENTENCES, Z, batch, model
+from test_validation import split
 
+from fairseq_vae.base.store import Store
+from fairseq_vae.collect import score
+from fairseq_vae.latent.distributions import as_double, has_closed_form, log_ratio, rate
+from fairseq_vae.latent.posterior import posteriors
 from fairseq_vae.measure.packing import packed
-from fairseq_vae.measure.scoring import sentence_nll
+from fairseq_vae.measure.scoring import Scorer, sentence_nll
 
 
 def test_sentence_nll_is_the_sum_of_its_tokens():
@@ -26,3 +31,19 @@ def test_packed_batches_hold_every_pair_once_within_the_budget():
     assert sorted(sum(batches, [])) == sorted(itertools.product([0, 1, 2, 4], range(3)))
     assert all(len(rows) * max(lengths[i] for i, _ in rows) <= 20 for rows in batches)
     assert [list(rows) for rows in packed([30], [0], 2, 20)] == [[(0, 0)], [(0, 1)]]
+
+
+@pytest.mark.parametrize("name", posteriors.names())
+def test_the_kl_is_in_closed_form_or_the_mean_over_the_samples(name):
+    scorer, store, samples = Scorer(model(std=0.3, latent_posterior=name), split(SENTENCES)), Store(), 3
+    store.make("posterior prior", scorer.distributions)
+    score(store, scorer, samples)
+    posterior, prior = as_double(store["posterior"]), as_double(store["prior"])
+    if has_closed_form(posterior, prior):
+        expected = rate(posterior, prior, store["z"].double())
+    else:
+        each = [scorer.eps([(i, k) for i in range(len(scorer))]) for k in range(samples)]
+        ratios = [log_ratio(posterior, prior, store["posterior"].rsample(eps), eps) for eps in each]
+        expected = -torch.stack(ratios).mean(0)[:, None]
+    torch.testing.assert_close(store["kl"], expected, rtol=1e-5, atol=1e-4)
+    assert not any(value.requires_grad for value in store.values() if torch.is_tensor(value))

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 from evaluation import made_up
+from test_distributions import Opaque
 
 from fairseq_vae.base.stream import Purpose, standard_normal
-from fairseq_vae.latent.distributions import Gaussian
+from fairseq_vae.latent.distributions import Gaussian, rows
 from fairseq_vae.measure import sentences
 from fairseq_vae.measure.definitions import EVALUATED, names
 from fairseq_vae.measure.estimators import aggregate, batch_information, information
@@ -90,6 +91,19 @@ def test_the_use_of_z_is_that_of_the_estimators_on_the_sentences_own_draws():
     assert found["marginal_kl"] == found["kl"] - found["mi"]
     for key, value in aggregate(collection.posterior, collection.prior, collection.kl).items():
         assert found[key] == value, key
+
+
+class Costly(Opaque):
+    mi_sentences = 4
+
+
+def test_of_a_costly_posterior_the_information_is_among_the_first_sentences():
+    collection = made_up()
+    found = summarise(collection._replace(posterior=Costly(*collection.posterior)))
+    eps = torch.stack([standard_normal(1, Purpose.VALIDATION, k, range(4), 3) for k in range(MI_SAMPLES)])
+    mi, error = information(rows(collection.posterior, slice(4)), eps)
+    assert (found["mi"], found["mi_stderr"]) == (pytest.approx(mi), pytest.approx(error))
+    assert found["mi_cap"] == math.log(4)
 
 
 def test_the_diagnosis_is_of_the_summary():

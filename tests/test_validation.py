@@ -15,6 +15,7 @@ from fairseq_vae.base.stream import Purpose, standard_normal
 from fairseq_vae.criterion import VAECrossEntropyCriterion
 from fairseq_vae.data import SentenceDataset
 from fairseq_vae.latent.distributions import GaussianPosterior
+from fairseq_vae.latent.posterior import committed_rate
 from fairseq_vae.measure.diagnosis import Watch
 from fairseq_vae.measure.metrics import mutual_information
 from fairseq_vae.measure.scoring import Scorer, sentence_nll
@@ -75,6 +76,18 @@ def test_partners_belong_to_the_split_and_go_round(monkeypatch):
     assert data.partners([0], 1) is None
     data.kept = np.array([3])
     assert data.partners([3], 1024) is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("posterior", ["diagonal", "full"])
+def test_a_committed_rate_that_says_nothing_is_called_so(posterior):
+    """Where it ends if the decoder does without z: mu = 0, and the KL is what the bound costs."""
+    built, sample = model(std=0.3, latent_posterior=posterior, posterior_max_variance=0.2), batch(SENTENCES)
+    for parameter in (*built.encoder.posterior.parameters(), built.encoder.memory.project.weight):
+        parameter.zero_()
+    shown = reduced(criterion()(built, partnered(sample, split(SENTENCES)))[2])
+    assert shown["kl"] >= Z * committed_rate(0.2) > 2
+    assert shown["nll_gap"] == 0 and shown["diagnosis"] == "unused"
 
 
 @torch.no_grad()

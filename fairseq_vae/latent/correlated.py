@@ -25,7 +25,7 @@ __all__ = ["FlowPosterior", "FlowedGaussian", "FullPosterior"]
 BELOW_BOUND = 8.0  # of the entries below the diagonal of L, in its row's own deviation: smooth, as the log-variance's
 
 # The least slope of a spline at a knot, and its inverse the largest: log q of a sample passes through the flow and
-# back, where gradients grow with the slope before they cancel, in half precision beyond its largest number.
+# back, where gradients grow with the slope before they cancel, beyond half precision's largest number.
 SLOPE = 0.1
 
 
@@ -106,6 +106,11 @@ class FlowedGaussian(NamedTuple):
     base_logvar: Tensor
     context: Tensor
     flow: SplineFlow
+
+    @property
+    def mi_sentences(self) -> int:
+        """Most sentences among which an evaluation measures mutual information: each pair takes a pass of the flow."""
+        return 1024
 
     @property
     def base(self) -> Gaussian:

@@ -30,7 +30,8 @@ class Distribution(Protocol):
     distribution is for all sentences; `rows`, `expanded` and `as_double` rely on this form. `rsample` and `log_prob`
     broadcast as those of torch.distributions do. A posterior may also have `kl(prior) -> B x G`, the rate in closed
     form under a diagonal Gaussian prior, and `to_rows() -> B x R` with its inverse `from_rows`: validation then logs
-    its mutual information. An evaluation can be kept on disk if all fields are tensors.
+    its mutual information; and `mi_sentences`, the most sentences among which an evaluation measures that. An
+    evaluation can be kept on disk if all fields are tensors.
 
     >>> prior: Distribution = Gaussian(torch.zeros(3), torch.zeros(3))  # one for all sentences
     >>> prior.log_prob(torch.zeros(2, 3)).shape

@@ -134,11 +134,12 @@ LIKELIHOOD: Sequence[Definition] = (
 USE_OF_Z: Sequence[Definition] = (
     Definition(
         ("mi",),
-        "mutual information of x and z: mean of log q(z given x) − log mean over all x′ of q(z given x′)",
+        "mutual information of x and z: mean of log q(z given x) − log mean over all x′ of q(z given x′); of a "
+        "posterior that is a flow, over the first 1,024 sentences",
         "nats",
     ),
     Definition(("mi_stderr",), "Monte Carlo error of mi, the sentences being given", "nats"),
-    Definition(("mi_cap",), "log sentences", "nats"),
+    Definition(("mi_cap",), "log of the sentences that mi is over", "nats"),
     Definition(("mi_saturated",), "whether mi > mi_cap − ln 2, so that the cap may hide far more"),
     Definition(
         ("mi_batch",),

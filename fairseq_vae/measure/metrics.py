@@ -13,6 +13,7 @@ from ..latent.distributions import Distribution, Gaussian, as_double
 __all__ = ["ACTIVE_VARIANCE", "active_units", "information_each", "mutual_information", "perplexity"]
 
 ACTIVE_VARIANCE = 0.01  # of mu over sentences, above which a dimension is active
+PAIRS = 2**12  # of a z and a posterior that are in memory at a time, where the posterior is no diagonal Gaussian
 
 
 def perplexity(nats: float) -> float:
@@ -60,7 +61,7 @@ def information_each(posterior: Distribution, eps: Tensor, chunk: int = 1024) ->
     z, n = posterior.rsample(eps), len(eps)
     log_aggregate = torch.empty(n, dtype=z.dtype, device=z.device)
     if not isinstance(posterior, Gaussian):
-        chunk = max(1, min(chunk, 2**23 // z.numel()))  # a table of chunk x N x Z may be needed: 64 MB
+        chunk = max(1, min(chunk, PAIRS // max(1, n)))
         for start in range(0, n, chunk):
             table = posterior.log_prob(z[start : start + chunk, None])  # chunk x N
             log_aggregate[start : start + chunk] = table.logsumexp(1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..base.stream import Purpose, standard_normal
+from ..latent.distributions import rows
 from . import sentences, smoothness
 from .collection import BEAM, Collection
 from .diagnosis import Diagnosis, diagnose
@@ -170,12 +171,13 @@ def latent(collection: Collection, mi_batch: Optional[int] = None) -> Numbers:
         standard_normal(settings.seed, Purpose.VALIDATION, k, range(size), settings.eps_dim) for k in range(MI_SAMPLES)
     )
     eps = torch.stack(list(draws))  # MI_SAMPLES x N x eps_dim
-    mi, error = information(posterior, eps)
+    among = min(size, getattr(posterior, "mi_sentences", size))
+    mi, error = information(rows(posterior, slice(among)), eps[:, :among])
     return {
         "mi": mi,
         "mi_stderr": error,
-        "mi_cap": math.log(size),
-        "mi_saturated": saturates(mi, size),
+        "mi_cap": math.log(among),
+        "mi_saturated": saturates(mi, among),
         "mi_batch": batch_information(posterior, eps[0], mi_batch) if mi_batch else None,
         "mi_batch_size": mi_batch,
         **aggregate(posterior, collection.prior, collection.kl),
