@@ -63,6 +63,7 @@ OPTIONS = {
     "denominator": [OFF, "--sentence-avg"],
     "corruption": [f"--noise={name}" for name in corruptions.names()],
     "accumulation": [OFF, "--update-freq=2"],
+    "inference": [OFF, "--aggressive-inference --aggressive-window=1 --aggressive-max-steps=2"],
     "average": [OFF, "--store-ema --ema-decay=0.9"],
     "generation": ["mean", "sample", "prior"],
 }
@@ -70,6 +71,7 @@ REFUSED = (  # expressions of two values that are refused together
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
     ("--zero-latent", r"--bn-mu|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
     ("--kl-weight=0", "--free-bits"),
+    ("--aggressive", "--zero-latent|--deterministic-latent|--freeze-decoder"),
     ("--decoder-layerdrop", r"(\S+,)?embedding"),
     ("--latent-memory-slots=2", "(embedding|logits)$"),
 )
