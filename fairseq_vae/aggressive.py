@@ -138,6 +138,17 @@ def averaged(parameters: List[Parameter], sums: Tensor) -> Tensor:
     return sums
 
 
+@contextmanager
+def told_apart() -> Iterator[None]:
+    """Let a worker that runs out of memory end: fairseq's trainer would skip the batch, and the others wait for ever."""
+    try:
+        yield
+    except RuntimeError as error:
+        if place()[1] == 1 or "out of memory" not in str(error):
+            raise
+        raise RuntimeError("a worker's memory ran out in an inner step, for which the other workers wait") from error
+
+
 class AggressiveInference:
     """The inner steps of updates, until mutual information falls from one validation to the next.
 
@@ -183,7 +194,7 @@ class AggressiveInference:
                 optimizer.zero_grad()
                 sums = torch.zeros(3, device=device)
                 for batch in self.draw(update, rule.steps, device):
-                    with model.no_sync() if hasattr(model, "no_sync") else nullcontext():
+                    with told_apart(), model.no_sync() if hasattr(model, "no_sync") else nullcontext():
                         _, size, log = step(batch)
                     numbers = on_device(torch.tensor([size, log["ntokens"]], dtype=torch.float), device)
                     sums += torch.cat((numbers, log["loss"].float().view(1)))

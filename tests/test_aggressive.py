@@ -198,6 +198,19 @@ def test_inner_steps_are_logged_and_draw_new_batches(data, monkeypatch):
     assert len({numbers for _, numbers in drawn}) > 1
 
 
+@pytest.mark.parametrize("workers, message", [(1, "out of memory"), (2, "a worker's memory ran out in an inner step")])
+def test_a_worker_without_memory_skips_the_batch_only_if_no_other_waits_for_it(data, monkeypatch, workers, message):
+    made, samples = built(data, AGGRESSIVE)
+
+    def step(batch):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("fairseq_vae.aggressive.place", lambda: (0, workers))
+    with pytest.raises(RuntimeError, match=message):
+        made.task.aggressive.infer(made.model, made.optimizer, 0, torch.device("cpu"), step)
+    assert all(parameter.requires_grad for parameter in made.model.parameters())
+
+
 def test_inference_ends_for_good_with_the_first_fall_and_says_so(caplog):
     caplog.set_level(logging.INFO)
     inference, found = AggressiveInference(Namespace()), []
@@ -210,9 +223,7 @@ def test_inference_ends_for_good_with_the_first_fall_and_says_so(caplog):
     again = AggressiveInference(Namespace())
     again.load_state_dict(inference.state_dict())
     assert not again.active
-    with pytest.raises(
-        InputError, match="^--aggressive-inference ends when mi falls.* no mi: leave one of"
-    ):
+    with pytest.raises(InputError, match="^--aggressive-inference ends when mi falls.* no mi: leave one of"):
         AggressiveInference(Namespace()).validated(None)
 
 

@@ -46,6 +46,7 @@ OBJECTIVES = [
     "--freeze-decoder --freeze-embeddings",
     "--checkpoint-activations",
     "--update-freq=2",
+    "--aggressive-inference --aggressive-window=1 --aggressive-max-steps=2",
     "--store-ema --ema-decay=0.9",
 ]
 GENERATION = {
@@ -158,7 +159,8 @@ def test_a_training_step_waits_for_the_device_no_more_often_than_stock_barts(dat
     shared = " ".join(flag for flag in SIZES.split() if not flag.startswith(("--latent", "--arch", "--criterion")))
     heads = "--encoder-attention-heads=2 --decoder-attention-heads=2"
     stock, _ = waits(data, shared, heads, "--arch=bart_base --criterion=cross_entropy")
-    for flags in ("", EVERYTHING):
+    inner = "--aggressive-inference --aggressive-max-steps=2"  # no window ends
+    for flags in ("", EVERYTHING, f"{EVERYTHING} {inner}"):
         count, places = waits(data, SIZES, flags)
         assert count < stock, places
         assert not [place for place in places if place.startswith(("fairseq_vae/", "bart/", "latent/", "objective/"))]
