@@ -140,7 +140,7 @@ def averaged(parameters: List[Parameter], sums: Tensor) -> Tensor:
 
 @contextmanager
 def told_apart() -> Iterator[None]:
-    """Let a worker that runs out of memory end: fairseq's trainer would skip the batch, and the others wait for ever."""
+    """Let a worker that runs out of memory end: fairseq's trainer would skip the batch, and the others would wait."""
     try:
         yield
     except RuntimeError as error:

@@ -19,9 +19,7 @@ TRAINING, VALIDATION = "training", "validation"
 AGGRESSIVE = "training of the task `vae_denoising`, while `--aggressive-inference` lasts"
 PARTNERS = f"{VALIDATION} of the task `vae_denoising`, M above 1"
 
-LOGGED: Sequence[
-    Definition
-] = (  # by the criterion vae_cross_entropy, and one by the task vae_denoising, in fairseq's logs
+LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cross_entropy and the task vae_denoising
     Definition(
         ("loss",),
         "training: the training loss / T / ln 2; validation: neg_elbo · N / T / ln 2. With `--sentence-avg`: / N in "
