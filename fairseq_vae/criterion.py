@@ -15,7 +15,7 @@ from . import validation
 from .base.corruption import word_dropout
 from .base.errors import InputError, memory_remedy, reported
 from .base.host import declare
-from .base.stream import Purpose, standard_normal, stream
+from .base.stream import APART, Purpose, standard_normal, stream
 from .base.transfer import on_device, on_host
 from .flags.criterion import VAECrossEntropyFlags, check_criterion, criterion_config
 from .flags.effects import check_effects
@@ -167,7 +167,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         """
 
         def eps() -> Tensor:
-            return self.draws(sample, Purpose.PRIOR, model.num_updates, model.encoder.prior.eps_dim)
+            return self.draws(sample, Purpose.PRIOR, time_of(model, sample), model.encoder.prior.eps_dim)
 
         padding = model.decoder.dictionary.pad()
         return TermBatch(output.z, output.posterior, output.prior, sample["target"], padding, eps)
@@ -207,7 +207,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         if not (model.training and self.word_dropout):
             return net_input
         words = model.decoder.dictionary
-        streams = [stream(self.seed, Purpose.WORDS, model.num_updates, index) for index in numbers(sample)]
+        time = time_of(model, sample)
+        streams = [stream(self.seed, Purpose.WORDS, time, index) for index in numbers(sample)]
         tokens = word_dropout(net_input["prev_output_tokens"], self.word_dropout, words.unk(), words.pad(), streams)
         return {**net_input, "prev_output_tokens": tokens}
 
@@ -243,8 +244,8 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             raise InputError("--criterion vae_cross_entropy needs a model with a latent: --arch bart_vae")
         if model.deterministic_latent:
             return None
-        purpose, when = (Purpose.TRAINING, model.num_updates) if model.training else (Purpose.VALIDATION, 0)
-        return self.draws(sample, purpose, when, model.encoder.posterior.eps_dim)
+        purpose, time = (Purpose.TRAINING, time_of(model, sample)) if model.training else (Purpose.VALIDATION, 0)
+        return self.draws(sample, purpose, time, model.encoder.posterior.eps_dim)
 
     @staticmethod
     def reduce_metrics(logging_outputs: Sequence[Dict[str, Any]]) -> None:
@@ -307,6 +308,11 @@ class RateHook:
 def numbers(sample: Dict[str, Any]) -> List[int]:
     """The numbers of a batch's sentences, B; of a data set that is not ours, a host waits for them."""
     return sample["numbers"] if "numbers" in sample else sample["id"].tolist()
+
+
+def time_of(model: Any, sample: Dict[str, Any]) -> int:
+    """The time of a training batch's streams: the update's number; inner steps of an update have times of their own."""
+    return model.num_updates + sample.get("inner_step", 0) * APART
 
 
 def declare_flags() -> None:

@@ -26,6 +26,8 @@ def build(data, **cfg):
         "valid_subset": "valid",
         "max_tokens": None,
         "max_tokens_valid": None,
+        "clip_norm": 0.0,
+        "update_freq": [1],
         **dict.fromkeys(("cpu", "fp16", "tpu"), False),
     }
     return VAEDenoisingTask.setup_task(task_config()(data=data, **{**defaults, **cfg}))

@@ -49,6 +49,7 @@ OBJECTIVES = [
     "--freeze-decoder --freeze-embeddings",
     "--checkpoint-activations",
     "--update-freq=2",
+    "--aggressive-inference --aggressive-window=1 --aggressive-max-steps=2",
     "--store-ema --ema-decay=0.9",
 ]
 GENERATION = {
@@ -162,7 +163,8 @@ def test_a_training_step_waits_for_the_device_no_more_often_than_stock_barts(dat
     shared = " ".join(flag for flag in SIZES.split() if not flag.startswith(("--latent", "--arch", "--criterion")))
     heads = "--encoder-attention-heads=2 --decoder-attention-heads=2"
     stock, _ = waits(data, shared, heads, "--arch=bart_base --criterion=cross_entropy")
-    for flags in ("", EVERYTHING, command_line(PRIORS["vamp"])):
+    inner = "--aggressive-inference --aggressive-max-steps=2"  # no window ends
+    for flags in ("", EVERYTHING, f"{EVERYTHING} {inner}", command_line(PRIORS["vamp"])):
         count, places = waits(data, SIZES, flags)
         more = 2 if "vamp" in flags else 0  # of fairseq's encoder, which runs twice
         assert count < stock + more, places

@@ -64,6 +64,7 @@ OPTIONS = {
     "denominator": [OFF, "--sentence-avg"],
     "corruption": [f"--noise={name}" for name in corruptions.names()],
     "accumulation": [OFF, "--update-freq=2"],
+    "inference": [OFF, "--aggressive-inference --aggressive-window=1 --aggressive-max-steps=2"],
     "average": [OFF, "--store-ema --ema-decay=0.9"],
     "generation": ["mean", "sample", "prior"],
 }
@@ -74,6 +75,7 @@ REFUSED = (  # expressions of two values that are refused together
     ("--latent-posterior=flow", "--posterior-max-variance"),
     ("--zero-latent", r"--bn-mu|--posterior|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)|--latent-prior=\S+ "),
     ("--kl-weight=0", "--free-bits"),
+    ("--aggressive", "--zero-latent|--deterministic-latent|--freeze-decoder"),
     ("--mirror-slots", "--zero-latent|--latent-injection=(?!.*cross)"),
     ("--decoder-layerdrop", r"--latent-injection=(\S+,)?embedding"),
     ("--latent-memory-slots=2", "--latent-injection=(embedding|logits)$"),

@@ -21,11 +21,12 @@ latent_injection latent_memory_slots latent_pooling latent_posterior latent_prio
 mixture_components posterior_flow_hidden posterior_flow_passes posterior_flow_transforms posterior_max_variance
 prior_flow_hidden prior_flow_transforms rate_controller rate_gain rate_max_weight rate_target vamp_components
 vamp_length zero_latent"""
-TASK = """data latent_mode latent_samples noise noise_ratio noise_splits num_samples print_z prior reuse_dataloader"""
+TASK = """aggressive_inference aggressive_max_steps aggressive_window data latent_mode latent_samples noise
+noise_ratio noise_splits num_samples print_z prior reuse_dataloader"""
 CRITERION = """free_bits free_bits_group free_bits_mode kl_cycle_ratio kl_cycle_updates kl_ramp kl_schedule kl_start
 kl_warmup_updates kl_weight kl_zero_updates label_smoothing mmd_kernel mmd_weight word_dropout"""
-METRICS = """au diagnosis kl kl_dim_max kl_dim_median kl_dim_min kl_dims kl_weight loss marginal_kl mi mi_cap neg_elbo
-nll_gap nll_loss ppl rec rec_ppl"""
+METRICS = """au diagnosis inner_steps kl kl_dim_max kl_dim_median kl_dim_min kl_dims kl_weight loss marginal_kl mi
+mi_cap neg_elbo nll_gap nll_loss ppl rec rec_ppl"""
 JSON = """agg_cov_distance agg_gaussian_kl agg_mean_norm au au_curve aubleu aubleu_own bits_per_byte bits_per_byte_iw
 bleu bleu_greedy bleu_signature bytes bytes_of checkpoint chrf chrf_greedy chrf_signature data_length diagnosis
 diagnosis_message distinct_1 distinct_1_data distinct_1_fitted distinct_2 distinct_2_data distinct_2_fitted distinct_3

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from denoising import TRAIN, VALID, build, epoch
+from fairseq.optim.sgd import SGD
 from helpers import arguments, write_data
 from omegaconf import OmegaConf
 
@@ -39,6 +40,8 @@ VALUES = {  # of free text, and of what is bounded
     "latent_injection": ["embedding", "logits"],
     "noise_splits": ["valid", "train,valid"],
     "vamp_length": [8, 12],
+    "aggressive_window": [1, 2],  # of few steps
+    "aggressive_max_steps": [1, 2],
     "prior": ["0.1", "3"],  # the scale of a fitted Gaussian, whose file is made of it
 }
 # what shapes the weights may stand in any run, since it must fit the checkpoint that training starts from
@@ -89,14 +92,14 @@ def trained(data, flags, cache={}):  # noqa: B006  runs that come again
     key = (data, *sorted(flags.items()))
     if key not in cache:
         task, model, criterion = made(data, flags)
-        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
+        plain_descent = Namespace(lr=[0.01], momentum=0.0, weight_decay=0.0)
+        optimizer = SGD(plain_descent, [p for p in model.parameters() if p.requires_grad])
         batches = epoch(task, "train")
         for update, batch in enumerate(batches[:3]):
-            model.train().set_num_updates(update)
             optimizer.zero_grad()
-            loss, size, _ = criterion(model, batch)
-            (loss / size).backward()
-            optimizer.step()
+            _, size, _ = task.train_step(batch, model, criterion, optimizer, update)
+            optimizer.multiply_grads(1 / size)
+            task.optimizer_step(optimizer, model, update)
         with torch.no_grad():
             loss, _, _ = criterion(model.eval(), epoch(task, "valid")[0])
         iterator = task.get_batch_iterator(task.dataset("train"), max_tokens=100, disable_iterator_cache=True)
@@ -234,6 +237,10 @@ def test_a_flag_beside_another_has_an_effect_or_is_refused(data, company, name):
         ),
         ({"noise": "deletion", "noise_splits": "test,valid"}, ""),
         ({"latent_mode": "sample"}, ""),
+        (
+            {"aggressive_inference": True},
+            "--aggressive-inference has no effect in generation: give it",
+        ),
     ],
 )
 def test_generation_refuses_what_has_no_effect_in_it(data, flags, message):

@@ -41,6 +41,7 @@ REMEDIES = [  # not with one another
     "--word-dropout=0.3 --label-smoothing=0.1 --sentence-avg",
     "--checkpoint-activations",
 ]
+AGGRESSIVE = "--aggressive-inference --aggressive-window=2 --aggressive-max-steps=5"
 EVERY = f"--bow-weight=0.3 --word-dropout=0.3 --sentence-avg --rate-controller=pid {RATE}"
 
 
@@ -54,7 +55,7 @@ def cases():
 def wrapped():
     """Flags of trainings in which torch's own wrapper could miss a gradient."""
     others = [flag for kind in ("prior", "posterior") for flag in PARTS[kind][1:]]
-    return [*others, "--deterministic-latent", "--zero-latent", EVERY]
+    return [*others, AGGRESSIVE, "--deterministic-latent", "--zero-latent", EVERY]
 
 
 def without_devices():

@@ -57,6 +57,7 @@ def train(data, save_dir, flags, rank=None, world=2):
     said = {}
 
     def post_validate(task, model, stats, agg):
+        own(task, model, stats, agg)
         said.update({key: value for key, value in stats.items() if isinstance(value, (int, float))})
 
     vars(save_checkpoint).pop("best", None)  # of this process's last training

@@ -12,7 +12,9 @@ from torch import Tensor
 
 __all__ = ["APART", "Purpose", "standard_normal", "stream"]
 
-APART = 2**40  # draw k of a sentence, where generation makes several, has the stream of the number sentence + k * APART
+# draw k of a sentence, where generation makes several, has the stream of the number sentence + k * APART; inner step k
+# of an update has the streams of the time update + k * APART
+APART = 2**40
 
 
 class Purpose(IntEnum):
@@ -30,6 +32,7 @@ class Purpose(IntEnum):
     PRIOR = 5  # eps of the prior's samples in the MMD; when = update
     TOKENS = 6  # words drawn in generation; when = the number of words before
     PAIRS = 7  # sentences paired in evaluation; when = sentence = 0
+    INNER = 8  # batches of aggressive inference; when = update, sentence = inner step
 
 
 def stream(seed: int, purpose: Purpose, when: int, index: int) -> np.random.Generator:

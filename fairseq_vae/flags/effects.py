@@ -76,6 +76,8 @@ def check_generation(task: Any, splits: Sequence[str], zero_latent: bool) -> Non
     values = flags_of(task)
     check_needs(dataclasses.fields(task_config()), values)
     check_noise(SimpleNamespace(**values), splits)
+    if values.get("aggressive_inference"):
+        raise InputError("--aggressive-inference has no effect in generation: give it to fairseq-train")
     if values["num_samples"] and not splits:
         raise InputError(
             f"--num-samples {values['num_samples']} has no effect in fairseq-interactive, which draws a sentence for "

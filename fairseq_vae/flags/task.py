@@ -2,10 +2,11 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Optional, Sequence, Type
+from typing import Any, List, Optional, Sequence, Type
 
 from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass.constants import DDP_BACKEND_CHOICES, ZERO_SHARDING_CHOICES
 from omegaconf import II, MISSING
 
 from ..base.corruption import corruptions
@@ -67,6 +68,32 @@ class VAEDenoisingFlags(FairseqDataclass):
             "needs": {"latent_mode": ("prior",)},
         },
     )
+    aggressive_inference: bool = field(
+        default=False,
+        metadata={
+            "help": "before each update train the encoder and the posterior alone, on new random batches, until the "
+            "loss per word stops to fall; then the update trains all the rest. It ends for good with the first "
+            "validation whose mi is below that of the one before (default: off)",
+            "needs": {
+                "criterion": ("vae_cross_entropy",),
+                "zero_latent": (False,),
+                "deterministic_latent": (False,),
+                "freeze_decoder": (False,),
+            },
+        },
+    )
+    aggressive_window: int = field(
+        default=15,
+        metadata={
+            "help": "inner steps over which the loss is averaged before it is compared with that of as many steps "
+            "before (default: 15)",
+            "needs": {"aggressive_inference": GIVEN},
+        },
+    )
+    aggressive_max_steps: int = field(
+        default=99,
+        metadata={"help": "inner steps of an update, at most (default: 99)", "needs": {"aggressive_inference": GIVEN}},
+    )
     reuse_dataloader: bool = field(
         default=False,
         metadata={
@@ -94,6 +121,13 @@ class VAEDenoisingFlags(FairseqDataclass):
     tpu: bool = II("common.tpu")
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
+    clip_norm: float = II("optimization.clip_norm")
+    update_freq: List[int] = II("optimization.update_freq")
+    use_bmuf: bool = II("optimization.use_bmuf")
+    ddp_backend: DDP_BACKEND_CHOICES = II("distributed_training.ddp_backend")  # type: ignore[valid-type]
+    zero_sharding: ZERO_SHARDING_CHOICES = II("distributed_training.zero_sharding")  # type: ignore[valid-type]
+    disable_validation: bool = II("dataset.disable_validation")
 
 
 def task_config() -> Type[FairseqDataclass]:
@@ -110,7 +144,8 @@ def task_config() -> Type[FairseqDataclass]:
 
 
 def check_training(cfg: Any) -> None:
-    """Refuse flags of generation in training, and a corruption of splits that training does not read.
+    """Refuse flags of generation in training, a corruption of splits that training does not read, and what
+    aggressive inference does not work with.
 
     Args:
         cfg: the task's flags
@@ -118,6 +153,7 @@ def check_training(cfg: Any) -> None:
     Raises:
         InputError: the message names the flag, its value and the remedy
     """
+    check_aggressive(cfg)
     defaults = {field.name: plain(field.default) for field in dataclasses.fields(VAEDenoisingFlags)}
     for name in ("latent_mode", "latent_samples", "num_samples", "print_z", "prior"):
         value = plain(getattr(cfg, name))
@@ -132,6 +168,50 @@ def check_training(cfg: Any) -> None:
         if unknown and str(cfg.noise) != "none":
             raise InputError(
                 f"--noise-splits {cfg.noise_splits}: training reads {', '.join(splits)}, and not {', '.join(unknown)}"
+            )
+
+
+WHOLE = "inner steps need each weight and its gradient as a tensor of its own"
+SCALED = "inner steps do not scale the loss; --autocast-bf16 needs no scale"
+OWN_STEPS = "it averages weights over steps of its own count, without inner steps"
+NOT_AGGRESSIVE = (  # fairseq's flags, with their values, beside which there is no aggressive inference, and why
+    ("fp16", (True,), WHOLE),
+    ("bf16", (True,), WHOLE),
+    ("ddp_backend", ("fully_sharded",), WHOLE),
+    ("zero_sharding", ("os",), WHOLE),
+    ("amp", (True,), SCALED),
+    ("ddp_backend", ("slowmo",), OWN_STEPS),
+    ("use_bmuf", (True,), OWN_STEPS),
+    ("tpu", (True,), "it was not tried there"),
+    ("disable_validation", (True,), "a fall of the validation's mi ends it"),
+)
+
+
+def check_aggressive(cfg: Any) -> None:
+    """Refuse aggressive inference beside what it does not work with.
+
+    Args:
+        cfg: the task's flags
+
+    Raises:
+        InputError: the message names the flag, its value and the remedy
+    """
+    if not cfg.aggressive_inference:
+        return
+    for name in ("aggressive_window", "aggressive_max_steps"):
+        if getattr(cfg, name) < 1:
+            raise InputError(f"{shown(name, getattr(cfg, name))}: expected 1 or more")
+    window, most = cfg.aggressive_window, cfg.aggressive_max_steps
+    if window != VAEDenoisingFlags.aggressive_window and 2 * window > most:
+        raise InputError(
+            f"--aggressive-window {window} has no effect with --aggressive-max-steps {most}, in which no two windows "
+            f"fit: give {2 * window} steps or more, or a smaller window"
+        )
+    for name, values, reason in NOT_AGGRESSIVE:
+        value = plain(getattr(cfg, name, None))
+        if value in values:
+            raise InputError(
+                f"--aggressive-inference does not work with {shown(name, value)}: {reason}; leave one of the two out"
             )
 
 

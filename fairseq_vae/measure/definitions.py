@@ -16,9 +16,10 @@ class Definition(NamedTuple):
 
 
 TRAINING, VALIDATION = "training", "validation"
+AGGRESSIVE = "training of the task `vae_denoising`, while `--aggressive-inference` lasts"
 PARTNERS = f"{VALIDATION} of the task `vae_denoising`, M above 1"
 
-LOGGED: Sequence[Definition] = (  # by the criterion vae_cross_entropy, in fairseq's logs
+LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cross_entropy and the task vae_denoising
     Definition(
         ("loss",),
         "training: the training loss / T / ln 2; validation: neg_elbo · N / T / ln 2. With `--sentence-avg`: / N in "
@@ -34,6 +35,7 @@ LOGGED: Sequence[Definition] = (  # by the criterion vae_cross_entropy, in fairs
         "nats per sentence",
     ),
     Definition(("kl_weight",), "β, the schedule's or the controller's", "", TRAINING),
+    Definition(("inner_steps",), "steps of the encoder side before an update", "steps", AGGRESSIVE),
     Definition(("ppl",), "exp(neg_elbo · N / T): estimates an upper bound of the perplexity", "per token"),
     Definition(("rec_ppl",), "exp(rec · N / T): not a perplexity of the text", "per token"),
     Definition(("au",), "active units: dimensions d with Var(mu_d) > 0.01 over the split", "dimensions", VALIDATION),

@@ -1,8 +1,7 @@
 """The task vae_denoising: each sample is one sentence, with a corrupted source and a clean target."""
 
 import os
-from contextlib import nullcontext
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import numpy as np
 import torch
@@ -14,8 +13,7 @@ from torch import Tensor
 from .. import data  # in hints, as strings: when `data` is imported first, this module runs before its end
 from ..base import text  # as a module, for the same reason
 from ..base.corruption import corrupted, corruptions
-from ..base.dummy import dummy_batch
-from ..base.errors import InputError, memory_remedy, reported
+from ..base.errors import InputError, reported
 from ..base.host import declare
 from ..base.lengths import told_apart, too_long
 from ..base.needs import plain
@@ -26,12 +24,13 @@ from ..flags.host import check_machine
 from ..flags.task import VAEDenoisingFlags, task_config
 from ..latent.prior import Prior
 from .generating import GeneratingTask
+from .training import TrainingTask
 
 __all__ = ["VAEDenoisingTask"]
 
 
 @register_task("vae_denoising", dataclass=task_config())
-class VAEDenoisingTask(GeneratingTask):
+class VAEDenoisingTask(TrainingTask, GeneratingTask):
     """Reconstruct sentences; every sentence of a split comes once an epoch.
 
     Args:
@@ -220,25 +219,6 @@ class VAEDenoisingTask(GeneratingTask):
                 too_long(os.path.join(self.cfg.data, split), lengths, bounds, self.trains is None, skip_with)
             )
 
-    def train_step(
-        self,
-        sample: Dict[str, Any],
-        model: Any,
-        criterion: Any,
-        optimizer: Any,
-        update_num: int,
-        ignore_grad: bool = False,
-        **kwargs: Any,
-    ) -> Tuple[Tensor, int, Dict[str, Any]]:
-        """fairseq's training step; where memory runs out, an error line names the flags that lower the peak.
-
-        Args:
-            ignore_grad: whether the batch is a dummy one, which changes no state of the model
-            others: as in fairseq
-        """
-        with memory_remedy(), dummy_batch(model) if ignore_grad else nullcontext():  # backward pass included
-            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs)
-
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model and, before training, check the checkpoint from which training starts; a prior that begins with
         sentences of the training text gets them.
@@ -254,7 +234,7 @@ class VAEDenoisingTask(GeneratingTask):
 
         Raises:
             InputError: the checkpoint is missing, truncated, unsafe, or of another dictionary; or the task has noise
-                and the model reads no source
+                and the model reads no source, or aggressive inference and the model has no latent
         """
         start = self.cfg.path
         self.trains = None if from_checkpoint else cfg
@@ -279,6 +259,8 @@ class VAEDenoisingTask(GeneratingTask):
                 if train not in self.datasets:
                     self.load_dataset(train)
                 prior.begin(self.datasets[train].src)
+            if self.aggressive is not None and not from_checkpoint and not hasattr(model, "latent_dim"):
+                raise InputError("--aggressive-inference needs a model with a latent: --arch bart_vae")
         if start:
             model.checkpoint = f"checkpoint {start}"
         self.positions = model.max_positions()
