@@ -213,6 +213,7 @@ def model_settings(model: Any, cfg: Any) -> Dict[str, Any]:
         "pooling": model.cfg.latent_pooling,
         "injection": model.cfg.latent_injection,
         "prior": encoder.prior.signature,
+        "posterior": str(model.cfg.latent_posterior),
         "eps_dim": encoder.posterior.eps_dim,
     }
 

@@ -222,6 +222,21 @@ def test_bn_mu_may_begin_or_end_between_two_phases(caplog):
     check_both_ways(model(), model(bn_mu=0.5), names, caplog)
 
 
+@pytest.mark.parametrize("name", [name for name in posteriors.names() if name != "diagonal"])
+def test_a_diagonal_posteriors_checkpoint_begins_another_posterior_with_the_same_one(name, caplog):
+    plain, built = model(std=0.3), model(latent_posterior=name)
+    more = built.state_dict().keys() - plain.state_dict().keys()
+    _, lines = loaded(built, plain.state_dict(), caplog)
+    assert more and len(lines) == 1 and lines[0].startswith(f"VAE checkpoint: {len(more)} tensors new: ")
+    states, mask, eps = torch.randn(7, 3, 16), torch.zeros(3, 7, dtype=torch.bool), torch.randn(3, plain.latent_dim)
+    expected, found = (one.encoder.posterior(states, mask).rsample(eps) for one in (plain, built))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    state = dict(built.state_dict())
+    del state[min(more)]
+    with pytest.raises(InputError, match=f"1 missing, e.g. {min(more)}"):
+        built.load_state_dict(state)
+
+
 @pytest.mark.parametrize("part, place", [("posterior",) * 2, ("pooling", "posterior"), ("prior", "prior")])
 def test_the_optional_state_of_a_part_of_ones_own_may_begin_or_end_too(part, place, own_parts, caplog):
     having = model(**{f"latent_{part}": "mine"})

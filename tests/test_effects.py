@@ -103,6 +103,18 @@ LINEAR = {"kl_schedule": "linear", "kl_warmup_updates": 50}
             "--autocast-bf16 has no effect with --fp16: leave",
         ),
         ({"model": {"zero_latent": True, "bn_mu": 0.6}}, "--bn-mu 0.6 has no effect with --zero-latent: leave one of"),
+        (
+            {"model": {"latent_posterior": "full", "bn_mu": 0.6}},
+            "--bn-mu 0.6 has no effect with --latent-posterior full: leave one of",
+        ),
+        (
+            {"model": {"latent_posterior": "flow", "posterior_max_variance": 0.5}},
+            "--posterior-max-variance 0.5 has no effect without --latent-posterior diagonal or full: give that too",
+        ),
+        (
+            {"model": {"posterior_flow_passes": 0}},
+            "--posterior-flow-passes 0 has no effect without --latent-posterior flow: give that too",
+        ),
         ({"model": {"zero_latent": True, "bow_weight": 1.0}}, "--bow-weight 1.0 has no effect with --zero-latent"),
         (
             {"model": {"zero_latent": True}, "criterion": {"mmd_weight": 1.0}},

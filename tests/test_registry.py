@@ -119,6 +119,26 @@ def test_a_bad_configuration_is_refused_by_its_field(registry, config, message):
     assert "toy" not in registry.names() and "--some-flag" not in flags()
 
 
+def test_parts_share_a_flag_that_they_inherit_from_the_same_dataclass():
+    parts = Registry("toy", counts=lambda name: {"toy": (name,)})
+
+    @dataclass
+    class More(Flags):
+        toy_more: int = field(default=1, metadata={"help": "of one alone"})
+
+    try:
+        parts.register("first", Flags)(object)
+        parts.register("second", More)(int)
+        parts.register("third")(float)
+        found = {one.name: one.metadata["needs"] for one in parts.fields()}
+        assert found == {"toy_size": {"toy": ("first", "second")}, "toy_more": {"toy": ("second",)}}
+        again = dataclasses.make_dataclass("Again", [("toy_size", int, field(default=3, metadata={"help": "x"}))])
+        with pytest.raises(InputError, match="toy 'first' has a flag --toy-size; choose another name"):
+            parts.register("fourth", again)(str)
+    finally:
+        Registry.every.remove(parts)
+
+
 def test_a_flag_of_the_models_own_is_refused():
     config = dataclasses.make_dataclass("F", [("latent_dim", int, field(default=1, metadata={"help": "x"}))])
     with pytest.raises(InputError, match="--latent-dim is a flag already"):

@@ -164,3 +164,5 @@ def test_the_signature_names_all_settings_and_the_text():
     assert (found["fairseq_vae"], found["fairseq"], found["torch"]) == ("0", "1", "2") and found["sacrebleu"]
     without = collection._replace(settings=collection.settings._replace(text_sentences=None))
     assert "|text:none|" in signature(without)
+    other = collection._replace(settings=collection.settings._replace(posterior="full"))
+    assert "posterior" not in found and "|posterior:full" in signature(other)

@@ -23,6 +23,7 @@ WEIGHT = torch.tensor([[0.9, -0.4], [0.3, 0.8], [-0.5, 0.6]], dtype=torch.float6
 NOISE = 0.9
 X = torch.tensor([[0.2, -0.5, 0.4], [0.9, 0.7, -0.2], [-0.3, -1.0, -0.8]], dtype=torch.float64)  # N x 3
 STEP, SAMPLES = 0.125, 3000
+KINKS = 5e-3  # nats, which the sum over the plane may be off where a spline's density has kinks
 AXIS = torch.arange(-7, 7 + STEP / 2, STEP, dtype=torch.float64)
 PLANE = torch.cartesian_prod(AXIS, AXIS)
 
@@ -78,9 +79,7 @@ def test_under_the_standard_normal_the_plane_has_the_closed_form():
 def test_importance_weights_and_the_bound_meet_the_likelihood(prior_name, posterior_name):
     prior, likelihood, joint = prior_of(prior_name)
     posterior, eps, density = posterior_of(posterior_name)
-    torch.testing.assert_close(
-        integral(density), torch.zeros(len(X)).double(), rtol=0, atol=3e-3
-    )  # the kinks of splines
+    torch.testing.assert_close(integral(density), torch.zeros(len(X)).double(), rtol=0, atol=KINKS)
     places = list(range(len(X))) * SAMPLES
     own = rows(posterior, places)
     z = own.rsample(eps)
@@ -89,11 +88,11 @@ def test_importance_weights_and_the_bound_meet_the_likelihood(prior_name, poster
     sums.add(places, nll, ratio - nll)
     error = (1 / sums.effective - 1 / SAMPLES).sqrt()  # of the log of the mean weight
     assert error.max() < 0.1, "too few samples to tell anything"
-    assert ((sums.nll_iw + likelihood).abs() < 4 * error + 1e-3).all()
+    assert ((sums.nll_iw + likelihood).abs() < 4 * error + KINKS).all()
 
     each = (rate(own, prior, z).sum(1) + nll).view(SAMPLES, len(X))
     bound, error = each.mean(0), each.std(0) / math.sqrt(SAMPLES)
     gap = (density.exp() * (density - joint + likelihood)).sum(0) * STEP**2  # KL(q || the exact posterior)
     assert (gap > 0).all()
-    assert ((bound + likelihood - gap).abs() < 4 * error + 2e-3).all()
+    assert ((bound + likelihood - gap).abs() < 4 * error + KINKS).all()
     assert (bound > -likelihood - 4 * error).all()

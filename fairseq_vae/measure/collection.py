@@ -45,6 +45,7 @@ class Settings(NamedTuple):
         given_text: fingerprint of the file of the sentences as given, if there is one
         fitted: kind and fingerprint of a prior that was fitted after training, if one is given
         smoothness: sentences that are decoded under noise and along paths; None without
+        posterior: of the model, as in its flags
     """
 
     checkpoint: str
@@ -72,6 +73,7 @@ class Settings(NamedTuple):
     given_text: Optional[str] = None
     fitted: Optional[str] = None
     smoothness: Optional[int] = None
+    posterior: str = "diagonal"  # what older collections have
 
 
 class Given(NamedTuple):

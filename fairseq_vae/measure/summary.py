@@ -253,6 +253,8 @@ def signature(collection: Collection) -> str:
         "torch": settings.torch,
         "sacrebleu": sacrebleu.__version__,
     }
+    if settings.posterior != "diagonal":
+        fields["posterior"] = settings.posterior
     if settings.smoothness:
         fields["smoothness"] = smoothness.signature(settings.smoothness)
     return "|".join(f"{key}:{value}" for key, value in fields.items())
