@@ -53,7 +53,7 @@ def cases():
 def wrapped():
     """Flags of trainings in which torch's own wrapper could miss a gradient."""
     learned = [flag for flag in PARTS["prior"] if not flag.endswith("standard")]
-    return [*learned, "--deterministic-latent", "--zero-latent", EVERY]
+    return [*map(" ".join, abreast(learned, [EVERY, "--deterministic-latent"])), "--zero-latent"]
 
 
 def without_devices():
