@@ -261,6 +261,7 @@ def saved(request, tmp_path_factory):
     return name, folder
 
 
+@pytest.mark.slow
 def test_the_evaluation_has_its_rate_and_keeps_what_is_of_tensors(saved, tmp_path):
     name, folder, keep = saved[0], str(saved[1]), str(tmp_path / "kept")
     checkpoint = f"{folder}/checkpoint_best.pt"
@@ -291,6 +292,7 @@ def test_the_evaluation_has_its_rate_and_keeps_what_is_of_tensors(saved, tmp_pat
     assert summarise(again) == numbers
 
 
+@pytest.mark.slow
 def test_hub_and_fairseq_sample_it_and_a_fitted_prior_takes_its_place(saved, tmp_path):
     _, folder = saved
     checkpoint, path = str(folder / "checkpoint_best.pt"), str(tmp_path / "prior.safetensors")

@@ -55,7 +55,7 @@ def cases():
 def wrapped():
     """Flags of trainings in which torch's own wrapper could miss a gradient."""
     others = [flag for kind in ("prior", "posterior") for flag in PARTS[kind][1:]]
-    return [*others, AGGRESSIVE, "--deterministic-latent", "--zero-latent", EVERY]
+    return [*map(" ".join, abreast(others, [EVERY, AGGRESSIVE, "--deterministic-latent"])), "--zero-latent"]
 
 
 def without_devices():
