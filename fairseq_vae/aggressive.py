@@ -139,7 +139,7 @@ def averaged(parameters: List[Parameter], sums: Tensor) -> Tensor:
 
 
 @contextmanager
-def told_apart() -> Iterator[None]:
+def not_skipped() -> Iterator[None]:
     """Let a worker that runs out of memory end: fairseq's trainer would skip the batch, and the others would wait."""
     try:
         yield
@@ -188,13 +188,14 @@ class AggressiveInference:
             return 0
         self.update = update
         model.set_num_updates(update)  # a rate controller steps now, on what it observed in the last update
-        parameters, rule, goes_on = encoder_side(model), WindowRule(*self.lengths), True
+        parameters, goes_on = encoder_side(model), True
+        rule = WindowRule(self.cfg.aggressive_window, self.cfg.aggressive_max_steps)
         with alone(model, parameters):
             while goes_on:
                 optimizer.zero_grad()
                 sums = torch.zeros(3, device=device)
                 for batch in self.draw(update, rule.steps, device):
-                    with told_apart(), model.no_sync() if hasattr(model, "no_sync") else nullcontext():
+                    with not_skipped(), model.no_sync() if hasattr(model, "no_sync") else nullcontext():
                         _, size, log = step(batch)
                     numbers = on_device(torch.tensor([size, log["ntokens"]], dtype=torch.float), device)
                     sums += torch.cat((numbers, log["loss"].float().view(1)))
@@ -204,11 +205,6 @@ class AggressiveInference:
                 goes_on = rule.goes_on(torch.stack((loss, words)))
         optimizer.zero_grad()
         return rule.steps
-
-    @property
-    def lengths(self) -> Tuple[int, int]:
-        """Steps of a window, and of an update at most."""
-        return self.cfg.aggressive_window, self.cfg.aggressive_max_steps
 
     def draw(self, update: int, step: int, device: torch.device) -> Iterator[Dict[str, Any]]:
         """This worker's batches of an inner step.

@@ -194,6 +194,10 @@ def test_inner_steps_are_logged_and_draw_new_batches(data, monkeypatch):
         with metrics.aggregate(new_root=True) as logged:
             made.train_step(samples)
         counts.append(logged.get_smoothed_values()["inner_steps"])
+    made.task.aggressive.active = False
+    with metrics.aggregate(new_root=True) as logged:
+        made.train_step(samples)
+    assert logged.get_smoothed_values()["inner_steps"] == 0
     assert [step for step, _ in drawn] == [i + 1 for count in counts for i in range(int(count))]
     assert len({numbers for _, numbers in drawn}) > 1
 
@@ -275,7 +279,6 @@ def test_a_resumed_training_is_one_that_was_not_stopped_and_after_the_end_it_is_
     assert len(counts["never"]) == 12 and not same(states["never"], states["whole"])
 
 
-@pytest.mark.slow
 def test_a_new_training_from_a_checkpoint_is_aggressive_again(tmp_path):
     data = write_data(tmp_path, train=SENTENCES, valid=SENTENCES[:9])
     for flags, active in (({}, False), ({"reset_optimizer": True}, True), ({"reset_meters": True}, True)):

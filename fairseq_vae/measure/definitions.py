@@ -16,7 +16,7 @@ class Definition(NamedTuple):
 
 
 TRAINING, VALIDATION = "training", "validation"
-AGGRESSIVE = "training of the task `vae_denoising`, while `--aggressive-inference` lasts"
+AGGRESSIVE = "training of the task `vae_denoising` with `--aggressive-inference`"
 PARTNERS = f"{VALIDATION} of the task `vae_denoising`, M above 1"
 
 LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cross_entropy and the task vae_denoising
@@ -35,7 +35,7 @@ LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cros
         "nats per sentence",
     ),
     Definition(("kl_weight",), "β, the schedule's or the controller's", "", TRAINING),
-    Definition(("inner_steps",), "steps of the encoder side before an update", "steps", AGGRESSIVE),
+    Definition(("inner_steps",), "steps of the encoder side before an update; 0 after their end", "steps", AGGRESSIVE),
     Definition(("ppl",), "exp(neg_elbo · N / T): estimates an upper bound of the perplexity", "per token"),
     Definition(("rec_ppl",), "exp(rec · N / T): not a perplexity of the text", "per token"),
     Definition(("au",), "active units: dimensions d with Var(mu_d) > 0.01 over the split", "dimensions", VALIDATION),

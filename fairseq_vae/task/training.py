@@ -69,14 +69,16 @@ class TrainingTask(WatchedTask):
             with memory_remedy(), dummy_batch(model) if dummy else nullcontext():  # backward pass included
                 return own(batch, model, criterion, optimizer, update_num, dummy, **kwargs)
 
-        if not self.is_aggressive:
+        if self.aggressive is None:
             return step(sample, ignore_grad)
-        assert self.aggressive is not None
-        steps = self.aggressive.infer(model, optimizer, update_num, sample["target"].device, step)
-        if steps:
+        active, steps = self.aggressive.active, 0
+        if active:
+            steps = self.aggressive.infer(model, optimizer, update_num, sample["target"].device, step)
+        if steps or not active:  # not of an update's further batches
             metrics.log_scalar("inner_steps", steps, priority=350, round=1)
         found = step(sample, ignore_grad)
-        forget(encoder_side(model))  # here, so that clipping does not count them
+        if active:
+            forget(encoder_side(model))  # here, so that clipping does not count them
         return found
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
