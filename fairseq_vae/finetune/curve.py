@@ -20,7 +20,7 @@ from .encode import Limit
 from .plan import SPLITS, build, check_folder, check_text, configuration, shape, texts
 from .process import call
 from .steps import USER_DIR, alone, binarise, minutes, step, train_on
-from .study import Point, Study
+from .study import Point, Study, as_flags
 
 __all__ = ["FIGURES", "Curve", "difference", "gather"]
 
@@ -70,7 +70,7 @@ class Curve:
             state = read_checkpoint(study.bart)
             self.weights = state["model"]
             sizes = shape(study.bart, model_settings(state))
-            self.shape = {key.replace("_", "-"): "" if value is True else str(value) for key, value in sizes.items()}
+            self.shape = as_flags("bart", {key.replace("_", "-"): value for key, value in sizes.items()})
 
     def run(self) -> None:
         """Make all points that are not there; a point that fails ends its chain, and the others go on.
@@ -301,19 +301,20 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         output: the folder
 
     Returns:
-        for each point arm, seed, setting, zero_latent, updates (of its own training), start, state ("done", "failed" or
-        "missing"), reason (of a failure) and figures, those of FIGURES that its evaluation has
+        for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
+        those of the points before it), state ("done", "failed" or "missing"), reason (of a failure) and figures, those
+        of FIGURES that its evaluation has
 
     Raises:
         InputError: an evaluation is damaged
     """
     rows: List[Dict[str, Any]] = []
-    failed = ""
+    failed, seen = "", 0
     for point in study.points:
         folder = Path(output, point.place)
         path, told = folder / f"{study.split}.json", folder / "failed.txt"
         figures, reason = {}, ""
-        failed = failed if point.before else ""
+        failed, seen = (failed, seen + point.updates) if point.before else ("", point.updates)
         if path.exists():
             try:
                 numbers = json.loads(path.read_text(encoding="utf-8"))
@@ -328,7 +329,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         rows.append(
             {
                 **{"arm": point.arm, "seed": point.seed, "setting": point.setting, "zero_latent": point.zero_latent},
-                **{"updates": point.updates, "start": point.before or ("bart" if study.bart else "random weights")},
+                **{"updates": seen, "start": point.before or ("bart" if study.bart else "random weights")},
                 **{"state": "done" if figures else "failed" if reason else "missing", "reason": reason},
                 "figures": figures,
             }

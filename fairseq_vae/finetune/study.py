@@ -18,7 +18,7 @@ KEYS = ("bart", "data", "split", "flags", "arms", "points", "updates", "warm", "
 OWN = ("points", "updates", "warm_updates")  # what an arm may have beside flags of fairseq-train
 SET = ("data", "user-dir", "save-dir", "restore-file", "finetune-from-model", "seed", "max-update")  # of every training
 EVALUATE = ("samples", "generate", "smoothness", "mi-batch", "words", "max-tokens", "seed")  # of fairseq-vae evaluate
-NAME = re.compile(r"(?!data-bin$)\w[\w.,+-]*")  # of a folder beside data-bin
+NAME = re.compile(r"(?!data-bin)\w[\w.,+-]*")  # of a folder beside data-bin
 ONLY = "only"  # the point of an arm that sweeps no flag
 
 

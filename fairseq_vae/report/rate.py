@@ -42,6 +42,7 @@ class Mean(NamedTuple):
         arm: its name
         setting: the swept flag and its value
         zero_latent: whether it is a language model
+        updates: since the study's start
         seeds: that are done
         failed: seeds that failed
         figures: mean and half of the 95 % interval (0 with one seed) of each figure that all those seeds have
@@ -50,6 +51,7 @@ class Mean(NamedTuple):
     arm: str
     setting: str
     zero_latent: bool
+    updates: int
     seeds: int
     failed: int
     figures: Dict[str, Point]
@@ -60,7 +62,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
 
     `lm_gap` is -ELBO less the language model's of the same seed, or less its mean where that seed has none.
 
-    >>> row = {"arm": "plain", "seed": 1, "setting": "kl-weight=1", "zero_latent": False, "state": "done"}
+    >>> row = {"arm": "plain", "seed": 1, "setting": "kl-weight=1", "zero_latent": False, "updates": 9, "state": "done"}
     >>> model = {**row, "arm": "lm", "zero_latent": True, "figures": {"neg_elbo": 50.0}}
     >>> means([model, {**row, "figures": {"neg_elbo": 52.0}}])[1].figures["lm_gap"]
     Point(mean=2.0, half=0.0)
@@ -79,7 +81,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
                 figures["lm_gap"] = figures["neg_elbo"] - models.get(row["seed"], average)
         figures = {key: Point.of([row[key] for row in done]) for key in shared(done)}
         failed = sum(row["state"] == "failed" for row in same)
-        found.append(Mean(arm, setting, same[0]["zero_latent"], len(done), failed, figures))
+        found.append(Mean(arm, setting, same[0]["zero_latent"], same[0]["updates"], len(done), failed, figures))
     return found
 
 
@@ -103,13 +105,13 @@ def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False) -> str:
     points = means(rows)
     several = any(point.seeds + point.failed > 1 for point in points)
     columns = [column for column in COLUMNS if any(column[0] in point.figures for point in points)]
-    cells = [["arm", "point", *(["seeds"] if several else []), *(heading for _, heading, _ in columns)]]
+    cells = [["arm", "point", "updates", *(["seeds"] if several else []), *(heading for _, heading, _ in columns)]]
     for point in points:
-        setting = point.setting.replace("=", " ")
-        row = [point.arm, setting, *([str(point.seeds)] if several else [])]
+        setting = point.setting.replace("=", " ") if "=" in point.setting else "-"
+        row = [point.arm, setting, f"{point.updates:,}", *([str(point.seeds)] if several else [])]
         row += [cell(point.figures.get(key), digits, point.seeds) for key, _, digits in columns]
         if point.failed:
-            row[2 + several] = f"{row[2 + several]} ({point.failed} failed)" if point.seeds else "failed"
+            row[3 + several] = f"{row[3 + several]} ({point.failed} failed)" if point.seeds else "failed"
         cells.append(row)
     notes = [
         f"{row['arm']}, seed {row['seed']}, {row['setting'].replace('=', ' ')} failed: {row['reason']}"
@@ -139,19 +141,19 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool) -> str:
         warm: whether later points start from the one before
     """
     done = [row for row in rows if row["state"] == "done"]
-    first = done[0]["figures"]
+    first = min(done, key=lambda row: row["zero_latent"])["figures"]  # without z there is one sample
     how = (
         "An arm's points were trained one after another, from the highest rate down, each from the one before (a warm "
-        "start), so a later one has seen more updates; the language model has seen as many as the last."
+        "start); updates are all that a point has seen."
         if warm
         else "Each point was trained anew."
     )
     seeds = len({row["seed"] for row in done})
-    spread = f"Means over at most {seeds} seeds and half of their 95 % intervals. " if seeds > 1 else ""
+    spread = f" Means over {seeds} seeds, and half of their 95 % intervals." if seeds > 1 else ""
     missing = sum(row["state"] == "missing" for row in rows)
     lacking = f" {missing} of {len(rows)} points are not there yet." if missing else ""
     return (
-        f"{how} {spread}Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, K = "
+        f"{how}{spread} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, K = "
         f"{first['samples']}; MI at most {first['mi_cap']:.2f}; BLEU and exact (as a share) of greedy reconstructions "
         f"from mu.{lacking}"
     )
@@ -171,24 +173,24 @@ def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
     count = -(-len(panels) // 2) if len(panels) > 2 else 1
     found = drawing.axes(count, min(2, len(panels)), 4.9 * min(2, len(panels)), 3.9 * count + 0.6)
     arms = list(dict.fromkeys(point.arm for point in points if not point.zero_latent))
-    for axis, (key, label, factor) in zip(found.flat, panels):
+    for axis, (key, unit, factor) in zip(found.flat, panels):
         for number, arm in enumerate(arms):
             some = [point for point in points if point.arm == arm and {"kl", key} <= set(point.figures)]
-            look = {"color": drawing.SAFE[number % len(drawing.SAFE)]}
+            color = drawing.SAFE[number % len(drawing.SAFE)]
             marker = drawing.MARKERS[number % len(drawing.MARKERS)]
             dashes = ("-", "--", "-.")[number // len(drawing.SAFE) % 3]
             x, y = [p.figures["kl"].mean for p in some], [factor * p.figures[key].mean for p in some]
-            axis.plot(x, y, dashes, marker=marker, markersize=5, linewidth=1.4, label=arm, zorder=3, **look)
+            axis.plot(x, y, dashes, marker=marker, markersize=5, linewidth=1.4, label=arm, zorder=3, color=color)
             if any(point.seeds > 1 for point in some):
                 single = [row["figures"] for row in rows if row["arm"] == arm and finite(row["figures"].get(key))]
                 x, y = [row["kl"] for row in single], [factor * row[key] for row in single]
-                axis.plot(x, y, marker, markersize=2.5, alpha=0.5, linestyle="none", zorder=2, **look)
+                axis.plot(x, y, marker, markersize=2.5, alpha=0.5, linestyle="none", zorder=2, color=color)
         for point in (point for point in points if point.zero_latent and key in point.figures and key != "mi"):
             height = factor * point.figures[key].mean
-            look = dict(color=drawing.INK, markersize=11, clip_on=False, zorder=4)
-            axis.plot([0], [height], "*", label=f"{point.arm} (no z)", **look)
+            label = f"{point.arm} (no z)"
+            axis.plot([0], [height], "*", color=drawing.INK, markersize=11, clip_on=False, label=label, zorder=4)
         axis.set_xlabel(RATE)
-        axis.set_ylabel(label)
+        axis.set_ylabel(unit)
         axis.set_xlim(left=-0.03 * axis.get_xlim()[1])
         if key == "rec":
             bounds(axis, [point.figures["rec"].mean for point in points if point.zero_latent and point.figures])
