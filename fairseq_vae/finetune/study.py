@@ -18,7 +18,7 @@ KEYS = ("bart", "data", "split", "flags", "arms", "points", "updates", "warm", "
 OWN = ("points", "updates", "warm_updates")  # what an arm may have beside flags of fairseq-train
 SET = ("data", "user-dir", "save-dir", "restore-file", "finetune-from-model", "seed", "max-update")  # of every training
 EVALUATE = ("samples", "generate", "smoothness", "mi-batch", "words", "max-tokens", "seed")  # of fairseq-vae evaluate
-NAME = re.compile(r"(?!data-bin)\w[\w.,+-]*")  # of a folder beside data-bin
+NAME = re.compile(r"(?!data-bin)\w[\w.,+ -]*")  # of a folder beside data-bin
 ONLY = "only"  # the point of an arm that sweeps no flag
 
 
@@ -110,7 +110,7 @@ def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None
         points: List[Point] = []
         for name, own in arms.items():
             if not NAME.fullmatch(str(name)):
-                raise InputError(f"arms: {name}: expected a name that a folder may have")
+                raise InputError(f"arms: {name}: expected a name of letters, digits, spaces and . , + -")
             points += arm_points(str(name), own or {}, found, common, warm, seeds)
         evaluate = as_flags("evaluate", found.get("evaluate") or {})
         for flag in evaluate:
@@ -156,12 +156,13 @@ def arm_points(
         raise InputError(f"arms: {name}: expected flags of fairseq-train to their values")
     where = f"arms: {name}"
     sweep, first, later = (own.get(key, study.get(key)) for key in OWN)
+    places = {key: f"{where}: {key}" if key in own else key for key in OWN}
     flags = changed(common, where, {key: value for key, value in own.items() if key not in OWN})
     if not warm and later is not None:
         raise InputError("warm_updates has no effect with warm: false: leave it out")
-    first = check_updates(where, "updates", first)
-    later = first if later is None else check_updates(where, "warm_updates", later)
-    flag, values = swept(f"{where}: points" if "points" in own else "points", sweep)
+    first = check_updates(places["updates"], first)
+    later = first if later is None else check_updates(places["warm_updates"], later)
+    flag, values = swept(places["points"], sweep)
     if flag in flags:
         raise InputError(f"{where}: {flag}={flags[flag]} is a flag, and points sweep it: leave one out")
     if "zero-latent" in flags:
@@ -225,14 +226,14 @@ def check_list(where: str, values: Any, kind: Any) -> List[Any]:
     return list(values)
 
 
-def check_updates(where: str, key: str, value: Any) -> int:
+def check_updates(where: str, value: Any) -> int:
     """Refuse a length that is no number of updates.
 
     Raises:
         InputError: it is missing, no whole number, or less than 1
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{where}: {key}: {value}: expected a number of updates, 1 or more")
+        raise InputError(f"{where}: {value}: expected a number of updates, 1 or more")
     return value
 
 
