@@ -13,9 +13,9 @@ HELP = "trainings at many rates, and what z holds at each: distortion, BLEU and 
 DESCRIPTION = (
     "Train and evaluate every arm of a study at every point of a sweep, as a rule of beta, from the highest rate down, "
     "each point from the one before. Then print the table, and write it with the picture to OUTPUT: curve.json, "
-    "curve.md, curve.svg and curve.png. Interrupted or run again, it goes on where it stopped; more arms, seeds and "
-    "lower points may be added to the study. A point that fails stands in the table as failed, the other arms go on, "
-    "and the exit status is 1."
+    "curve.md, curve.svg and curve.png. Run again, it goes on at the first point that is not done; more arms, seeds "
+    "and lower points may be added to the study. A point that fails stands in the table as failed, the other arms go "
+    "on, and the exit status is 1."
 )
 
 

@@ -94,8 +94,13 @@ def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None
         InputError: a key is unknown or missing, or a value of another kind; the message names it
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    found: Dict[str, Any] = OmegaConf.to_container(read(path), resolve=True)  # type: ignore[assignment]
+    found: Dict[str, Any]
+    try:
+        found = OmegaConf.to_container(read(path), resolve=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
     for key in found:
         if key not in KEYS:
             raise InputError(f"{path}: {key}: expected keys among {', '.join(KEYS)}")
@@ -112,15 +117,15 @@ def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None
             if not NAME.fullmatch(str(name)):
                 raise InputError(f"arms: {name}: expected a name of letters, digits, spaces and . , + -")
             points += arm_points(str(name), own or {}, found, common, warm, seeds)
-        evaluate = as_flags("evaluate", found.get("evaluate") or {})
+        evaluate = as_flags("evaluate", found.get("evaluate") or {}, own=())
         for flag in evaluate:
             if flag not in EVALUATE:
                 raise InputError(f"evaluate: {flag}: expected flags among {', '.join(EVALUATE)}")
         folder = os.path.dirname(os.path.abspath(path))
-        data = data or (os.path.join(folder, found["data"]) if found.get("data") else None)
+        data = data or (os.path.join(folder, str(found["data"])) if found.get("data") else None)
         if data is None:
             raise InputError("data: expected a folder, here or as --data DIR")
-        bart = bart or (os.path.join(folder, found["bart"]) if found.get("bart") else None)
+        bart = bart or (os.path.join(folder, str(found["bart"])) if found.get("bart") else None)
     start = None if bart is None else os.path.abspath(bart)
     return Study(path, os.path.abspath(data), start, str(found.get("split", "valid")), warm, evaluate, points)
 
@@ -202,6 +207,7 @@ def swept(where: str, points: Any) -> Tuple[str, List[str]]:
     if not isinstance(points, dict) or len(points) != 1:
         raise InputError(f"{where}: {points}: expected one flag to its values, e.g. kl-weight: [0.01, 0.1, 1]")
     flag, values = next(iter(points.items()))
+    as_flags(where, {flag: ""})
     values = check_list(f"{where}: {flag}", values, (int, float))
     if flag in ORDER:
         values = sorted(values, reverse=ORDER[flag])
@@ -237,7 +243,7 @@ def check_updates(where: str, value: Any) -> int:
     return value
 
 
-def as_flags(where: str, values: Any) -> Dict[str, str]:
+def as_flags(where: str, values: Any, own: Sequence[str] = SET) -> Dict[str, str]:
     """Flags and their values as text, "" for a switch that is on; those that are off are left out.
 
     >>> as_flags("flags", {"lr": 0.001, "zero-latent": True, "sentence-avg": False, "adam-betas": "(0.9,0.98)"})
@@ -246,9 +252,10 @@ def as_flags(where: str, values: Any) -> Dict[str, str]:
     Args:
         where: they stand, for messages
         values: of each flag, by its name without dashes before it
+        own: flags that the study sets itself
 
     Raises:
-        InputError: a name is none of a flag, a flag is the study's to set, or a value is code or of several parts
+        InputError: a name is none of a flag, a flag is one of `own`, or a value is code or of several parts
     """
     if not isinstance(values, dict):
         raise InputError(f"{where}: {values}: expected flags to their values")
@@ -256,7 +263,7 @@ def as_flags(where: str, values: Any) -> Dict[str, str]:
     for flag, value in values.items():
         if not re.fullmatch(r"[a-z][a-z0-9-]*", str(flag)):
             raise InputError(f"{where}: {flag}: expected a flag without the dashes before it, e.g. latent-dim")
-        if flag in SET and not where.startswith("evaluate"):
+        if flag in own:
             raise InputError(f"{where}: {flag}: the study sets it for each training: leave it out")
         if isinstance(value, dict):
             raise InputError(f"{where}: {flag}: {value}: expected one value")
@@ -273,7 +280,13 @@ def changed(flags: Mapping[str, str], where: str, values: Any) -> Dict[str, str]
     >>> changed({"lr": "0.1", "sentence-avg": ""}, "flags", {"lr": 0.2, "sentence-avg": False})
     {'lr': '0.2'}
 
-    Arguments and errors are those of as_flags.
+    Args:
+        flags: as as_flags has them
+        where: the others stand, for messages
+        values: the others
+
+    Raises:
+        InputError: as of as_flags
     """
     added = as_flags(where, values)
     return {key: value for key, value in {**flags, **added}.items() if key in added or key not in values}

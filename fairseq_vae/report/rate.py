@@ -70,14 +70,15 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
     Args:
         rows: of finetune.curve's gather
     """
-    models = {row["seed"]: row["figures"]["neg_elbo"] for row in rows if row["zero_latent"] and row["state"] == "done"}
+    without_z = [row for row in rows if row["zero_latent"] and finite(row["figures"].get("neg_elbo"))]
+    models = {row["seed"]: row["figures"]["neg_elbo"] for row in without_z}
     average = sum(models.values()) / len(models) if models else None
     found = []
     for arm, setting in dict.fromkeys((row["arm"], row["setting"]) for row in rows if row["state"] != "missing"):
         same = [row for row in rows if (row["arm"], row["setting"]) == (arm, setting)]
         done = [dict(row["figures"]) for row in same if row["state"] == "done"]
         for row, figures in zip((row for row in same if row["state"] == "done"), done):
-            if average is not None:
+            if average is not None and finite(figures["neg_elbo"]):
                 figures["lm_gap"] = figures["neg_elbo"] - models.get(row["seed"], average)
         figures = {key: Point.of([row[key] for row in done]) for key in shared(done)}
         failed = sum(row["state"] == "failed" for row in same)
@@ -182,8 +183,9 @@ def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
             x, y = [p.figures["kl"].mean for p in some], [factor * p.figures[key].mean for p in some]
             axis.plot(x, y, dashes, marker=marker, markersize=5, linewidth=1.4, label=arm, zorder=3, color=color)
             if any(point.seeds > 1 for point in some):
-                single = [row["figures"] for row in rows if row["arm"] == arm and finite(row["figures"].get(key))]
-                x, y = [row["kl"] for row in single], [factor * row[key] for row in single]
+                pairs = [(row["figures"].get("kl"), row["figures"].get(key)) for row in rows if row["arm"] == arm]
+                single = [(kl, factor * value) for kl, value in pairs if finite(kl) and finite(value)]
+                x, y = [kl for kl, _ in single], [value for _, value in single]
                 axis.plot(x, y, marker, markersize=2.5, alpha=0.5, linestyle="none", zorder=2, color=color)
         for point in (point for point in points if point.zero_latent and key in point.figures and key != "mi"):
             height = factor * point.figures[key].mean
