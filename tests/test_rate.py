@@ -64,6 +64,11 @@ def test_the_table_has_a_line_a_point_and_says_what_failed():
     assert table(rows, markdown=True).splitlines()[1].startswith("|---|---:|")
 
 
+def test_where_all_failed_there_is_a_table_still():
+    lines = table([row("plain", 1, "kl-weight=1", 0, 0, "failed")]).splitlines()
+    assert lines[1].split() == ["plain", "kl-weight", "1", "1,000", "failed"] and lines[-1].endswith("out of memory")
+
+
 def test_figures_that_are_no_numbers_are_left_out():
     rows = study(bleu_greedy=None, exact_match_greedy=None)
     assert table(rows).splitlines()[0].split()[-1] == "AU"

@@ -14,7 +14,7 @@ from ..base.errors import InputError, NotWritten
 from ..base.files import fingerprint, write
 from ..base.text import find_bpe
 from ..checkpoints.read import first_line, model_settings, read_checkpoint
-from ..collect import load_split
+from ..collect import joiner, load_split
 from ..flags.effects import check_effects
 from .encode import Limit
 from .plan import SPLITS, build, check_folder, check_text, configuration, shape, texts
@@ -164,14 +164,23 @@ class Curve:
                 try:
                     check_effects(cfg.model, cfg.criterion, cfg.task)
                     if built is None:
-                        built = task, model = build(cfg, self.weights)
+                        built = build(cfg, self.weights)
                         if arm == points[0].arm:
-                            most = int(self.study.evaluate.get("max-tokens", 4096))
-                            load_split(model.eval(), task, self.study.split, most, 1)
+                            self.check_split(*built)
                 except InputError as error:
                     raise InputError(f"{where}, {point.setting}: {error}") from error
                 except RuntimeError as error:  # of torch: weights that do not fit
                     raise InputError(f"{where}: {self.study.bart} does not fit ({first_line(error)})") from error
+
+    def check_split(self, task: Any, model: Any) -> None:
+        """Refuse sentences that the evaluation cannot take, and pieces that it cannot join to words.
+
+        Raises:
+            InputError: as of evaluate
+        """
+        flags = self.study.evaluate
+        load_split(model.eval(), task, self.study.split, int(flags.get("max-tokens", 4096)), 1)
+        joiner(task.target_dictionary, self.bpe, int(flags["words"]) if "words" in flags else None)
 
     def arguments(self, point: Point) -> List[str]:
         """The arguments of a point's fairseq-train but for the plug-in: data, flags, and the model it starts from."""

@@ -105,7 +105,7 @@ def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False) -> str:
     """
     points = means(rows)
     several = any(point.seeds + point.failed > 1 for point in points)
-    columns = [column for column in COLUMNS if any(column[0] in point.figures for point in points)]
+    columns = [column for column in COLUMNS if any(column[0] in p.figures for p in points)] or COLUMNS[:1]
     cells = [["arm", "point", "updates", *(["seeds"] if several else []), *(heading for _, heading, _ in columns)]]
     for point in points:
         setting = point.setting.replace("=", " ") if "=" in point.setting else "-"
