@@ -45,8 +45,12 @@ def test_a_command_is_shown_and_its_output_returned(capfd):
     assert capfd.readouterr().err == "loud\n"
     with pytest.raises(InputError, match="^sh failed: ERROR: no data$"):
         call([*SHELL, "echo ERROR: no data >&2; echo more; exit 3"])
-    with pytest.raises(InputError, match="^sh failed: see above$"):
+    with pytest.raises(InputError, match="^sh failed: it said nothing$"):
         call([*SHELL, "exit 3"], progress=True)
+    capfd.readouterr()
+    with pytest.raises(InputError, match="^sh failed: the reason$"):  # shown, and told again where it is looked for
+        call([*SHELL, "echo out; printf ' 10 %%\\r 20 %%\\r' >&2; echo the reason >&2; exit 3"], progress=True)
+    assert capfd.readouterr().err == " 10 %\r 20 %\rthe reason\n"
 
 
 def test_a_command_with_its_own_progress_says_its_status(capfd):

@@ -132,4 +132,4 @@ def test_values_that_fairseq_refuses_are_said_in_one_line(override, message):
     settings = read_recipe("default", [override])["phase2"]
     settings.common.user_dir = None
     with pytest.raises(InputError, match=f"phase2 of the recipe: .*{message}"):
-        configuration(flags(settings, task={"data": "x"}), "phase2")
+        configuration(flags(settings, task={"data": "x"}), "phase2 of the recipe")

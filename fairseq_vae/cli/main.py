@@ -16,6 +16,7 @@ from ..base.version import __version__
 from . import (
     analogy,
     convert,
+    curve,
     decode,
     edit,
     encode,
@@ -38,6 +39,7 @@ __all__ = ["COMMANDS", "main", "parser"]
 COMMANDS = {
     "path": path,
     "finetune": finetune,
+    "curve": curve,
     "convert": convert,
     "evaluate": evaluate,
     "encode": encode,

@@ -5,7 +5,7 @@ import io
 import os
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from fairseq import options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
@@ -21,7 +21,7 @@ from .encode import check_lines
 from .needs import check_number, check_saving, check_space, check_splits, check_surroundings, written
 from .recipe import flags, read_recipe
 
-__all__ = ["SPLITS", "Plan", "configuration", "shape"]
+__all__ = ["SPLITS", "Plan", "build", "check_folder", "check_text", "configuration", "shape", "texts"]
 
 SPLITS = ("train", "valid", "test")
 STRUCTURE = [  # a BART checkpoint's settings of its shape
@@ -75,9 +75,8 @@ class Plan:
         """
         self.data, self.output = Path(data).absolute(), Path(output).absolute()
         self.phases = read_recipe(recipe, overrides, updates)
-        self.is_text = (self.data / "train.txt").is_file() and not (self.data / "dict.txt").is_file()
+        self.is_text = check_folder(self.data)
         self.bin = self.output / "data-bin" if self.is_text else self.data
-        self.check_folder()
         self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
         self.bart = None if bart is None else os.path.abspath(bart)
         self.weights: Optional[Dict[str, Any]] = None
@@ -94,15 +93,14 @@ class Plan:
         check_saving(self.configurations)
         beside = [] if self.bart is None else [os.path.dirname(self.bart)]
         self.bpe = find_bpe([*beside, str(self.data)])
-        suffix = "txt" if self.is_text else "bin"
-        self.split = "test" if (self.data / f"test.{suffix}").is_file() else "valid"
+        inputs = texts(self.data, self.is_text)
+        self.split = "test" if "test" in inputs else "valid"
         if self.is_text:
-            self.check_text()
-        inputs = [self.data / f"{split}.{suffix}" for split in SPLITS]
+            check_text(self.data, self.bart, self.bpe, self.split)
         self.settings: Dict[str, Any] = {
             "recipe": {phase: flags(settings) for phase, settings in self.phases.items()},
             "bart": None if self.bart is None else fingerprint(self.bart),
-            "data": [fingerprint(path) for path in inputs if path.is_file()],
+            "data": [fingerprint(path) for path in inputs.values()],
         }
 
     def check_flags(self, phase: str) -> DictConfig:
@@ -111,7 +109,7 @@ class Plan:
         Raises:
             InputError: the message names the phase, the flag and the remedy
         """
-        cfg = configuration(self.flags(phase, None), phase)
+        cfg = configuration(self.flags(phase, None), f"{phase} of the recipe")
         try:
             check_effects(cfg.model, cfg.criterion, cfg.task)
         except InputError as error:
@@ -119,39 +117,6 @@ class Plan:
                 f"{phase} of the recipe: {error} (--set {phase}.GROUP.KEY=null takes a setting of the recipe out)"
             ) from error
         return cfg
-
-    def check_folder(self) -> None:
-        """Refuse a data folder that is neither of fairseq-preprocess nor of plain text.
-
-        Raises:
-            InputError: a file is missing
-        """
-        for name in ("train.txt", "valid.txt") if self.is_text else ("dict.txt", "train.bin", "valid.bin"):
-            if not (self.data / name).is_file():
-                raise InputError(
-                    f"{self.data} has no {name}: expected a folder of fairseq-preprocess (dict.txt, train.bin, …), or "
-                    "of plain text, one sentence a line, in train.txt, valid.txt and perhaps test.txt"
-                )
-
-    def check_text(self) -> None:
-        """Refuse plain text that cannot be encoded; what the tokenizer makes of its lines is for encode to see.
-
-        Raises:
-            InputError: no BPE or no dictionary lies beside the BART, a file is no text, a line is empty, or there are
-                too few lines
-        """
-        dictionary = None if self.bart is None else os.path.join(os.path.dirname(self.bart), "dict.txt")
-        if self.bpe is None or dictionary is None or not os.path.isfile(dictionary):
-            raise InputError(
-                f"{self.data} is plain text: expected dict.txt and encoder.json with vocab.bpe, or "
-                f"sentencepiece.bpe.model, beside --bart {self.bart}; or give a folder of fairseq-preprocess"
-            )
-        for split in SPLITS:
-            path = self.data / f"{split}.txt"
-            if path.is_file():
-                count = check_lines(path)
-                if split == self.split:
-                    check_number(f"{path}", count, split)
 
     def check_parts(self) -> None:
         """Build all that training will build, from the binarised text on.
@@ -164,12 +129,10 @@ class Plan:
         folders = [self.output / phase for phase in self.phases]
         check_surroundings(self.output, folders)
         for phase in self.phases:
-            cfg = configuration(self.flags(phase, start), phase) if start else self.configurations[phase]
-            task = tasks.setup_task(cfg.task)
-            model = task.build_model(cfg.model)
-            task.build_criterion(cfg.criterion)
-            if start is not None:
-                model.load_state_dict(self.weights, strict=True)
+            cfg = self.configurations[phase]
+            if start:
+                cfg = configuration(self.flags(phase, start), f"{phase} of the recipe")
+            task, model = build(cfg, self.weights if start else None)
             needed += written(cfg, model)
             start = None  # phase 2 goes on from a file of phase 1's
         Joiner(task.source_dictionary, self.bpe)  # evaluation and samples need words
@@ -189,6 +152,56 @@ class Plan:
         return flags(
             settings, model=model, checkpoint=checkpoint, task={"data": str(self.bin)}, common={"user_dir": None}
         )
+
+
+def check_folder(data: Path) -> bool:
+    """Refuse a data folder that is neither of fairseq-preprocess nor of plain text.
+
+    Returns:
+        whether it holds plain text
+
+    Raises:
+        InputError: a file is missing
+    """
+    is_text = (data / "train.txt").is_file() and not (data / "dict.txt").is_file()
+    for name in ("train.txt", "valid.txt") if is_text else ("dict.txt", "train.bin", "valid.bin"):
+        if not (data / name).is_file():
+            raise InputError(
+                f"{data} has no {name}: expected a folder of fairseq-preprocess (dict.txt, train.bin, …), or of plain "
+                "text, one sentence a line, in train.txt, valid.txt and perhaps test.txt"
+            )
+    return is_text
+
+
+def texts(data: Path, is_text: bool) -> Dict[str, Path]:
+    """The files of a data folder's splits, binarised or of plain text; a split that is not there is left out."""
+    paths = {split: data / f"{split}.{'txt' if is_text else 'bin'}" for split in SPLITS}
+    return {split: path for split, path in paths.items() if path.is_file()}
+
+
+def check_text(data: Path, bart: Optional[str], bpe: Optional[Dict[str, str]], evaluated: str) -> None:
+    """Refuse plain text that cannot be encoded; what the tokenizer makes of its lines is for encode to see.
+
+    Args:
+        data: its folder
+        bart: the checkpoint, beside which the dictionary lies
+        bpe: settings of the BPE
+        evaluated: the split of the evaluation
+
+    Raises:
+        InputError: no BPE or no dictionary lies beside the BART, a file is no text, a line is empty, or there are too
+            few lines
+    """
+    dictionary = None if bart is None else os.path.join(os.path.dirname(bart), "dict.txt")
+    if bpe is None or dictionary is None or not os.path.isfile(dictionary):
+        raise InputError(
+            f"{data} is plain text: expected dict.txt and encoder.json with vocab.bpe, or sentencepiece.bpe.model, "
+            f"beside --bart {bart}; or give a folder of fairseq-preprocess"
+        )
+    for split, path in texts(data, True).items():
+        count = check_lines(path)
+        if split == evaluated:
+            check_number(f"{path}", count, split)
 
 
 def shape(path: str, settings: Namespace) -> Dict[str, Any]:
@@ -223,12 +236,33 @@ def shape(path: str, settings: Namespace) -> Dict[str, Any]:
     return result
 
 
-def configuration(arguments: List[str], phase: str) -> DictConfig:
+def build(cfg: DictConfig, weights: Optional[Dict[str, Any]]) -> Tuple[Any, Any]:
+    """Build all that a training builds, with the weights that it starts from.
+
+    Args:
+        cfg: fairseq's configuration
+        weights: of a checkpoint; None: random ones
+
+    Returns:
+        task and model
+
+    Raises:
+        InputError: settings, dictionary and weights do not fit one another
+    """
+    task = tasks.setup_task(cfg.task)
+    model = task.build_model(cfg.model)
+    task.build_criterion(cfg.criterion)
+    if weights is not None:
+        model.load_state_dict(weights, strict=True)
+    return task, model
+
+
+def configuration(arguments: List[str], where: str) -> DictConfig:
     """The configuration that fairseq-train makes of its flags, by its own parser.
 
     Args:
         arguments: the data folder and the flags
-        phase: the phase's name, for messages
+        where: the flags stand, for messages
 
     Raises:
         InputError: a flag is unknown or its value has another type
@@ -240,4 +274,4 @@ def configuration(arguments: List[str], phase: str) -> DictConfig:
             return convert_namespace_to_omegaconf(args)
     except SystemExit as error:
         reason = messages.getvalue().strip().splitlines()[-1].split("error: ")[-1]
-        raise InputError(f"{phase} of the recipe: {reason}") from error
+        raise InputError(f"{where}: {reason}") from error

@@ -1,5 +1,6 @@
 """Commands of fairseq as processes: shown, watched, and stopped with their caller. No fairseq here."""
 
+import codecs
 import collections
 import contextlib
 import json
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any, Deque, Dict, Iterator, List, Optional
@@ -23,6 +25,7 @@ __all__ = ["VALUES", "call", "clear", "environment", "failure", "mend", "run", "
 WATCHDOG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "watchdog.py")
 INTERVAL = re.compile(r"checkpoint_\d+_\d+\.pt$")  # of --save-interval-updates
 MENDED = ".mended"
+MOST_SAID = 500  # parts of an output, or lines of it, in which a failure's reason is looked for
 GRACE = 20  # seconds between the request to end and the end
 VALUES = re.compile(r"\| (train_inner|valid) \| (\{.*\})$")  # a line of fairseq-train's log with values, as JSON
 WARNING = re.compile(r"\| WARNING \| fairseq_vae\.validation \| (.*)$")  # of a collapse that lasts
@@ -56,7 +59,7 @@ def call(command: List[str], progress: bool = False) -> str:
 
     Args:
         command: name and arguments
-        progress: let its standard error through, which shows how far it is
+        progress: show its standard error as it comes, which says how far it is
 
     Returns:
         its standard output
@@ -65,12 +68,36 @@ def call(command: List[str], progress: bool = False) -> str:
         InputError: the command failed, with the reason that it gave
     """
     show(command)
-    errors = None if progress else subprocess.PIPE
-    with running(command, text=True, stdout=subprocess.PIPE, stderr=errors) as process:
-        output, said = process.communicate()
+    said: List[str] = []
+    with running(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None, "they are pipes"
+        reader = threading.Thread(target=listen, args=(process.stderr.fileno(), said, progress), daemon=True)
+        reader.start()
+        output = process.stdout.read()
+        reader.join()
     if process.returncode:
-        raise failure(command, output + (said or "see above"))
+        raise failure(command, output + "".join(said))
     return output
+
+
+def listen(descriptor: int, said: List[str], show: bool) -> None:
+    """Read a pipe to its end.
+
+    Args:
+        descriptor: of its reading end
+        said: what is read goes there; of much, its end
+        show: print it on standard error as it comes
+    """
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    while True:
+        part = os.read(descriptor, 1 << 16)
+        if not part:
+            return
+        said.append(decode(part))
+        del said[:-MOST_SAID]
+        if show:
+            sys.stderr.write(said[-1])
+            sys.stderr.flush()
 
 
 def run(command: List[str]) -> None:
@@ -161,7 +188,7 @@ def train(command: List[str], log: Path, updates: int) -> None:
     """
     show(command)
     interval = 0.5 if sys.stderr.isatty() else 15
-    said: Deque[str] = collections.deque(maxlen=500)  # the log of a full disk cannot tell why
+    said: Deque[str] = collections.deque(maxlen=MOST_SAID)  # the log of a full disk cannot tell why
     unwritten = None
     # unbuffered, so that a write that fails is over
     with open(log, "ab", buffering=0) as file, tqdm(total=updates, unit="update", mininterval=interval) as bar:

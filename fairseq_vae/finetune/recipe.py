@@ -17,7 +17,7 @@ from ..base.inert import check_inert
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["CONFIG", "PHASES", "flags", "groups", "names", "read_recipe"]
+__all__ = ["CONFIG", "PHASES", "flags", "groups", "names", "read", "read_recipe"]
 
 CONFIG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "config")
 FOLDER = os.path.join(CONFIG, "recipe")

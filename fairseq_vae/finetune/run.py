@@ -9,7 +9,7 @@ from ..base.errors import InputError
 from .process import VALUES
 from .recipe import PHASES
 
-__all__ = ["Curve", "Log", "Phase", "Run", "read_log", "read_run"]
+__all__ = ["Curve", "Log", "Phase", "Run", "flags_of", "read_log", "read_run"]
 
 Curve = Dict[int, Dict[str, float]]  # update to values by name
 WORDS = ("epoch", "valid_kl_dims", "valid_diagnosis")  # values in a log that are no number of their own

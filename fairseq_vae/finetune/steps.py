@@ -1,5 +1,6 @@
 """The steps of `fairseq-vae finetune`, by fairseq's own commands; nothing is done twice."""
 
+import contextlib
 import fcntl
 import functools
 import itertools
@@ -20,12 +21,12 @@ from ..base.files import write
 from ..base.lines import one_line, sentence
 from ..base.text import Joiner, bpe_flags, build_bpe, pieces_of, read_dictionary
 from ..checkpoints.read import read_checkpoint
-from .encode import encode, loss
+from .encode import Limit, encode, loss
 from .needs import as_settings, limit
 from .plan import SPLITS, Plan
 from .process import call, clear, mend, train
 
-__all__ = ["Finetuning", "hypotheses", "minutes", "step"]
+__all__ = ["USER_DIR", "Finetuning", "alone", "binarise", "hypotheses", "minutes", "step", "train_on"]
 
 USER_DIR = Path(__file__).parent.parent
 PATIENCE = 5  # seconds
@@ -47,11 +48,7 @@ class Finetuning:
         Raises:
             InputError: a step failed, and the next run goes on with it; or another run is at work in the folder
         """
-        self.output.mkdir(parents=True, exist_ok=True)
-        with open(self.output / ".lock", "w") as lock:
-            if not locked(lock):
-                raise InputError(f"another run is at work in {self.output}: wait for it or stop it")
-            os.set_inheritable(lock.fileno(), True)  # the last process of a killed run keeps the lock until it is gone
+        with alone(self.output):
             self.run_steps()
 
     def run_steps(self) -> None:
@@ -114,23 +111,10 @@ class Finetuning:
         Args:
             target: the folder to write
         """
-        plan, pieces = self.plan, self.output / "pieces"
+        plan = self.plan
         assert plan.bpe is not None and plan.bart is not None, "a plan of plain text has both"
-        pieces.mkdir(exist_ok=True)
-        words = Path(plan.bart).with_name("dict.txt")
-        encoder, dictionary, parts = build_bpe(plan.bpe), read_dictionary(str(words)), []
-        command = ["fairseq-preprocess", "--only-source", f"--srcdict={words}"]
-        for split in SPLITS:
-            path = plan.data / f"{split}.txt"
-            if path.is_file():
-                most = limit(split, plan.split, plan.configurations, fixed=True)
-                parts.append(encode(path, encoder, dictionary, most))
-                write(pieces / f"{split}.txt", "".join(f"{line}\n" for line in parts[-1].pieces))
-                command.append(f"--{split}pref={pieces / f'{split}.txt'}")
-        changed = loss(parts)
-        if changed:
-            print(f"  {changed}", flush=True)
-        call([*command, f"--destdir={target}", f"--workers={os.cpu_count()}"])
+        most = {split: limit(split, plan.split, plan.configurations, fixed=True) for split in SPLITS}
+        binarise(plan.data, plan.bart, plan.bpe, most, self.output / "pieces", target)
 
     def check(self, target: Path) -> None:
         """Check the plan's parts against one another; keep dictionary and BPE at hand, in the output folder.
@@ -159,14 +143,8 @@ class Finetuning:
         updates = settings.optimization.max_update
         command = ["fairseq-train", *self.plan.flags(phase, start)]
         command.insert(2, f"--user-dir={self.plan.user_dir or USER_DIR}")
-        mend(self.output / phase, settings.checkpoint.get("keep_interval_updates", -1))
-        last = self.output / phase / "checkpoint_last.pt"
-        # stopped after its last update, fairseq-train would make one more
-        if not last.exists() or read_checkpoint(str(last))["optimizer_history"][-1]["num_updates"] < updates:
-            try:
-                train(command, self.output / f"{phase}.log", updates)
-            finally:
-                clear(self.output / phase)
+        keep = settings.checkpoint.get("keep_interval_updates", -1)
+        train_on(command, self.output / phase, self.output / f"{phase}.log", updates, keep)
         write(target, shlex.join(command) + "\n")
 
     def own_parts(self) -> List[str]:
@@ -232,9 +210,28 @@ class Finetuning:
                 yield text, given
 
 
-def locked(file: IO[str]) -> bool:
-    """Lock a file; the processes of a run that was killed a moment ago have PATIENCE seconds to be gone."""
-    deadline = time.monotonic() + PATIENCE
+@contextlib.contextmanager
+def alone(folder: Path, patience: Optional[float] = None) -> Iterator[None]:
+    """Hold a folder for this run and the processes that it starts; it is made if it is missing.
+
+    Args:
+        folder: of the run
+        patience: seconds to wait for another run; None: PATIENCE
+
+    Raises:
+        InputError: another run holds it
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        if not locked(lock, PATIENCE if patience is None else patience):
+            raise InputError(f"another run is at work in {folder}: wait for it or stop it")
+        os.set_inheritable(lock.fileno(), True)  # the last process of a killed run keeps the lock until it is gone
+        yield
+
+
+def locked(file: IO[str], patience: float) -> bool:
+    """Lock a file; the processes of a run that was killed a moment ago have `patience` seconds to be gone."""
+    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -243,6 +240,59 @@ def locked(file: IO[str]) -> bool:
             if time.monotonic() > deadline:
                 return False
         time.sleep(0.1)
+
+
+def binarise(text: Path, bart: str, bpe: Dict[str, str], most: Dict[str, Limit], pieces: Path, target: Path) -> None:
+    """Encode plain text with the BPE beside a BART, and binarise it with its dictionary.
+
+    Args:
+        text: folder of train.txt, valid.txt and perhaps test.txt
+        bart: the checkpoint, beside which the dictionary lies
+        bpe: settings of the BPE
+        most: each split's longest sentence
+        pieces: folder for the encoded text
+        target: the folder to write
+
+    Raises:
+        InputError: a sentence is too long
+    """
+    pieces.mkdir(exist_ok=True)
+    words = Path(bart).with_name("dict.txt")
+    encoder, dictionary, parts = build_bpe(bpe), read_dictionary(str(words)), []
+    command = ["fairseq-preprocess", "--only-source", f"--srcdict={words}"]
+    for split in SPLITS:
+        path = text / f"{split}.txt"
+        if path.is_file():
+            parts.append(encode(path, encoder, dictionary, most[split]))
+            write(pieces / f"{split}.txt", "".join(f"{line}\n" for line in parts[-1].pieces))
+            command.append(f"--{split}pref={pieces / f'{split}.txt'}")
+    changed = loss(parts)
+    if changed:
+        print(f"  {changed}", flush=True)
+    call([*command, f"--destdir={target}", f"--workers={os.cpu_count()}"])
+
+
+def train_on(command: List[str], folder: Path, log: Path, updates: int, keep: int = -1) -> None:
+    """Train to the last update, from where it was stopped if it was.
+
+    Args:
+        command: of fairseq-train
+        folder: of its checkpoints
+        log: the file that its output is appended to
+        updates: at which it ends
+        keep: how many checkpoints of an interval fairseq keeps; below 1: all
+
+    Raises:
+        InputError: the training failed
+    """
+    mend(folder, keep)
+    last = folder / "checkpoint_last.pt"
+    # stopped after its last update, fairseq-train would make one more
+    if not last.exists() or read_checkpoint(str(last))["optimizer_history"][-1]["num_updates"] < updates:
+        try:
+            train(command, log, updates)
+        finally:
+            clear(folder)
 
 
 def step(name: str, target: Path, action: Callable[[Path], None]) -> None:

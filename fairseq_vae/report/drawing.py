@@ -10,13 +10,16 @@ from typing import Any, Dict, Iterator
 from ..base.errors import InputError
 from ..base.files import write
 
-__all__ = ["PALETTE", "axes", "inline", "save", "style"]
+__all__ = ["MARKERS", "PALETTE", "SAFE", "axes", "inline", "save", "style"]
 
 INK = "#101112"  # of text and lines: in a page, the page's own
 PALETTE = (  # in a page --c0 to --c9, which may differ in the dark
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
     *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
 )
+# told apart by those who do not see red or green: Okabe & Ito's without yellow and black, https://jfly.uni-koeln.de/color
+SAFE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 NAMELESS = {"Date": None, "Creator": None}  # of an SVG: the same picture, the same bytes
 STYLE: Dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text

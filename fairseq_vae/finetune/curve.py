@@ -1,0 +1,346 @@
+"""The trainings and evaluations of a study, each in its own folder, and what they measured, read back."""
+
+import functools
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+
+import torch
+
+from ..base.errors import InputError, NotWritten
+from ..base.files import fingerprint, write
+from ..base.text import find_bpe
+from ..checkpoints.read import first_line, model_settings, read_checkpoint
+from ..collect import joiner, load_split
+from ..flags.effects import check_effects
+from .encode import Limit
+from .plan import SPLITS, build, check_folder, check_text, configuration, shape, texts
+from .process import call
+from .steps import USER_DIR, alone, binarise, minutes, step, train_on
+from .study import Point, Study, as_flags
+
+__all__ = ["FIGURES", "Curve", "difference", "gather"]
+
+FIGURES = (  # of an evaluation, for tables and pictures
+    *("rec", "kl", "neg_elbo", "nll_iw", "ppl_token", "ppl_word", "bits_per_byte", "mi", "mi_cap", "mi_saturated"),
+    *("marginal_kl", "au", "latent_dim", "nll_gap_shuffled", "nll_gap_zero", "nll_gap_prior", "bleu", "bleu_greedy"),
+    *("exact_match", "exact_match_greedy", "self_bleu", "diagnosis", "split", "sentences", "tokens", "samples"),
+    *("text_sentences", "signature"),
+)
+WAIT = 600  # seconds for another run that binarises the text
+
+
+class Curve:
+    """The run of a study, in a folder where each point has its own: ARM/seed-S/FLAG-VALUE.
+
+    A point's folder holds model.pt (without the optimizer's state), train.log, and of each split that was evaluated
+    SPLIT.json and SPLIT.txt; failed.txt says why a point has failed.
+
+    Args:
+        study: all that there is to do
+        output: the study's folder
+        arms: those to make; empty: all
+        user_dir: folder of a plug-in of one's own that is imported already
+
+    Raises:
+        InputError: an arm is unknown, or data or BART are of another kind
+    """
+
+    def __init__(self, study: Study, output: str, arms: Sequence[str] = (), user_dir: Optional[str] = None):
+        unknown = [arm for arm in arms if arm not in study.arms]
+        if unknown:
+            raise InputError(f"--only {unknown[0]}: expected arms of the study, {', '.join(study.arms)}")
+        self.study, self.output = study, Path(output).absolute()
+        self.points = [point for point in study.points if not arms or point.arm in arms]
+        self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
+        self.data = Path(study.data)
+        self.is_text = check_folder(self.data)
+        self.bin = self.output / "data-bin" if self.is_text else self.data
+        self.bpe = find_bpe([*([os.path.dirname(study.bart)] if study.bart else []), study.data])
+        self.weights: Optional[Dict[str, Any]] = None
+        self.shape: Dict[str, str] = {}
+        if self.is_text:
+            check_text(self.data, study.bart, self.bpe, study.split)
+        if study.split not in texts(self.data, self.is_text):
+            raise InputError(f"{study.path}: split: {study.split}: {self.data} has no such split")
+        if study.bart:
+            state = read_checkpoint(study.bart)
+            self.weights = state["model"]
+            sizes = shape(study.bart, model_settings(state))
+            self.shape = as_flags("bart", {key.replace("_", "-"): value for key, value in sizes.items()})
+
+    def run(self) -> None:
+        """Make all points that are not there; a point that fails ends its chain, and the others go on.
+
+        Raises:
+            InputError: settings cannot work or are not those of the folder, another run is at work in it, or the
+                system does not let something be written
+        """
+        self.check_settings()
+        left = [point for point in self.points if not self.done(point)]
+        print(f"{len(self.points):,} points, {len(self.points) - len(left):,} of them done before", flush=True)
+        if not left:
+            return
+        if self.is_text:
+            with alone(self.output, WAIT):
+                step("binarised text", self.bin, self.binarise)
+        self.check(left)
+        self.weights = None  # training is in other processes
+        started, made = time.time(), 0
+        total = sum(point.updates for point in left)
+        for arm in dict.fromkeys(point.arm for point in left):
+            with alone(self.output / arm):
+                for chain in chains([point for point in left if point.arm == arm]):
+                    for place, point in enumerate(chain):
+                        so_far = minutes(started)
+                        rest = (time.time() - started) * (total - made) / made if made else None
+                        about = "" if rest is None else f", about {minutes(time.time() - rest)} left"
+                        number = self.points.index(point) + 1
+                        print(f"\npoint {number} of {len(self.points)}: {point} ({so_far} so far{about})", flush=True)
+                        whole = self.make(point)
+                        made += sum(later.updates for later in chain[place:]) if not whole else point.updates
+                        if not whole:
+                            break
+        print(f"\nAll in {minutes(started)}.")
+
+    def folder(self, point: Point) -> Path:
+        """Where a point lies."""
+        return self.output / point.place
+
+    def done(self, point: Point) -> bool:
+        """Whether a point is trained and evaluated."""
+        return (self.folder(point) / f"{self.study.split}.json").exists()
+
+    def check_settings(self) -> None:
+        """Refuse to mix points of different settings in one folder; more arms, seeds and points may come.
+
+        Raises:
+            InputError: the folder or a point in it is of other settings; the message names the first one
+        """
+        study = self.study
+        common = {
+            "bart": None if study.bart is None else fingerprint(study.bart)[:16],
+            "data": {split: fingerprint(path)[:16] for split, path in texts(self.data, self.is_text).items()},
+            "evaluate": study.evaluate,
+        }
+        self.output.mkdir(parents=True, exist_ok=True)
+        path = self.output / "settings.json"
+        if path.exists():
+            same(path, common)
+        else:
+            write(path, json.dumps(common, indent=2) + "\n")
+        for point in self.points:
+            path = self.folder(point) / "settings.json"
+            if path.exists():
+                same(path, self.settings(point))
+
+    def settings(self, point: Point) -> Dict[str, Any]:
+        """All that must be the same for a point to go on in its folder."""
+        return {"start": point.before or ("bart" if self.study.bart else "random weights"), "flags": point.flags}
+
+    def binarise(self, target: Path) -> None:
+        """Encode plain text with the BPE beside the BART, and binarise it with its dictionary."""
+        assert self.bpe is not None and self.study.bart is not None, "check_text saw both"
+        cfg = configuration(self.arguments(self.points[0]), f"{self.study.path}: {self.points[0].arm}").model
+        positions = min(cfg.max_source_positions - 2, cfg.max_target_positions - 1)
+        most = dict.fromkeys(SPLITS, Limit(positions, "the model's positions take", ""))
+        binarise(self.data, self.study.bart, self.bpe, most, self.output / "data-bin-pieces", target)
+
+    def check(self, points: Sequence[Point]) -> None:
+        """Hold the flags of every point against one another, and build a model of each arm.
+
+        Raises:
+            InputError: flags, weights, dictionary and sentences do not fit one another; the message names the arm
+        """
+        for arm in dict.fromkeys(point.arm for point in points):
+            where = f"{self.study.path}: {arm}"
+            chosen = [point for point in points if point.arm == arm]
+            built = None
+            for point in (point for point in chosen if point.seed == chosen[0].seed):
+                cfg = configuration(self.arguments(point), where)
+                try:
+                    check_effects(cfg.model, cfg.criterion, cfg.task)
+                    if built is None:
+                        built = build(cfg, self.weights)
+                        if arm == points[0].arm:
+                            self.check_split(*built)
+                except InputError as error:
+                    raise InputError(f"{where}, {point.setting}: {error}") from error
+                except RuntimeError as error:  # of torch: weights that do not fit
+                    raise InputError(f"{where}: {self.study.bart} does not fit ({first_line(error)})") from error
+
+    def check_split(self, task: Any, model: Any) -> None:
+        """Refuse sentences that the evaluation cannot take, and pieces that it cannot join to words.
+
+        Raises:
+            InputError: as of evaluate
+        """
+        flags = self.study.evaluate
+        load_split(model.eval(), task, self.study.split, int(flags.get("max-tokens", 4096)), 1)
+        joiner(task.target_dictionary, self.bpe, int(flags["words"]) if "words" in flags else None)
+
+    def arguments(self, point: Point) -> List[str]:
+        """The arguments of a point's fairseq-train but for the plug-in: data, flags, and the model it starts from."""
+        flags = {**self.shape, **point.flags, "save-dir": str(self.folder(point) / "checkpoints")}
+        start = self.start(point)
+        if start:
+            flags["finetune-from-model"] = start
+        data = self.bin if self.bin.exists() else self.data  # of text that is not binarised yet
+        return [str(data), *(f"--{flag}={value}" if value else f"--{flag}" for flag, value in flags.items())]
+
+    def start(self, point: Point) -> Optional[str]:
+        """The checkpoint that a point starts from; None: random weights."""
+        before = self.folder(point._replace(setting=point.before)) / "model.pt"
+        return str(before) if point.before and before.exists() else self.study.bart
+
+    def make(self, point: Point) -> bool:
+        """Train and evaluate a point, as far as it is not.
+
+        Returns:
+            whether that has worked; if not, the reason is in the point's folder
+
+        Raises:
+            NotWritten: the system does not let something be written
+        """
+        folder = self.folder(point)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "failed.txt").unlink(missing_ok=True)
+        self.keep_words(folder.parent)
+        write(folder / "settings.json", json.dumps(self.settings(point), indent=2) + "\n")
+        try:
+            step(f"training: {point.updates:,} updates", folder / "model.pt", functools.partial(self.train, point))
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            step("evaluation", folder / f"{self.study.split}.json", functools.partial(self.evaluate, point))
+        except NotWritten:
+            raise
+        except InputError as error:
+            write(folder / "failed.txt", f"{error}\n")
+            print(f"✗ {point} failed: {error}", flush=True)
+            return False
+        return True
+
+    def keep_words(self, folder: Path) -> None:
+        """Put dictionary and BPE above the points' models, where they are looked for."""
+        paths = [str(self.bin / "dict.txt"), *(path for path in (self.bpe or {}).values() if os.path.isfile(path))]
+        for path in paths:
+            if not (folder / os.path.basename(path)).exists():
+                write(folder / os.path.basename(path), Path(path).read_bytes())
+
+    def train(self, point: Point, target: Path) -> None:
+        """Train a point to its last update; the model without the optimizer's state goes to `target`."""
+        checkpoints = self.folder(point) / "checkpoints"
+        data, *flags = self.arguments(point)
+        command = ["fairseq-train", data, f"--user-dir={self.user_dir or USER_DIR}", *flags]
+        keep = int(point.flags.get("keep-interval-updates", -1))
+        train_on(command, checkpoints, self.folder(point) / "train.log", point.updates, keep)
+        state = read_checkpoint(str(checkpoints / "checkpoint_last.pt"))
+        state["last_optimizer_state"] = None
+        with open(target, "wb") as file:  # by Python's file, a full disk is told as such
+            torch.save(state, file)
+
+    def evaluate(self, point: Point, target: Path) -> None:
+        """Evaluate a point's model on the study's split: the numbers to `target`, the table beside it."""
+        study, folder = self.study, self.folder(point)
+        command = ["fairseq-vae", "evaluate", str(folder / "model.pt"), str(self.bin), f"--split={study.split}"]
+        command += [f"--text={self.data / study.split}.txt"] if self.is_text else []
+        command += [f"--{flag}={value}" for flag, value in study.evaluate.items()]
+        command += [f"--user-dir={self.user_dir}"] if self.user_dir else []
+        write(folder / f"{study.split}.txt", call([*command, f"--json={target}"], progress=True))
+
+
+def chains(points: Sequence[Point]) -> Iterator[List[Point]]:
+    """Points that start from one another, or stand alone."""
+    chain: List[Point] = []
+    for point in points:
+        if chain and (point.seed, point.before) != (chain[-1].seed, chain[-1].setting):
+            yield chain
+            chain = []
+        chain.append(point)
+    if chain:
+        yield chain
+
+
+def same(path: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuse a file of settings that are not the study's.
+
+    Raises:
+        InputError: it is damaged, or a setting is another one
+    """
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        found = difference(kept, wanted)
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete its folder, or give another OUTPUT") from error
+    if found:
+        raise InputError(f"{path.parent} was made with {found}: set it back, or give another OUTPUT")
+
+
+def difference(kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """The first setting that differs, with both values; empty if none does.
+
+    >>> difference({"flags": {"lr": "0.1", "seed": "1"}}, {"flags": {"lr": "0.2", "seed": "1"}})
+    'lr=0.1, the study has lr=0.2'
+    >>> difference({"flags": {}}, {"flags": {"bow-weight": "1"}})
+    'no bow-weight, the study has bow-weight=1'
+
+    Args:
+        kept: settings, which may be nested
+        wanted: the study's
+    """
+    for key in dict.fromkeys([*kept, *wanted]):
+        old, new = kept.get(key), wanted.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found = difference(old, new)
+            if found:
+                return found
+        elif old != new:
+            texts = (f"no {key}" if value is None else f"{key}={value}" if value != "" else key for value in (old, new))
+            return ", the study has ".join(texts)
+    return ""
+
+
+def gather(study: Study, output: str) -> List[Dict[str, Any]]:
+    """What there is of a study's points, in its order.
+
+    Args:
+        study: of the folder
+        output: the folder
+
+    Returns:
+        for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
+        those of the points before it), state ("done", "failed" or "missing"), reason (of a failure) and figures, those
+        of FIGURES that its evaluation has
+
+    Raises:
+        InputError: an evaluation is damaged
+    """
+    rows: List[Dict[str, Any]] = []
+    failed, seen = "", 0
+    for point in study.points:
+        folder = Path(output, point.place)
+        path, told = folder / f"{study.split}.json", folder / "failed.txt"
+        figures, reason = {}, ""
+        failed, seen = (failed, seen + point.updates) if point.before else ("", point.updates)
+        if path.exists():
+            try:
+                numbers = json.loads(path.read_text(encoding="utf-8"))
+                figures = {key: numbers[key] for key in FIGURES if key in numbers}
+            except (ValueError, TypeError) as error:
+                raise InputError(f"{path} is damaged ({error}): delete it and run the study again") from error
+        elif told.exists():
+            reason = told.read_text(encoding="utf-8").strip()
+            failed = point.setting
+        elif failed:
+            reason = f"not trained, since {failed} failed"
+        rows.append(
+            {
+                **{"arm": point.arm, "seed": point.seed, "setting": point.setting, "zero_latent": point.zero_latent},
+                **{"updates": seen, "start": point.before or ("bart" if study.bart else "random weights")},
+                **{"state": "done" if figures else "failed" if reason else "missing", "reason": reason},
+                "figures": figures,
+            }
+        )
+    return rows

@@ -1,0 +1,306 @@
+"""Studies of `fairseq-vae curve`: arms, their points from the highest rate down, and the flags of each training."""
+
+import contextlib
+import math
+import os
+import re
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ..base.errors import InputError
+from ..base.inert import check_inert
+from .recipe import flags, read, read_recipe
+from .run import flags_of
+
+__all__ = ["ORDER", "Point", "Study", "as_flags", "changed", "defaults", "read_study", "swept"]
+
+ORDER = {"kl-weight": False, "rate-target": True}  # flags whose values are sorted from the highest rate down: reversed?
+KEYS = ("bart", "data", "split", "flags", "arms", "points", "updates", "warm", "warm_updates", "seeds", "evaluate")
+OWN = ("points", "updates", "warm_updates")  # what an arm may have beside flags of fairseq-train
+SET = ("data", "user-dir", "save-dir", "restore-file", "finetune-from-model", "seed", "max-update")  # of every training
+EVALUATE = ("samples", "generate", "smoothness", "mi-batch", "words", "max-tokens", "seed")  # of fairseq-vae evaluate
+NAME = re.compile(r"(?!data-bin)\w[\w.,+ -]*")  # of a folder beside data-bin
+ONLY = "only"  # the point of an arm that sweeps no flag
+
+
+class Point(NamedTuple):
+    """A training and its evaluation.
+
+    Attributes:
+        arm: its name
+        seed: of the training
+        setting: the swept flag and its value, "kl-weight=0.1"; ONLY where an arm has a single point
+        flags: of fairseq-train, without dashes: their values, "" for a switch
+        updates: of this training
+        before: the setting of the point whose model it starts from; empty: the study's own start
+    """
+
+    arm: str
+    seed: int
+    setting: str
+    flags: Dict[str, str]
+    updates: int
+    before: str = ""
+
+    @property
+    def zero_latent(self) -> bool:
+        """Whether it is a language model, without z."""
+        return "zero-latent" in self.flags
+
+    @property
+    def place(self) -> str:
+        """Its folder within the study's."""
+        return os.path.join(self.arm, f"seed-{self.seed}", self.setting.replace("=", "-"))
+
+    def __str__(self) -> str:
+        return f"{self.arm}, seed {self.seed}, {self.setting}"
+
+
+class Study(NamedTuple):
+    """What a study's file says, and the points that follow from it.
+
+    Attributes:
+        path: of the file
+        data: folder of fairseq-preprocess, or of plain text
+        bart: checkpoint that first points start from; None: random weights
+        split: the split of the figures
+        warm: whether an arm's later points start from the one before
+        evaluate: flags of `fairseq-vae evaluate`
+        points: of all arms and seeds, each chain from the highest rate down
+    """
+
+    path: str
+    data: str
+    bart: Optional[str]
+    split: str
+    warm: bool
+    evaluate: Dict[str, str]
+    points: List[Point]
+
+    @property
+    def arms(self) -> List[str]:
+        """Names, in the file's order."""
+        return list(dict.fromkeys(point.arm for point in self.points))
+
+
+def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None) -> Study:
+    """Read a study and work out its points. Paths in it start from its own folder.
+
+    Args:
+        path: of the YAML file
+        data: in place of the study's
+        bart: in place of the study's
+
+    Raises:
+        InputError: a key is unknown or missing, or a value of another kind; the message names it
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    found: Dict[str, Any]
+    try:
+        found = OmegaConf.to_container(read(path), resolve=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+    for key in found:
+        if key not in KEYS:
+            raise InputError(f"{path}: {key}: expected keys among {', '.join(KEYS)}")
+    with naming(path):
+        seeds = check_list("seeds", found.get("seeds", [1]), int)
+        warm = found.get("warm", True)
+        if not isinstance(warm, bool):
+            raise InputError(f"warm: {warm}: expected true or false")
+        common, arms = changed(defaults(), "flags", found.get("flags") or {}), found.get("arms")
+        if not isinstance(arms, dict) or not arms:
+            raise InputError("arms: expected a flag of fairseq-train to its value for each arm's name")
+        points: List[Point] = []
+        for name, own in arms.items():
+            if not NAME.fullmatch(str(name)):
+                raise InputError(f"arms: {name}: expected a name of letters, digits, spaces and . , + -")
+            points += arm_points(str(name), own or {}, found, common, warm, seeds)
+        evaluate = as_flags("evaluate", found.get("evaluate") or {}, own=())
+        for flag in evaluate:
+            if flag not in EVALUATE:
+                raise InputError(f"evaluate: {flag}: expected flags among {', '.join(EVALUATE)}")
+        folder = os.path.dirname(os.path.abspath(path))
+        data = data or (os.path.join(folder, str(found["data"])) if found.get("data") else None)
+        if data is None:
+            raise InputError("data: expected a folder, here or as --data DIR")
+        bart = bart or (os.path.join(folder, str(found["bart"])) if found.get("bart") else None)
+    start = None if bart is None else os.path.abspath(bart)
+    return Study(path, os.path.abspath(data), start, str(found.get("split", "valid")), warm, evaluate, points)
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Put a file's name before the message of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def arm_points(
+    name: str, own: Dict[str, Any], study: Mapping[str, Any], common: Dict[str, str], warm: bool, seeds: Sequence[int]
+) -> List[Point]:
+    """The points of an arm, seed by seed, each seed's from the highest rate down.
+
+    A language model has one, of as many updates as the last point of the study's chain has seen.
+
+    Args:
+        name: the arm's
+        own: flags, and perhaps points and updates of its own
+        study: what all arms share
+        common: flags of all arms
+        warm: whether later points start from the one before
+        seeds: of the trainings
+
+    Raises:
+        InputError: a value is missing or of another kind
+    """
+    if not isinstance(own, dict):
+        raise InputError(f"arms: {name}: expected flags of fairseq-train to their values")
+    where = f"arms: {name}"
+    sweep, first, later = (own.get(key, study.get(key)) for key in OWN)
+    places = {key: f"{where}: {key}" if key in own else key for key in OWN}
+    flags = changed(common, where, {key: value for key, value in own.items() if key not in OWN})
+    if not warm and later is not None:
+        raise InputError("warm_updates has no effect with warm: false: leave it out")
+    first = check_updates(places["updates"], first)
+    later = first if later is None else check_updates(places["warm_updates"], later)
+    flag, values = swept(places["points"], sweep)
+    if flag in flags:
+        raise InputError(f"{where}: {flag}={flags[flag]} is a flag, and points sweep it: leave one out")
+    if "zero-latent" in flags:
+        seen = first if "updates" in own or not warm else first + later * (len(values) - 1)
+        return [Point(name, seed, ONLY, {**flags, **trained(seed, seen)}, seen) for seed in seeds]
+    points = []
+    for seed in seeds:
+        before = ""
+        for value in values:
+            updates = later if before else first
+            setting = f"{flag}={value}"
+            points.append(Point(name, seed, setting, {**flags, flag: value, **trained(seed, updates)}, updates, before))
+            before = setting if warm else ""
+    return points
+
+
+def trained(seed: int, updates: int) -> Dict[str, str]:
+    """The flags of a training that a study sets itself."""
+    return {"seed": str(seed), "max-update": str(updates)}
+
+
+def swept(where: str, points: Any) -> Tuple[str, List[str]]:
+    """The flag that an arm's points sweep, and its values from the highest rate down.
+
+    beta is sorted upwards and the target rate downwards; another flag's values stay in their order.
+
+    >>> swept("points", {"kl-weight": [1, 0.01, 0.1]})
+    ('kl-weight', ['0.01', '0.1', '1'])
+
+    Args:
+        where: it stands, for messages
+        points: the flag to its values
+
+    Raises:
+        InputError: not one flag with values, each once
+    """
+    if not isinstance(points, dict) or len(points) != 1:
+        raise InputError(f"{where}: {points}: expected one flag to its values, e.g. kl-weight: [0.01, 0.1, 1]")
+    flag, values = next(iter(points.items()))
+    as_flags(where, {flag: ""})
+    values = check_list(f"{where}: {flag}", values, (int, float))
+    if flag in ORDER:
+        values = sorted(values, reverse=ORDER[flag])
+    return str(flag), [f"{value:g}" for value in values]
+
+
+def check_list(where: str, values: Any, kind: Any) -> List[Any]:
+    """Refuse what is not a list of different finite numbers.
+
+    Args:
+        where: it stands, for the message
+        values: the list
+        kind: of its elements, int or both kinds of number
+
+    Raises:
+        InputError: it is something else
+    """
+    good = isinstance(values, list) and values and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
+    if not good or not all(map(math.isfinite, values)) or len({f"{v:g}" for v in values}) < len(values):
+        what = "whole numbers" if kind is int else "numbers"
+        raise InputError(f"{where}: {values}: expected a list of {what}, each once")
+    return list(values)
+
+
+def check_updates(where: str, value: Any) -> int:
+    """Refuse a length that is no number of updates.
+
+    Raises:
+        InputError: it is missing, no whole number, or less than 1
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{where}: {value}: expected a number of updates, 1 or more")
+    return value
+
+
+def as_flags(where: str, values: Any, own: Sequence[str] = SET) -> Dict[str, str]:
+    """Flags and their values as text, "" for a switch that is on; those that are off are left out.
+
+    >>> as_flags("flags", {"lr": 0.001, "zero-latent": True, "sentence-avg": False, "adam-betas": "(0.9,0.98)"})
+    {'lr': '0.001', 'zero-latent': '', 'adam-betas': '(0.9,0.98)'}
+
+    Args:
+        where: they stand, for messages
+        values: of each flag, by its name without dashes before it
+        own: flags that the study sets itself
+
+    Raises:
+        InputError: a name is none of a flag, a flag is one of `own`, or a value is code or of several parts
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: {values}: expected flags to their values")
+    found = {}
+    for flag, value in values.items():
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", str(flag)):
+            raise InputError(f"{where}: {flag}: expected a flag without the dashes before it, e.g. latent-dim")
+        if flag in own:
+            raise InputError(f"{where}: {flag}: the study sets it for each training: leave it out")
+        if isinstance(value, dict):
+            raise InputError(f"{where}: {flag}: {value}: expected one value")
+        if value is not None and value is not False:
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            found[flag] = "" if value is True else text
+    check_inert(list(found.values()), where)
+    return found
+
+
+def changed(flags: Mapping[str, str], where: str, values: Any) -> Dict[str, str]:
+    """Flags with others added or in their place; a value of false or null takes a flag out.
+
+    >>> changed({"lr": "0.1", "sentence-avg": ""}, "flags", {"lr": 0.2, "sentence-avg": False})
+    {'lr': '0.2'}
+
+    Args:
+        flags: as as_flags has them
+        where: the others stand, for messages
+        values: the others
+
+    Raises:
+        InputError: as of as_flags
+    """
+    added = as_flags(where, values)
+    return {key: value for key, value in {**flags, **added}.items() if key in added or key not in values}
+
+
+def defaults() -> Dict[str, str]:
+    """The flags of every training that a study leaves open: those of `finetune`, without validation.
+
+    A point is the model after its last update. To take the one of the best validation -ELBO would move points along the
+    curve, whose objective is -ELBO at beta = 1 alone.
+
+    >>> defaults()["criterion"], defaults()["disable-validation"]
+    ('vae_cross_entropy', '')
+    """
+    given = flags_of(flags(read_recipe("naive")["phase2"], task={"data": ""}, common={"user_dir": None}))
+    kept = {flag: value for flag, value in given.items() if flag not in (*SET, *ORDER)}
+    return {**kept, "disable-validation": ""}

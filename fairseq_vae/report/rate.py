@@ -1,0 +1,243 @@
+"""The rate-distortion curve of a study as a table and as a picture.
+
+Alemi et al. 2018, "Fixing a Broken ELBO", https://arxiv.org/abs/1711.00464: a model is a point of rate, the KL, and
+distortion, the reconstruction; models of one -ELBO lie on a line of slope -1.
+"""
+
+import math
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from ..evaluate_edit import Point
+from . import drawing
+from .text import grid
+
+__all__ = ["COLUMNS", "Mean", "caption", "curve", "means", "table"]
+
+COLUMNS = (  # key, heading, digits
+    ("kl", "rate", 2),
+    ("rec", "distortion", 2),
+    ("neg_elbo", "-ELBO", 2),
+    ("lm_gap", "less LM", 2),
+    ("mi", "MI", 2),
+    ("nll_gap_shuffled", "z gap", 2),
+    ("au", "AU", 1),
+    ("bleu_greedy", "BLEU", 2),
+    ("exact_match_greedy", "exact", 3),
+)
+LINES = 8  # of one -ELBO, about
+FAINT: Dict[str, Any] = {"linestyle": ":", "color": "0.6", "linewidth": 0.9, "zorder": 1}
+RATE = "rate: KL, nats per sentence"
+PANELS = (
+    ("rec", "distortion: reconstruction, nats per sentence", 1),
+    ("mi", "mutual information of x and z, nats", 1),
+    ("bleu_greedy", "BLEU of greedy reconstructions, 0 to 100", 1),
+    ("exact_match_greedy", "exact greedy reconstructions, %", 100),
+)
+
+
+class Mean(NamedTuple):
+    """A point's figures over seeds.
+
+    Attributes:
+        arm: its name
+        setting: the swept flag and its value
+        zero_latent: whether it is a language model
+        updates: since the study's start
+        seeds: that are done
+        failed: seeds that failed
+        figures: mean and half of the 95 % interval (0 with one seed) of each figure that all those seeds have
+    """
+
+    arm: str
+    setting: str
+    zero_latent: bool
+    updates: int
+    seeds: int
+    failed: int
+    figures: Dict[str, Point]
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
+    """Figures over seeds, point by point; points that are not there yet are left out.
+
+    `lm_gap` is -ELBO less the language model's of the same seed, or less its mean where that seed has none.
+
+    >>> row = {"arm": "plain", "seed": 1, "setting": "kl-weight=1", "zero_latent": False, "updates": 9, "state": "done"}
+    >>> model = {**row, "arm": "lm", "zero_latent": True, "figures": {"neg_elbo": 50.0}}
+    >>> means([model, {**row, "figures": {"neg_elbo": 52.0}}])[1].figures["lm_gap"]
+    Point(mean=2.0, half=0.0)
+
+    Args:
+        rows: of finetune.curve's gather
+    """
+    without_z = [row for row in rows if row["zero_latent"] and finite(row["figures"].get("neg_elbo"))]
+    models = {row["seed"]: row["figures"]["neg_elbo"] for row in without_z}
+    average = sum(models.values()) / len(models) if models else None
+    found = []
+    for arm, setting in dict.fromkeys((row["arm"], row["setting"]) for row in rows if row["state"] != "missing"):
+        same = [row for row in rows if (row["arm"], row["setting"]) == (arm, setting)]
+        done = [dict(row["figures"]) for row in same if row["state"] == "done"]
+        for row, figures in zip((row for row in same if row["state"] == "done"), done):
+            if average is not None and finite(figures["neg_elbo"]):
+                figures["lm_gap"] = figures["neg_elbo"] - models.get(row["seed"], average)
+        figures = {key: Point.of([row[key] for row in done]) for key in shared(done)}
+        failed = sum(row["state"] == "failed" for row in same)
+        found.append(Mean(arm, setting, same[0]["zero_latent"], same[0]["updates"], len(done), failed, figures))
+    return found
+
+
+def shared(rows: Sequence[Mapping[str, Any]]) -> List[str]:
+    """The columns' figures that every row has as a finite number."""
+    return [key for key, _, _ in COLUMNS if rows and all(finite(row.get(key)) for row in rows)]
+
+
+def finite(value: Any) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False) -> str:
+    """A line for each point, with means over seeds, and reasons of those that failed.
+
+    Args:
+        rows: of finetune.curve's gather
+        markdown: as Markdown, else as aligned columns
+    """
+    points = means(rows)
+    several = any(point.seeds + point.failed > 1 for point in points)
+    columns = [column for column in COLUMNS if any(column[0] in p.figures for p in points)] or COLUMNS[:1]
+    cells = [["arm", "point", "updates", *(["seeds"] if several else []), *(heading for _, heading, _ in columns)]]
+    for point in points:
+        setting = point.setting.replace("=", " ") if "=" in point.setting else "-"
+        row = [point.arm, setting, f"{point.updates:,}", *([str(point.seeds)] if several else [])]
+        row += [cell(point.figures.get(key), digits, point.seeds) for key, _, digits in columns]
+        if point.failed:
+            row[3 + several] = f"{row[3 + several]} ({point.failed} failed)" if point.seeds else "failed"
+        cells.append(row)
+    notes = [
+        f"{row['arm']}, seed {row['seed']}, {row['setting'].replace('=', ' ')} failed: {row['reason']}"
+        for row in rows
+        if row["state"] == "failed"
+    ]
+    return "\n\n".join([grid(cells, markdown), *notes])
+
+
+def cell(point: Optional[Point], digits: int, seeds: int) -> str:
+    """A mean, with half of its interval where there are several seeds; a dash for None.
+
+    >>> cell(Point(-0.001, 0.25), 2, 1), cell(Point(1.5, 0.25), 2, 3), cell(None, 2, 3)
+    ('0.00', '1.50 ± 0.25', '-')
+    """
+    if point is None:
+        return "-"
+    mean = f"{round(point.mean, digits) + 0.0:.{digits}f}"
+    return f"{mean} ± {point.half:.{digits}f}" if seeds > 1 else mean
+
+
+def caption(rows: Sequence[Mapping[str, Any]], warm: bool) -> str:
+    """How the points were trained and measured, to stand under table and picture.
+
+    Args:
+        rows: of finetune.curve's gather
+        warm: whether later points start from the one before
+    """
+    done = [row for row in rows if row["state"] == "done"]
+    first = min(done, key=lambda row: row["zero_latent"])["figures"]  # without z there is one sample
+    how = (
+        "An arm's points were trained one after another, from the highest rate down, each from the one before (a warm "
+        "start); updates are all that a point has seen."
+        if warm
+        else "Each point was trained anew."
+    )
+    seeds = len({row["seed"] for row in done})
+    spread = f" Means over {seeds} seeds, and half of their 95 % intervals." if seeds > 1 else ""
+    missing = sum(row["state"] == "missing" for row in rows)
+    lacking = f" {missing} of {len(rows)} points are not there yet." if missing else ""
+    return (
+        f"{how}{spread} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, K = "
+        f"{first['samples']}; MI at most {first['mi_cap']:.2f}; BLEU and exact (as a share) of greedy reconstructions "
+        f"from mu.{lacking}"
+    )
+
+
+def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
+    """A figure of distortion, mutual information, BLEU and exact reconstructions against the rate, a line an arm.
+
+    Drawn within drawing.style; small marks are single seeds where there are several.
+
+    Args:
+        rows: of finetune.curve's gather
+        warm: whether later points start from the one before
+    """
+    points = means(rows)
+    panels = [panel for panel in PANELS if any(panel[0] in point.figures for point in points if not point.zero_latent)]
+    count = -(-len(panels) // 2) if len(panels) > 2 else 1
+    found = drawing.axes(count, min(2, len(panels)), 4.9 * min(2, len(panels)), 3.9 * count + 0.6)
+    arms = list(dict.fromkeys(point.arm for point in points if not point.zero_latent))
+    for axis, (key, unit, factor) in zip(found.flat, panels):
+        for number, arm in enumerate(arms):
+            some = [point for point in points if point.arm == arm and {"kl", key} <= set(point.figures)]
+            color = drawing.SAFE[number % len(drawing.SAFE)]
+            marker = drawing.MARKERS[number % len(drawing.MARKERS)]
+            dashes = ("-", "--", "-.")[number // len(drawing.SAFE) % 3]
+            x, y = [p.figures["kl"].mean for p in some], [factor * p.figures[key].mean for p in some]
+            axis.plot(x, y, dashes, marker=marker, markersize=5, linewidth=1.4, label=arm, zorder=3, color=color)
+            if any(point.seeds > 1 for point in some):
+                pairs = [(row["figures"].get("kl"), row["figures"].get(key)) for row in rows if row["arm"] == arm]
+                single = [(kl, factor * value) for kl, value in pairs if finite(kl) and finite(value)]
+                x, y = [kl for kl, _ in single], [value for _, value in single]
+                axis.plot(x, y, marker, markersize=2.5, alpha=0.5, linestyle="none", zorder=2, color=color)
+        for point in (point for point in points if point.zero_latent and key in point.figures and key != "mi"):
+            height = factor * point.figures[key].mean
+            label = f"{point.arm} (no z)"
+            axis.plot([0], [height], "*", color=drawing.INK, markersize=11, clip_on=False, label=label, zorder=4)
+        axis.set_xlabel(RATE)
+        axis.set_ylabel(unit)
+        axis.set_xlim(left=-0.03 * axis.get_xlim()[1])
+        if key == "rec":
+            bounds(axis, [point.figures["rec"].mean for point in points if point.zero_latent and point.figures])
+        elif key == "mi":
+            limits(axis, rows)
+        else:
+            axis.set_ylim(bottom=0)
+    for axis in found.flat[len(panels) :]:
+        axis.remove()
+    figure = found[0, 0].figure
+    handles = dict(zip(*reversed(found[0, 0].get_legend_handles_labels())))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
+    how = "Each point was trained from the one before, at a higher rate." if warm else "Each point was trained anew."
+    lines = "Dotted: one -ELBO, rate + distortion (dashed: the language model's); MI = rate, and the cap of MI."
+    figure.supxlabel(f"{lines}\n{how}", fontsize=8)
+    return figure
+
+
+def bounds(axis: Any, models: Sequence[float]) -> None:
+    """Lines of one -ELBO = rate + distortion across a panel, each with its value where it leaves.
+
+    Args:
+        axis: of distortion against rate
+        models: -ELBO of language models, nats per sentence
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    for bound in MaxNLocator(LINES).tick_values(left + low, right + high):
+        if not left + low < bound < right + high:
+            continue
+        axis.plot([left, right], [bound - left, bound - right], **FAINT)
+        x = min(right, bound - low)  # it leaves to the right or below
+        axis.annotate(f"{bound:g}", (x, bound - x), (2, 2), textcoords="offset points", fontsize=7, color="0.4")
+    for bound in models:
+        axis.plot([left, right], [bound - left, bound - right], **{**FAINT, "linestyle": "--", "color": "0.3"})
+    axis.set_xlim(left, right)
+    axis.set_ylim(low, high)
+
+
+def limits(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What mutual information cannot exceed: the rate, and its cap."""
+    right, high = axis.get_xlim()[1], axis.get_ylim()[1]
+    top = min(row["figures"]["mi_cap"] for row in rows if row["figures"])
+    axis.plot([0, right], [0, right], **FAINT)
+    axis.axhline(top, **FAINT)
+    axis.set_xlim(right=right)
+    axis.set_ylim(0, max(high, 1.08 * top) if high > top / 2 else high)

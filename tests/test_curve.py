@@ -1,0 +1,305 @@
+"""fairseq-vae curve: what is made once, what goes on, what fails, and what is read back. test_rate.py draws it."""
+
+import contextlib
+import fcntl
+import io
+import json
+import shutil
+from pathlib import Path
+
+import finetuning
+import pytest
+import torch
+
+from fairseq_vae.base.errors import InputError, NotWritten
+from fairseq_vae.cli import main
+from fairseq_vae.finetune import curve, steps
+from fairseq_vae.finetune.curve import Curve, chains, difference, gather
+from fairseq_vae.finetune.study import Point, read_study
+
+STUDY = """
+flags: {arch: bart_vae_tiny, latent-dim: 4, max-tokens: 64, num-workers: 0}
+arms:
+  language-model: {zero-latent: true, updates: 2}
+  plain: {}
+points: {kl-weight: [1, 0.1]}
+updates: 3
+warm_updates: 2
+evaluate: {samples: 2, generate: 2}
+"""
+FIGURES = {"rec": 20.0, "kl": 5.0, "neg_elbo": 25.0, "mi": 1.0, "mi_cap": 1.4, "split": "valid", "sentences": 4}
+FIGURES.update({"samples": 2, "au": 3, "nll_gap_shuffled": 2.0, "bleu_greedy": 9.0, "exact_match_greedy": 0.5})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return finetuning.make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def study(made, tmp_path):
+    """Reads STUDY, with a part of it replaced, on binarised text and from random weights."""
+
+    def read(old="", new="", data="data", **options):
+        (tmp_path / "study.yaml").write_text(STUDY.replace(old, new, 1) if old else STUDY)
+        return read_study(str(tmp_path / "study.yaml"), data=str(made / data), **options)
+
+    return read
+
+
+@pytest.fixture
+def calls(made, monkeypatch):
+    """Trainings and evaluations in place of their processes: (point's folder, "train" or "evaluate", flags).
+
+    A point whose folder holds a file named `bad` fails in training.
+    """
+    found = []
+
+    def train(command, log, updates):
+        flags = dict(part[2:].partition("=")[::2] for part in command if part.startswith("--"))
+        folder = Path(flags["save-dir"])
+        found.append((str(folder.parent), "train", flags))
+        if (folder.parent / "bad").exists():
+            raise InputError("fairseq-train failed: no more")
+        folder.mkdir(exist_ok=True)
+        state = torch.load(made / "bart/model.pt")
+        state["optimizer_history"][-1]["num_updates"] = updates
+        torch.save({**state, "last_optimizer_state": {"much": torch.ones(9)}}, folder / "checkpoint_last.pt")
+
+    def call(command, progress=False):
+        flags = dict(part[2:].partition("=")[::2] for part in command if part.startswith("--"))
+        found.append((str(Path(command[2]).parent), "evaluate", flags))
+        Path(flags["json"]).write_text(json.dumps({**FIGURES, "split": flags["split"]}))
+        return "table\n"
+
+    monkeypatch.setattr(steps, "train", train)
+    monkeypatch.setattr(curve, "call", call)
+    return found
+
+
+@pytest.fixture
+def run(tmp_path, calls, monkeypatch):
+    """Runs a study in `out`; gives what was called since the last run: points' folders there, and what was done."""
+    monkeypatch.setattr(Curve, "check", lambda self, points: None)
+
+    def go(study, *arms):
+        calls.clear()
+        Curve(study, str(tmp_path / "out"), arms).run()
+        return [(str(Path(folder).relative_to(tmp_path / "out")), what) for folder, what, _ in calls]
+
+    return go
+
+
+LM, FIRST, SECOND = (
+    f"{p}" for p in ("language-model/seed-1/only", "plain/seed-1/kl-weight-0.1", "plain/seed-1/kl-weight-1")
+)
+WHOLE = [(place, what) for place in (LM, FIRST, SECOND) for what in ("train", "evaluate")]
+
+
+def test_every_point_is_trained_from_the_one_before_then_evaluated_and_made_once(study, run, calls, tmp_path, capsys):
+    assert run(study()) == WHOLE
+    out = tmp_path / "out"
+    flags = [flags for _, what, flags in calls if what == "train"]
+    assert ["finetune-from-model" in f for f in flags] == [False, False, True]
+    assert flags[2]["finetune-from-model"] == str(out / FIRST / "model.pt")
+    assert [(f.get("kl-weight"), f["max-update"], f["seed"]) for f in flags[1:]] == [("0.1", "3", "1"), ("1", "2", "1")]
+    assert "point 3 of 3: plain, seed 1, kl-weight=1 (0 min" in capsys.readouterr().out
+    assert sorted(path.name for path in (out / SECOND).iterdir()) == [
+        *("model.pt", "settings.json", "valid.json", "valid.txt"),
+    ], "checkpoints with the optimizer's state are gone"
+    assert torch.load(out / SECOND / "model.pt")["last_optimizer_state"] is None
+    assert (out / "plain/seed-1/dict.txt").exists()
+    assert run(study()) == [] and "3 points, 3 of them done before" in capsys.readouterr().out
+
+
+def test_a_study_grows_and_is_tested_without_training_again(study, run):
+    run(study())
+    lower = [("plain/seed-1/kl-weight-3", what) for what in ("train", "evaluate")]
+    assert run(study("[1, 0.1]", "[1, 0.1, 3]"), "plain") == lower
+    assert run(study("arms:", "arms:\n  wide: {latent-dim: 8}"), "wide") == [
+        (place.replace("plain", "wide"), what) for place, what in WHOLE[2:]
+    ]
+    assert run(study("updates: 3", "seeds: [1, 2]\nupdates: 3")) == [
+        (place.replace("seed-1", "seed-2"), what) for place, what in WHOLE
+    ]
+    assert run(study("updates: 3", "split: test\nupdates: 3")) == [(place, "evaluate") for place in (LM, FIRST, SECOND)]
+
+
+def test_what_was_interrupted_goes_on_and_trains_no_update_twice(study, run, made, tmp_path):
+    run(study())
+    folder = tmp_path / "out" / SECOND
+    (folder / "valid.json").unlink()
+    assert run(study()) == [(SECOND, "evaluate")]
+    for updates, expected in (1, WHOLE[4:]), (2, WHOLE[5:]):  # of 2: stopped before the end, and right after it
+        (folder / "valid.json").unlink()
+        (folder / "model.pt").unlink()
+        (folder / "checkpoints").mkdir()
+        state = torch.load(made / "bart/model.pt")
+        state["optimizer_history"][-1]["num_updates"] = updates
+        torch.save(state, folder / "checkpoints/checkpoint_last.pt")
+        assert run(study()) == expected
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("latent-dim: 4", "latent-dim: 8", "only was made with latent-dim=4, the study has latent-dim=8: set it back"),
+        ("num-workers: 0", "num-workers: 0, bow-weight: 1", "made with no bow-weight, the study has bow-weight=1"),
+        ("warm_updates: 2", "warm_updates: 9", "kl-weight-1 was made with max-update=2, the study has max-update=9"),
+        ("warm_updates: 2", "warm: false", "kl-weight-1 was made with start=kl-weight=0.1, the study has start=random"),
+        ("samples: 2", "samples: 9", "out was made with samples=2, the study has samples=9"),
+    ],
+)
+def test_another_setting_is_refused_by_its_name_before_anything_runs(study, run, calls, old, new, message):
+    run(study())
+    with pytest.raises(InputError, match=message):
+        run(study(old, new))
+    assert not calls
+
+
+def test_other_data_and_another_bart_are_refused(study, run, made, tmp_path):
+    run(study())
+    with pytest.raises(InputError, match="made with no bart, the study has bart="):
+        run(study(bart=str(made / "bart/model.pt")))
+    other = shutil.copytree(made / "data", tmp_path / "other")
+    finetuning.binarise(other, "train", ["a dog"], made / "bart/sentencepiece.bpe.model")
+    with pytest.raises(InputError, match="made with train="):
+        run(study(data=other))
+    (tmp_path / "out" / LM / "settings.json").write_text("{")
+    with pytest.raises(InputError, match="only/settings.json is damaged"):
+        run(study())
+
+
+def test_a_failure_ends_its_chain_and_no_other_and_is_shown(study, run, tmp_path, capsys):
+    found = study("warm_updates: 2", "warm_updates: 2\nseeds: [1, 2]")
+    bad = tmp_path / "out" / FIRST / "bad"
+    bad.parent.mkdir(parents=True)
+    bad.touch()
+    made = run(found)
+    assert (FIRST, "evaluate") not in made and (SECOND, "train") not in made
+    assert (SECOND.replace("seed-1", "seed-2"), "evaluate") in made
+    rows = {(row["arm"], row["seed"], row["setting"]): row for row in gather(found, str(tmp_path / "out"))}
+    first, second = (rows["plain", 1, f"kl-weight={value}"] for value in ("0.1", "1"))
+    assert (first["state"], first["reason"]) == ("failed", "fairseq-train failed: no more")
+    assert (second["state"], second["reason"]) == ("failed", "not trained, since kl-weight=0.1 failed")
+    assert rows["plain", 2, "kl-weight=1"]["state"] == "done"
+    arguments = ["curve", str(tmp_path / "study.yaml"), str(tmp_path / "out"), "--data", found.data]
+    assert main([*arguments, "--draw"]) == 1
+    shown = capsys.readouterr()
+    assert "2 of 6 points failed, first plain, seed 1, kl-weight=0.1: fairseq-train failed: no more" in shown.err
+    assert "(1 failed)" in shown.out
+    bad.unlink()
+    assert run(found) == WHOLE[2:], "a failure is tried again"
+    assert main([*arguments, "--draw"]) == 0
+
+
+def test_a_full_disk_stops_the_run(study, run, calls, monkeypatch):
+    def full(*_):
+        raise NotWritten("no space")
+
+    monkeypatch.setattr(steps, "train", full)
+    with pytest.raises(NotWritten):
+        run(study())
+
+
+def test_what_there_is_can_be_drawn_in_between(study, run, tmp_path, capsys):
+    found = study()
+    arguments = ["curve", str(tmp_path / "study.yaml"), str(tmp_path / "out"), "--data", found.data, "--draw"]
+    assert main(arguments) == 1 and "no point that was evaluated on valid" in capsys.readouterr().err
+    run(found, "plain")
+    assert main(arguments) == 0
+    assert "1 of 3 points are not there yet" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "out/curve.json").read_text())
+    assert [row["state"] for row in kept["points"]] == ["missing", "done", "done"]
+    assert [row["updates"] for row in kept["points"]] == [2, 3, 3 + 2], "all that each has seen"
+    assert kept["points"][1]["figures"]["rec"] == 20.0 and kept["warm"] and kept["split"] == "valid"
+    for name in "curve.md", "curve.svg", "curve.png":
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    (tmp_path / "out" / FIRST / "valid.json").write_text("{")
+    assert main(arguments) == 1 and "valid.json is damaged" in capsys.readouterr().err
+
+
+def test_two_runs_do_not_share_an_arm(study, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(steps, "PATIENCE", 0.2)
+    (tmp_path / "out/plain").mkdir(parents=True)
+    with open(tmp_path / "out/plain/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(study(), "language-model") == WHOLE[:2]
+        with pytest.raises(InputError, match="another run is at work in .*plain"):
+            run(study(), "plain")
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("latent-dim: 4", "latent-dims: 4", "study.yaml: language-model: unrecognized arguments: --latent-dims=4"),
+        ("plain: {}", "plain: {kl-warmup-updates: 2}", "study.yaml: plain, kl-weight=0.1: --kl-warmup-updates 2"),
+        ("[1, 0.1]", "[-1, 1]", "study.yaml: plain, kl-weight=-1: --kl-weight -1"),
+    ],
+)
+def test_flags_that_cannot_work_are_refused_before_the_first_training(study, calls, tmp_path, old, new, message):
+    with pytest.raises(InputError, match=message):
+        Curve(study(old, new), str(tmp_path / "out")).run()
+    assert not calls
+
+
+def test_what_is_no_part_of_a_study_is_refused(study, tmp_path):
+    with pytest.raises(InputError, match="--only other: expected arms of the study, language-model, plain"):
+        Curve(study(), str(tmp_path / "out"), ["other"])
+    with pytest.raises(InputError, match="split: training: .*data has no such split"):
+        Curve(study("updates: 3", "split: training\nupdates: 3"), str(tmp_path / "out"))
+
+
+def test_plain_text_is_binarised_once_with_the_barts_pieces(study, calls, made, tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(
+        steps, "call", lambda command: called.append(command) or shutil.copytree(made / "data", command[-2][10:])
+    )
+    monkeypatch.setattr(Curve, "check", lambda self, points: None)
+    found = study("arch: bart_vae_tiny, ", "", data="text", bart=str(made / "bart/model.pt"))
+    for _ in range(2):
+        Curve(found, str(tmp_path / "out")).run()
+    assert len(called) == 1 and called[0][0] == "fairseq-preprocess"
+    flags = [flags for _, what, flags in calls if what == "evaluate"]
+    assert len(flags) == 3 and flags[0]["text"] == str(made / "text/valid.txt")
+    assert (tmp_path / "out/plain/seed-1/sentencepiece.bpe.model").exists()
+
+
+def test_chains_and_differences():
+    points = [Point("a", 1, "x=1", {}, 1), Point("a", 1, "x=2", {}, 1, "x=1"), Point("a", 2, "x=2", {}, 1, "x=1")]
+    assert list(chains(points)) == [points[:2], points[2:]] and list(chains([])) == []
+    assert difference({"a": 1, "b": {"c": "1"}}, {"a": 1, "b": {"c": "1"}}) == ""
+    assert difference({"b": {"c": "", "d": "2"}}, {"b": {"d": "2"}}) == "c, the study has no c"
+
+
+@pytest.mark.slow
+def test_a_study_of_a_tiny_model(study, tmp_path, monkeypatch):
+    """Real trainings and evaluations, in this process."""
+    from fairseq import checkpoint_utils
+    from fairseq_cli.train import cli_main
+
+    def train(command, log, updates):
+        vars(checkpoint_utils.save_checkpoint).pop("best", None)  # of this process's last training
+        monkeypatch.setattr("sys.argv", command)
+        cli_main()
+
+    def call(command, progress=False):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            assert main(command[1:]) == 0
+        return printed.getvalue()
+
+    monkeypatch.setattr(steps, "train", train)
+    monkeypatch.setattr(curve, "call", call)
+    study()
+    assert main(["curve", str(tmp_path / "study.yaml"), str(tmp_path / "out"), "--data", study().data]) == 0
+    found = json.loads((tmp_path / "out/curve.json").read_text())
+    figures = [row["figures"] for row in found["points"]]
+    assert [numbers["kl"] > 0 for numbers in figures] == [False, True, True]
+    assert all(numbers["neg_elbo"] == pytest.approx(numbers["rec"] + numbers["kl"]) for numbers in figures)
+    models = [torch.load(tmp_path / "out" / place / "model.pt") for place in (FIRST, SECOND)]
+    assert [model["optimizer_history"][-1]["num_updates"] for model in models] == [3, 2]
+    key = "decoder.layers.0.fc1.weight"
+    change = (models[1]["model"][key] - models[0]["model"][key]).abs().max()
+    assert 0 < change < 5e-4, "two updates of warming up from the model before"
+    table = (tmp_path / "out" / SECOND / "valid.txt").read_text()
+    assert f"{figures[2]['neg_elbo']:.2f}" in table

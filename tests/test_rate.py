@@ -1,0 +1,157 @@
+"""The rate-distortion curve of planted numbers: its table, its caption and its picture."""
+
+import math
+
+import pytest
+from scipy.stats import t as student
+
+from fairseq_vae.report import drawing
+from fairseq_vae.report.rate import caption, cell, curve, means, table
+
+RATES = {"kl-weight=0.01": 40.0, "kl-weight=0.1": 20.0, "kl-weight=1": 3.0}
+
+
+def row(arm, seed, setting, kl, rec, state="done", **others):
+    figures = {"kl": kl, "rec": rec, "neg_elbo": rec + kl, "mi": min(kl, 8.0), "mi_cap": 8.5, "au": 7, "samples": 5}
+    figures.update({"nll_gap_shuffled": kl, "bleu_greedy": kl + 1, "exact_match_greedy": kl / 100, **others})
+    figures.update({"split": "valid", "sentences": 5000})
+    reason = "out of memory" if state == "failed" else ""
+    return {
+        **{"arm": arm, "seed": seed, "setting": setting, "zero_latent": setting == "only", "updates": 1000},
+        **{"start": "bart", "state": state, "reason": reason, "figures": figures if state == "done" else {}},
+    }
+
+
+def study(seeds=(1,), arms=("plain",), **others):
+    rows = [row("language model", seed, "only", 0.0, 50.0 + seed, samples=1, **others) for seed in seeds]
+    for arm in arms:
+        for seed in seeds:
+            rows += [row(arm, seed, s, kl, 52 - kl / 2 + seed, **others) for s, kl in RATES.items()]
+    return rows
+
+
+def test_figures_are_means_over_seeds_with_students_interval():
+    found = {(point.arm, point.setting): point for point in means(study((1, 2, 4)))}
+    rec = found["plain", "kl-weight=0.1"].figures["rec"]
+    values = [52 - 10 + seed for seed in (1, 2, 4)]
+    mean = sum(values) / 3
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 2)
+    assert rec.mean == pytest.approx(mean) and rec.half == pytest.approx(student.ppf(0.975, 2) * deviation / 3**0.5)
+    gap = found["plain", "kl-weight=0.1"].figures["lm_gap"]
+    assert (gap.mean, gap.half) == (pytest.approx(52 + 10 - 50), pytest.approx(0)), "seed by seed, seeds cancel"
+
+
+def test_a_seed_without_a_language_model_is_held_against_the_mean_of_the_others():
+    rows = [found for found in study((1, 3, 5)) if not (found["zero_latent"] and found["seed"] == 5)]
+    point = means(rows)[1].figures["lm_gap"]
+    ours = [52 + 20 + seed for seed in (1, 3, 5)]
+    assert point.mean == pytest.approx(sum(a - b for a, b in zip(ours, (51, 53, 52))) / 3)
+    without = [found for found in rows if not found["zero_latent"]]
+    assert "lm_gap" not in means(without)[0].figures and "less LM" not in table(without)
+
+
+def test_the_table_has_a_line_a_point_and_says_what_failed():
+    rows = study((1, 2))
+    rows[-1] = row("plain", 2, "kl-weight=1", 0, 0, "failed")
+    rows += [row("wide", seed, "kl-weight=1", 0, 0, "failed") for seed in (1, 2)]
+    rows.append(row("late", 1, "kl-weight=1", 0, 0, "missing"))
+    lines = table(rows).splitlines()
+    assert lines[0].split()[:5] == ["arm", "point", "updates", "seeds", "rate"] and len(lines[1:6]) == 5
+    assert lines[1].split()[:6] == ["language", "model", "-", "1,000", "2", "0.00"]
+    assert lines[4].split()[3:] == "1,000 1 3.00 (1 failed) 51.50 54.50 3.50 3.00 3.00 7.0 4.00 0.030".split()
+    assert lines[5].split()[:6] == ["wide", "kl-weight", "1", "1,000", "0", "failed"]
+    assert "plain, seed 2, kl-weight 1 failed: out of memory" in lines and not any("late" in line for line in lines)
+    assert table(rows, markdown=True).splitlines()[1].startswith("|---|---:|")
+
+
+def test_where_all_failed_there_is_a_table_still():
+    lines = table([row("plain", 1, "kl-weight=1", 0, 0, "failed")]).splitlines()
+    assert lines[1].split() == ["plain", "kl-weight", "1", "1,000", "failed"] and lines[-1].endswith("out of memory")
+
+
+def test_figures_that_are_no_numbers_are_left_out():
+    rows = study(bleu_greedy=None, exact_match_greedy=None)
+    assert table(rows).splitlines()[0].split()[-1] == "AU"
+    rows[1]["figures"]["rec"] = None  # JSON's infinity
+    assert table(rows).splitlines()[2].split()[4:6] == ["40.00", "-"]
+    for found in rows[0], rows[2]:
+        found["figures"]["neg_elbo"] = None
+    assert "less LM" not in table(rows)
+    assert [cell(None, 2, 1), cell(means(study())[0].figures["kl"], 1, 1)] == ["-", "0.0"]
+
+
+def test_the_caption_says_how_points_were_trained_and_measured():
+    told = caption(study((1, 2)), warm=True)
+    assert "each from the one before (a warm start)" in told and "Means over 2 seeds" in told
+    assert "the split valid, 5,000 sentences, K = 5; MI at most 8.50" in told and "not there yet" not in told
+    rows = [*study(), row("late", 1, "kl-weight=1", 0, 0, "missing")]
+    told = caption(rows, warm=False)
+    assert "Each point was trained anew." in told and "1 of 5 points are not there yet" in told and "seeds" not in told
+
+
+@pytest.fixture
+def drawn():
+    pytest.importorskip("matplotlib")
+
+    def draw(rows, warm=True):
+        with drawing.style("the test"):
+            return curve(rows, warm)
+
+    return draw
+
+
+def test_the_picture_shows_the_planted_points_and_the_bound(drawn):
+    figure = drawn(study(arms=("plain", "wide")))
+    distortion, mi, bleu, exact = figure.axes
+    lines = {line.get_label(): line for line in distortion.lines}
+    assert list(lines["plain"].get_xdata()) == [40, 20, 3] and list(lines["plain"].get_ydata()) == [33, 43, 51.5]
+    assert (list(lines["language model (no z)"].get_xdata()), list(lines["language model (no z)"].get_ydata())) == (
+        [0],
+        [51],
+    )
+    dotted = [line for line in distortion.lines if line.get_linestyle() == ":"]
+    sums = [{round(x + y, 6) for x, y in line.get_xydata()} for line in dotted]
+    assert all(len(bound) == 1 for bound in sums), "rate + distortion is the same all along"
+    assert {float(text.get_text()) for text in distortion.texts} == {bound.pop() for bound in sums} and len(sums) > 2
+    [dashed] = [line for line in distortion.lines if line.get_linestyle() == "--" and line.get_label()[0] == "_"]
+    assert {round(x + y, 6) for x, y in dashed.get_xydata()} == {51}
+    assert list(exact.lines[0].get_ydata()) == [40, 20, 3], "in %"
+    assert (
+        "nats per sentence" in distortion.get_ylabel() and "nats" in mi.get_ylabel() and "0 to 100" in bleu.get_ylabel()
+    )
+    assert max(mi.lines[0].get_ydata()) == 8.0 and mi.get_ylim()[1] > 8.5
+
+
+def test_arms_differ_in_more_than_colour_and_seeds_are_shown(drawn):
+    arms = [f"arm {number}" for number in range(10)]
+    figure = drawn(study((1, 2), arms=arms))
+    lines = [line for line in figure.axes[0].lines if line.get_label() in arms]
+    assert len({(line.get_marker(), line.get_linestyle()) for line in lines}) == len(arms) == len(lines)
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(arms)
+    single = [line for line in figure.axes[0].lines if line.get_markersize() == 2.5]
+    assert len(single) == len(arms) and all(len(line.get_xdata()) == 6 for line in single)
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.texts] == [*arms, "language model (no z)"]
+
+
+@pytest.mark.parametrize("rows", [study(bleu_greedy=None, exact_match_greedy=None), study()[1:2], study()[1:]])
+def test_what_is_lacking_leaves_no_empty_panel(drawn, rows):
+    figure = drawn(rows)
+    assert len(figure.axes) == (2 if rows[0]["figures"]["bleu_greedy"] is None else 4)
+    assert all(axis.lines for axis in figure.axes)
+
+
+def test_nothing_overlaps_or_is_cut_off(drawn):
+    """The legend above the panels, the note below, and every label within the picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = drawn(study((1, 2), arms=[f"an arm of a long name {number}" for number in range(7)]))
+    FigureCanvasAgg(figure).draw()
+    whole, [legend] = figure.bbox, figure.legends
+    boxes = [axis.get_tightbbox() for axis in figure.axes]
+    top = legend.get_window_extent()
+    assert all(box.y1 <= top.y0 + 1 for box in boxes) and top.y1 <= whole.y1 + 1
+    assert top.x0 >= whole.x0 - 1 and top.x1 <= whole.x1 + 1
+    for box in boxes:
+        assert box.x0 >= whole.x0 - 1 and box.x1 <= whole.x1 + 1 and box.y0 >= whole.y0 - 1
+    assert figure._supxlabel.get_window_extent().y1 <= min(box.y0 for box in boxes) + 1

@@ -1,0 +1,152 @@
+"""Studies of `fairseq-vae curve`: what a file says, and the points that follow from it."""
+
+import contextlib
+import math
+from pathlib import Path
+
+import pytest
+
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.finetune.study import Point, as_flags, changed, defaults, read_study, swept
+
+EXAMPLE = Path(__file__).parent.parent / "examples/latents/study.yaml"
+STUDY = """
+data: text
+bart: bart/model.pt
+flags: {latent-dim: 8, sentence-avg: true}
+arms:
+  language-model: {zero-latent: true}
+  plain: {}
+  wide: {latent-dim: 16, sentence-avg: false, points: {rate-target: [2, 30, 8]}, updates: 7, rate-controller: pid}
+points: {kl-weight: [1, 0.01, 0.1]}
+updates: 20
+warm_updates: 5
+seeds: [1, 2]
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Reads STUDY, or what replaces a part of it."""
+
+    def read(old="", new="", **options):
+        (tmp_path / "study.yaml").write_text(STUDY.replace(old, new, 1) if old else STUDY)
+        return read_study(str(tmp_path / "study.yaml"), **options)
+
+    return read
+
+
+def test_points_go_from_the_highest_rate_down_each_from_the_one_before(study, tmp_path):
+    found = study()
+    assert found.arms == ["language-model", "plain", "wide"] and len(found.points) == 2 * (1 + 3 + 3)
+    plain = [point for point in found.points if point.arm == "plain"]
+    assert [(p.seed, p.setting, p.before, p.updates) for p in plain[:4]] == [
+        (1, "kl-weight=0.01", "", 20),
+        (1, "kl-weight=0.1", "kl-weight=0.01", 5),
+        (1, "kl-weight=1", "kl-weight=0.1", 5),
+        (2, "kl-weight=0.01", "", 20),
+    ]
+    assert plain[1].place == "plain/seed-1/kl-weight-0.1" and str(plain[1]) == "plain, seed 1, kl-weight=0.1"
+    assert plain[1].flags == {
+        **{**defaults(), "latent-dim": "8", "sentence-avg": ""},
+        **{"kl-weight": "0.1", "seed": "1", "max-update": "5"},
+    }
+    assert (found.data, found.bart) == (str(tmp_path / "text"), str(tmp_path / "bart/model.pt"))
+    assert (found.split, found.warm, found.evaluate) == ("valid", True, {})
+
+
+def test_an_arm_has_flags_points_and_updates_of_its_own(study):
+    wide = [point for point in study().points if point.arm == "wide" and point.seed == 1]
+    assert [(p.setting, p.updates) for p in wide] == [("rate-target=30", 7), ("rate-target=8", 5), ("rate-target=2", 5)]
+    assert wide[0].flags["latent-dim"] == "16" and not {"sentence-avg", "kl-weight"} & set(wide[0].flags)
+
+
+@pytest.mark.parametrize("warm, updates", [(True, 20 + 2 * 5), (False, 20)])
+def test_a_language_model_is_one_point_of_as_many_updates_as_the_last_of_a_chain(study, warm, updates):
+    found = study() if warm else study("warm_updates: 5", "warm: false")
+    models = [point for point in found.points if point.zero_latent]
+    assert [(p.arm, p.seed, p.setting, p.updates) for p in models] == [
+        ("language-model", seed, "only", updates) for seed in (1, 2)
+    ]
+    assert warm or not any(point.before for point in found.points)
+
+
+def test_data_and_bart_of_the_command_come_first(study):
+    found = study("bart: bart/model.pt\n", "", data="other")
+    assert found.data == str(Path.cwd() / "other") and found.bart is None
+    assert study(bart="/else/model.pt").bart == "/else/model.pt"
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("data: text", "date: text", "date: expected keys among bart, data,"),
+        ("data: text", "", "data: expected a folder, here or as --data DIR"),
+        ("latent-dim: 8", "latent_dim: 8", "flags: latent_dim: expected a flag without the dashes before it"),
+        ("latent-dim: 8", "--latent-dim: 8", "flags: --latent-dim: expected a flag"),
+        ("latent-dim: 8", "max-update: 8", "flags: max-update: the study sets it for each training"),
+        ("latent-dim: 8", "lr: 'print(1)'", "flags holds 'print.1.', which to read could run any code"),
+        ("plain: {}", "plain: {seed: 3}", "arms: plain: seed: the study sets it"),
+        ("plain: {}", "plain: [1]", "arms: plain: expected flags"),
+        ("plain: {}", "../plain: {}", "arms: ../plain: expected a name"),
+        ("plain: {}", "data-bin: {}", "arms: data-bin: expected a name"),
+        ("plain: {}", "plain: {kl-weight: 1}", "arms: plain: kl-weight=1 is a flag, and points sweep it"),
+        ("points: {kl-weight: [1, 0.01, 0.1]}", "points: [1]", "points: .1.: expected one flag to its values"),
+        ("points: {kl-weight:", "points: {../../kl-weight:", "points: ../../kl-weight: expected a flag"),
+        ("points: {kl-weight:", "points: {seed:", "points: seed: the study sets it for each training"),
+        ("seeds: [1, 2]", "split: ${none}", "Interpolation key 'none' not found"),
+        ("[1, 0.01, 0.1]", "[1, 1.0]", "points: kl-weight: .1, 1.0.: expected a list of numbers, each once"),
+        ("[1, 0.01, 0.1]", "[1, x]", "points: kl-weight: .1, 'x'.: expected a list of numbers"),
+        ("[1, 0.01, 0.1]", "[.nan]", "points: kl-weight: .nan.: expected a list of numbers"),
+        ("updates: 20", "updates: 0", "updates: 0: expected a number of updates, 1 or more"),
+        ("updates: 20", "", "updates: None: expected a number of updates"),
+        ("warm_updates: 5", "warm_updates: 5\nwarm: false", "warm_updates has no effect with warm: false"),
+        ("seeds: [1, 2]", "seeds: 3", "seeds: 3: expected a list of whole numbers, each once"),
+        ("seeds: [1, 2]", "warm: sometimes", "warm: sometimes: expected true or false"),
+        ("seeds: [1, 2]", "evaluate: {json: x}", "evaluate: json: expected flags among samples,"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_line_with_the_files_name(study, tmp_path, old, new, message):
+    assert old in STUDY
+    with pytest.raises(InputError, match=f"^{tmp_path}/study.yaml: {message}") as error:
+        study(old, new)
+    assert "\n" not in str(error.value)
+
+
+def test_values_become_flags():
+    assert as_flags("flags", {"lr": [0.1], "a-b": None, "c": False, "d": True}) == {"lr": "0.1", "d": ""}
+    assert changed({"a": "1", "b": "2"}, "flags", {"a": None, "c": 3}) == {"b": "2", "c": "3"}
+    assert swept("points", {"free-bits": [4, 8, 2]}) == ("free-bits", ["4", "8", "2"]), "of no known order: as given"
+    with pytest.raises(InputError):
+        swept("points", {"kl-weight": [math.inf]})
+
+
+def test_what_a_study_leaves_open_is_as_in_finetune():
+    found = defaults()
+    assert found["task"] == "vae_denoising" and found["lr"] == "0.0001" and "disable-validation" in found
+    assert not {"kl-weight", "save-dir", "data", "seed", "max-update"} & set(found)
+    assert not Point("a", 1, "only", found, 1).zero_latent
+
+
+COMING = ("8 vectors", "mixture prior", "flow prior", "VampPrior", "full posterior", "flow posterior")  # options of
+COMING += ("committed rate", "aggressive inference")  # the example that are not there yet: shorten this as they come
+
+
+@pytest.mark.parametrize("arm", read_study(str(EXAMPLE), data="text").arms)
+def test_flags_of_the_example_go_together(arm):
+    from fairseq_vae.finetune.plan import configuration
+    from fairseq_vae.flags.effects import check_effects
+
+    points = [point for point in read_study(str(EXAMPLE), data="text").points if point.arm == arm]
+    for point in points[:2]:
+        arguments = ["text", *(f"--{flag}={value}" if value else f"--{flag}" for flag, value in point.flags.items())]
+        with pytest.raises(InputError, match="unrecognized|invalid") if arm in COMING else contextlib.nullcontext():
+            cfg = configuration(arguments, arm)
+            check_effects(cfg.model, cfg.criterion, cfg.task)
+
+
+def test_the_example_spans_two_orders_of_magnitude_beside_a_language_model():
+    found = read_study(str(EXAMPLE), data="text")
+    values = sorted({float(point.flags["kl-weight"]) for point in found.points if not point.zero_latent})
+    assert values[-1] / values[0] >= 100 and len(found.arms) >= 8
+    assert sum(point.zero_latent for point in found.points) == 1
