@@ -115,7 +115,7 @@ def collect(
         sizes = torch.tensor([len(line.encode()) for line in lines])
         store.make("given_bytes", lambda: [sizes])
     store.make("posterior prior", scorer.distributions)
-    fields = torch.cat([field.flatten(1) for field in store["posterior"]], 1)
+    fields = torch.cat([field.flatten(1) for field in store["posterior"] if torch.is_tensor(field)], 1)
     check_finite(fields, f"checkpoint {checkpoint}: the posterior", split)
     score(store, scorer, settings.samples)
     if fitted:

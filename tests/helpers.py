@@ -11,12 +11,33 @@ from omegaconf import OmegaConf
 
 from fairseq_vae.criterion import VAECrossEntropyCriterion
 from fairseq_vae.flags.criterion import criterion_config
+from fairseq_vae.latent.blocks import least_vectors
 from fairseq_vae.latent.injection import injections
 from fairseq_vae.model import BARTVAEModel
 
 B, T, U, Z, V = 5, 9, 8, 6, 30
-EVERY_INJECTION = [*injections.names(), ",".join(injections.names())]
-EVERY_LATENT = [*EVERY_INJECTION, *(f"{injection} x 2" for injection in EVERY_INJECTION)]  # of two vectors
+
+
+def every_injection(vectors):
+    """The injections that so many latent vectors suffice for, and all of these together."""
+    names = [name for name in injections.names() if least_vectors(injections, name) <= vectors]
+    return [*names, ",".join(names)]
+
+
+EVERY_INJECTION = every_injection(1)
+EVERY_LATENT = [*EVERY_INJECTION, *(f"{injection} x 2" for injection in every_injection(2))]  # of two vectors
+
+
+def choosing(registry, name, **flags):
+    """The flags of a model that has a part, with as many latent vectors as the part needs."""
+    least = least_vectors(registry, name)
+    several = {"latent_vectors": least, "latent_pooling": "attention"} if least > 1 else {}
+    return {f"latent_{registry.kind}": name, **several, **flags}
+
+
+def written(flags):
+    """Flags as the command line has them."""
+    return " ".join(f"--{name.replace('_', '-')}={value}" for name, value in flags.items())
 
 
 def dictionary(words=V - 5):

@@ -16,7 +16,7 @@ from fairseq import options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
-from helpers import EVERY_INJECTION, write_data
+from helpers import EVERY_INJECTION, every_injection, write_data
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.base.errors import InputError
@@ -29,9 +29,10 @@ from fairseq_vae.objective.terms import terms
 
 OFF = ""
 RATE = "--rate-target=2 --rate-max-weight=2"
+INJECTIONS = [*dict.fromkeys((*EVERY_INJECTION, *every_injection(2), "self-attention,embedding"))]
 SEVERAL = "--latent-pooling=attention --latent-vectors=2 --latent-dim=2"
 OPTIONS = {
-    "injection": [f"--latent-injection={name}" for name in [*EVERY_INJECTION, "self-attention,embedding"]],
+    "injection": [f"--latent-injection={name}" for name in INJECTIONS],
     "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
     "prior": [f"--latent-prior={name}" for name in priors.names()],
     "posterior": [f"--latent-posterior={name}" for name in posteriors.names()],
@@ -72,7 +73,8 @@ REFUSED = (  # expressions of two values that are refused together
     ("--zero-latent", r"--bn-mu|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
     ("--kl-weight=0", "--free-bits"),
     ("--mirror-slots", "--zero-latent|--latent-injection=(?!.*cross)"),
-    ("--decoder-layerdrop", r"--latent-injection=(\S+,)?embedding"),
+    ("--decoder-layerdrop", r"--latent-injection=(\S+,)?(embedding|layer)"),
+    (r"--latent-(injection=(\S+,)?layer|\w+=layer-wise)", r"--latent-pooling=\w+$"),  # of one vector
     ("--latent-memory-slots=2", "--latent-injection=(embedding|logits)$"),
 )
 

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from fairseq_vae.latent.blocks import least_vectors
 from fairseq_vae.latent.fitted import KINDS
-from fairseq_vae.latent.prior import StandardNormal, priors
+from fairseq_vae.latent.prior import StandardNormal, build_prior, priors
 
 Z = 2
 
@@ -28,7 +29,7 @@ def made(name):
     if name.startswith("fitted "):
         kind = name.split()[1]
         return KINDS[kind](FITTED[kind])
-    prior = priors[name](Z, priors.config(name, None))
+    prior = build_prior(name, Z, vectors=least_vectors(priors, name))
     prior.reset_parameters()
     return prior
 

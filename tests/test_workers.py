@@ -8,10 +8,10 @@ import time
 
 import pytest
 import torch
+from helpers import EVERY_INJECTION, choosing, every_injection, written
 from workers import ROOT, SENTENCES, SIZES, free_port, together, train, write_splits
 
 from fairseq_vae.base.corruption import corruptions
-from fairseq_vae.latent.injection import injections
 from fairseq_vae.latent.pooling import poolings
 from fairseq_vae.latent.posterior import FixedScaleBatchNorm, posteriors
 from fairseq_vae.latent.prior import priors
@@ -26,10 +26,10 @@ SEVERAL = "--latent-pooling=attention --latent-vectors=2"
 RATE = "--rate-target=2 --rate-gain=0.5 --rate-max-weight=2"
 RAMPS = {"linear": "--kl-warmup-updates=3 --kl-start=0.1", "cyclical": "--kl-cycle-updates=2 --kl-zero-updates=1"}
 PARTS = {  # of each kind one at a time
-    "prior": [f"--latent-prior={name}" for name in priors.names()],
-    "posterior": [f"--latent-posterior={name}" for name in posteriors.names()],
+    "prior": [written(choosing(priors, name)) for name in priors.names()],
+    "posterior": [written(choosing(posteriors, name)) for name in posteriors.names()],
     "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
-    "injection": [f"--latent-injection={name}" for name in [*injections.names(), ",".join(injections.names())]],
+    "injection": [f"--latent-injection={name}" for name in EVERY_INJECTION],
     "corruption": [f"--noise={name}" for name in corruptions.names()],
     "free bits": ["", *(f"--free-bits=0.3 --free-bits-mode={mode}" for mode in reversed(FREE_BITS_MODES))],
 }
@@ -47,12 +47,13 @@ EVERY = f"--bow-weight=0.3 --word-dropout=0.3 --sentence-avg --rate-controller=p
 
 def cases():
     """Flags of trainings in which every registered part and every remedy stands at least once."""
-    closed_form = [flag for flag in PARTS["prior"] if flag.endswith("standard")]  # free bits of dimensions need it
-    parts = {**PARTS, "prior": closed_form}
+    # free bits of dimensions need a closed form, and parts of several vectors go with few of the others
+    apart = [flag for kind in ("prior", "posterior") for flag in PARTS[kind] if re.search("prior=(?!standard)|=2", flag)]
+    parts = {kind: [flag for flag in column if flag not in apart] for kind, column in PARTS.items()}
     count = max(len(REMEDIES), *map(len, parts.values()))
     columns = [itertools.islice(itertools.cycle(column), count) for column in (*parts.values(), REMEDIES)]
-    others = [flag for flag in PARTS["prior"] if flag not in closed_form]
-    return [*(" ".join(row) for row in zip(*columns)), *others, "--deterministic-latent", "--zero-latent", EVERY]
+    layered = " ".join(flag for flag in apart if "layer-wise" in flag) + f" --latent-injection={every_injection(2)[-1]}"
+    return [*(" ".join(row) for row in zip(*columns)), *apart, layered, "--deterministic-latent", "--zero-latent", EVERY]
 
 
 def without_devices():

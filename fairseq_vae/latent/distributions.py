@@ -17,7 +17,9 @@ class Distribution(Protocol):
 
     A distribution is a NamedTuple. Its tensors have a row for each sentence, or no batch dimension where one
     distribution is for all sentences; `rows`, `expanded` and `as_double` rely on this form. `rsample` and `log_prob`
-    broadcast as those of torch.distributions do. A posterior may also have `to_rows() -> B x R` and its inverse
+    broadcast as those of torch.distributions do. It may also have `conditionals(z) -> Gaussian`, the distribution of
+    each dimension given some dimensions before it, of which the density of z is made: the rate is then known for each
+    dimension. A posterior may also have `to_rows() -> B x R` and its inverse
     `from_rows`: validation then logs its mutual information. An evaluation can be kept on disk if all fields are
     tensors.
 
@@ -115,6 +117,10 @@ class Gaussian(NamedTuple):
         square = (z - self.mu).square() * torch.exp(-self.logvar)
         return -0.5 * (square + self.logvar + math.log(2 * math.pi)).sum(-1)
 
+    def conditionals(self, z: Tensor) -> "Gaussian":
+        """The distribution of each dimension given those before it in a z, B x Z: itself, whatever the z."""
+        return self
+
     def kl(self, other: Optional["Gaussian"] = None) -> Tensor:
         """KL(self || other) of each dimension (Kingma & Welling 2014, https://arxiv.org/abs/1312.6114, appendix B).
 
@@ -160,8 +166,10 @@ GaussianPosterior = Gaussian  # the name under which the hub's `encode` returns 
 def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """The rate of each sentence, KL(posterior || prior).
 
-    Two Gaussians have it in closed form, for each dimension: G = Z. Other pairs have the unbiased estimate by one
-    sample, log q(z|x) - log p(z), for the whole of z: G = 1. The estimate may be negative.
+    Two Gaussians have it in closed form, for each dimension: G = Z. Where both have `conditionals`, it is the KL of each
+    dimension's distribution given the dimensions below it in z: G = Z, an unbiased estimate of which no term is
+    negative. Other pairs have the unbiased estimate by one sample, log q(z|x) - log p(z), for the whole of z: G = 1. It
+    may be negative.
 
     Args:
         posterior: of B sentences
@@ -175,8 +183,8 @@ def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     >>> rate(posterior, prior, posterior.mean).sum(1)  # 3 dimensions of (1 - 0)^2 / 2
     tensor([1.5000, 1.5000])
     """
-    if isinstance(posterior, Gaussian) and isinstance(prior, Gaussian):
-        return posterior.kl(prior)
+    if hasattr(posterior, "conditionals") and hasattr(prior, "conditionals"):
+        return posterior.conditionals(z).kl(prior.conditionals(z))
     return (posterior.log_prob(z) - prior.log_prob(z)).unsqueeze(-1)
 
 

@@ -24,6 +24,11 @@ __all__ = ["DiagonalPosterior", "FixedScaleBatchNorm", "Posterior", "posteriors"
 LOGVAR_BOUND = 8.0
 
 
+def bounded(raw: Tensor) -> Tensor:
+    """LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND): a log-variance from any number; near 0 the number itself."""
+    return LOGVAR_BOUND * torch.tanh(raw / LOGVAR_BOUND)
+
+
 class FixedScaleBatchNorm(ExactBuffers):
     """Batch normalisation of mu with a fixed scale (Zhu et al. 2020, BN-VAE, https://arxiv.org/abs/2004.12585).
 
@@ -117,6 +122,7 @@ class Posterior(nn.Module):
         eps_dim: the number of standard normal draws from which `rsample` makes one z
         optional_state: names of the tensors and modules that a flag of the posterior adds. A checkpoint may lack them
             and then begins them anew, and one that has them may go on without them. Other names are the architecture.
+        least_vectors: the fewest latent vectors of which the posterior makes sense
 
     >>> from fairseq_vae.latent.pooling import poolings
     >>> posterior = posteriors["diagonal"](width=4, dim=3, pooling=poolings["mean"](4))
@@ -126,6 +132,7 @@ class Posterior(nn.Module):
     """
 
     optional_state: ClassVar[Tuple[str, ...]] = ()
+    least_vectors: ClassVar[int] = 1
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Any = None):
         super().__init__()
@@ -218,7 +225,11 @@ class DiagonalPosterior(Posterior):
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> Gaussian:
         with torch.autocast(hidden.device.type, enabled=False):
             pooled = self.pooling(hidden, padding_mask)  # B x C, or B x K x C
-            mu, raw = (blockwise(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))  # B x Z
+            mu, raw = self.affine(pooled)  # B x Z
             if self.bn_mu is not None:
                 mu = self.bn_mu(mu)
-            return Gaussian(mu, LOGVAR_BOUND * torch.tanh(raw / LOGVAR_BOUND))
+            return Gaussian(mu, bounded(raw))
+
+    def affine(self, pooled: Tensor) -> Tuple[Tensor, ...]:
+        """mu and the log-variance before its bound, B x Z, of pooled states, B x C or B x K x C; in float32."""
+        return tuple(blockwise(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))

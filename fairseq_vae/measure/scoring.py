@@ -64,7 +64,8 @@ class Scorer:
     """A split under a model, without gradients.
 
     Args:
-        model: a bart_vae in evaluation mode
+        model: a bart_vae in evaluation mode, whose parameters from here on need no gradient: a prior's distribution may
+            hold them
         dataset: SentenceDataset of N sentences
         max_tokens: tokens in a batch, padding included, unless a single sentence has more
         seed: of the streams of z
@@ -75,6 +76,7 @@ class Scorer:
     """
 
     def __init__(self, model: Any, dataset: Any, max_tokens: int = 4096, seed: int = 1):
+        model.requires_grad_(False)
         self.model, self.dataset, self.max_tokens, self.seed = model, dataset, max_tokens, seed
         self.lengths = np.asarray(dataset.tgt_sizes).tolist()
         self.device = next(model.parameters()).device
