@@ -135,7 +135,14 @@ def scores(vae, task):
     scorer = Scorer(vae.model, dataset, max_tokens=20)
     posterior, prior = scorer.distributions()
     sums = scorer.importance(posterior, prior, 2)
-    return [*tensors(posterior), *tensors(prior), sums.nll, sums.nll_iw, sums.effective, scorer.nll(posterior.mean, "z")]
+    return [
+        *tensors(posterior),
+        *tensors(prior),
+        sums.nll,
+        sums.nll_iw,
+        sums.effective,
+        scorer.nll(posterior.mean, "z"),
+    ]
 
 
 EVERYTHING = (

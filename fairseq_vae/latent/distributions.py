@@ -166,8 +166,8 @@ GaussianPosterior = Gaussian  # the name under which the hub's `encode` returns 
 def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """The rate of each sentence, KL(posterior || prior).
 
-    Two Gaussians have it in closed form, for each dimension: G = Z. Where both have `conditionals`, it is the KL of each
-    dimension's distribution given the dimensions below it in z: G = Z, an unbiased estimate of which no term is
+    Two Gaussians have it in closed form, for each dimension: G = Z. Where both have `conditionals`, it is the KL of
+    each dimension's distribution given the dimensions below it in z: G = Z, an unbiased estimate of which no term is
     negative. Other pairs have the unbiased estimate by one sample, log q(z|x) - log p(z), for the whole of z: G = 1. It
     may be negative.
 

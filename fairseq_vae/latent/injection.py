@@ -142,8 +142,8 @@ class LayerInjection(Injection):
     def check(self, cfg: Any) -> None:
         if cfg.latent_vectors != cfg.decoder.layers:
             raise InputError(
-                f"--latent-vectors {cfg.latent_vectors}: --latent-injection layer expects {cfg.decoder.layers}, one for "
-                "each of --decoder-layers"
+                f"--latent-vectors {cfg.latent_vectors}: --latent-injection layer expects {cfg.decoder.layers}, one "
+                "for each of --decoder-layers"
             )
         if cfg.decoder.layerdrop > 0:
             raise InputError("--decoder-layerdrop would drop a vector of z: leave layer out of --latent-injection")

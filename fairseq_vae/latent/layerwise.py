@@ -4,8 +4,8 @@ Hu et al. 2022, DELLA, https://arxiv.org/abs/2207.06130, section 3.2. Two things
 posterior share one state, here each has its own, so that either goes with any other; and there the posterior of vector
 k reads the encoder's layer k, here pooled vector k of its last layer.
 
-Shapes: B sentences, C model width, Z latent dimensions, K latent vectors of D = Z / K dimensions each, H numbers of a
-state.
+Shapes: B sentences, C model width, Z latent dimensions, K latent vectors of D = Z / K dimensions each, H = 2 D numbers
+of a state.
 """
 
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
@@ -34,23 +34,22 @@ class Chain(nn.Module):
         vectors: K
 
     Attributes:
-        STATE: H
+        vectors: K
+        size: H
 
     >>> chain = Chain(dim=6, vectors=2)
-    >>> state = chain(torch.zeros(chain.STATE), torch.zeros(3))  # of the first vector, for all sentences
+    >>> state = chain(torch.zeros(chain.size), torch.zeros(3))  # of the first vector, for all sentences
     >>> [added.shape for added in chain.added(chain(state, torch.ones(5, 3)), 1)]  # to mu and log-variance
     [torch.Size([5, 3]), torch.Size([5, 3])]
     """
 
-    STATE = 64
-
     def __init__(self, dim: int, vectors: int):
         super().__init__()
-        self.vectors = vectors
-        self.below = nn.Linear(dim // vectors, self.STATE)
-        self.state = nn.Linear(self.STATE, self.STATE, bias=False)
-        self.mu = nn.Linear(self.STATE, dim, bias=False)  # the rows of each vector are its own
-        self.logvar = nn.Linear(self.STATE, dim, bias=False)
+        self.vectors, self.size = vectors, 2 * (dim // vectors)
+        self.below = nn.Linear(dim // vectors, self.size)
+        self.state = nn.Linear(self.size, self.size, bias=False)
+        self.mu = nn.Linear(self.size, dim, bias=False)  # the rows of each vector are its own
+        self.logvar = nn.Linear(self.size, dim, bias=False)
 
     def reset_parameters(self) -> None:
         """Add nothing, whatever the vectors below."""
@@ -72,7 +71,7 @@ class Chain(nn.Module):
         weight, bias = self.below.weight.to(below), self.below.bias.to(below)
         return torch.tanh(F.linear(below, weight, bias) + F.linear(state, self.state.weight.to(state)))
 
-    def added(self, state: Tensor, vector: int) -> Tuple[Tensor, ...]:
+    def added(self, state: Tensor, vector: int) -> List[Tensor]:
         """What the state adds to mu and to the log-variance before its bound.
 
         Args:
@@ -83,7 +82,7 @@ class Chain(nn.Module):
             two of any x D
         """
         own = (layer.weight.chunk(self.vectors)[vector] for layer in (self.mu, self.logvar))
-        return tuple(F.linear(state, weight.to(state)) for weight in own)
+        return [F.linear(state, weight.to(state)) for weight in own]
 
 
 class LayerWise(NamedTuple):
@@ -131,7 +130,7 @@ class LayerWise(NamedTuple):
         chain, vectors, found = self.chain, [], []
         with torch.autocast(self.mu.device.type, enabled=False):
             parts = (part.chunk(chain.vectors, -1) for part in (self.mu, self.raw))
-            state, below = self.mu.new_zeros(chain.STATE), self.mu.new_zeros(self.mu.size(-1) // chain.vectors)
+            state, below = self.mu.new_zeros(chain.size), self.mu.new_zeros(self.mu.size(-1) // chain.vectors)
             for number, (mu, raw) in enumerate(zip(*parts)):
                 state = chain(state, below)
                 added = chain.added(state, number)
@@ -214,7 +213,8 @@ class LayerWisePosterior(DiagonalPosterior):
 
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> LayerWise:
         with torch.autocast(hidden.device.type, enabled=False):
-            return LayerWise.of(*self.affine(self.pooling(hidden, padding_mask)), self.chain)
+            mu, raw = self.affine(self.pooling(hidden, padding_mask))
+            return LayerWise.of(mu, raw, self.chain)
 
 
 @register_prior("layer-wise", help="a learned Gaussian of each latent vector given those below it")

@@ -222,7 +222,7 @@ class DiagonalPosterior(Posterior):
         """Spread the means by about one standard deviation of z; BART's 0.02 would spread them some 10 times less."""
         nn.init.normal_(self.mu.weight, std=self.mu.in_features**-0.5)
 
-    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Gaussian:
+    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Distribution:
         with torch.autocast(hidden.device.type, enabled=False):
             pooled = self.pooling(hidden, padding_mask)  # B x C, or B x K x C
             mu, raw = self.affine(pooled)  # B x Z
@@ -230,6 +230,7 @@ class DiagonalPosterior(Posterior):
                 mu = self.bn_mu(mu)
             return Gaussian(mu, bounded(raw))
 
-    def affine(self, pooled: Tensor) -> Tuple[Tensor, ...]:
+    def affine(self, pooled: Tensor) -> Tuple[Tensor, Tensor]:
         """mu and the log-variance before its bound, B x Z, of pooled states, B x C or B x K x C; in float32."""
-        return tuple(blockwise(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))
+        mu, raw = (blockwise(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))
+        return mu, raw
