@@ -21,6 +21,7 @@ from helpers import EVERY_INJECTION, every_injection, write_data
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.latent.blocks import least_vectors
 from fairseq_vae.latent.pooling import poolings
 from fairseq_vae.latent.posterior import posteriors
 from fairseq_vae.latent.prior import priors
@@ -29,13 +30,17 @@ from fairseq_vae.objective.terms import terms
 
 OFF = ""
 RATE = "--rate-target=2 --rate-max-weight=2"
-INJECTIONS = [*dict.fromkeys((*EVERY_INJECTION, *every_injection(2), "self-attention,embedding"))]
 SEVERAL = "--latent-pooling=attention --latent-vectors=2 --latent-dim=2"
+# parts that need several vectors stand together: alone they are in test_device.py, test_states.py and test_workers.py
+NEEDY = [(part.kind, name) for part in (priors, posteriors) for name in part.names() if least_vectors(part, name) > 1]
+LAYERS = " ".join(
+    (SEVERAL, *(f"--latent-{kind}={name}" for kind, name in NEEDY), f"--latent-injection={every_injection(2)[-1]}")
+)
 OPTIONS = {
-    "injection": [f"--latent-injection={name}" for name in INJECTIONS],
+    "injection": [f"--latent-injection={name}" for name in [*EVERY_INJECTION, "self-attention,embedding"]],
     "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
-    "prior": [f"--latent-prior={name}" for name in priors.names()],
-    "posterior": [f"--latent-posterior={name}" for name in posteriors.names()],
+    "prior": [f"--latent-prior={name}" for name in priors.names() if ("prior", name) not in NEEDY],
+    "posterior": [f"--latent-posterior={name}" for name in posteriors.names() if ("posterior", name) not in NEEDY],
     "mirror": [OFF, "--mirror-slots"],
     "slots": ["--latent-memory-slots=1", "--latent-memory-slots=2"],
     "latent": [OFF, "--deterministic-latent", "--zero-latent"],
@@ -66,6 +71,7 @@ OPTIONS = {
     "corruption": [f"--noise={name}" for name in corruptions.names()],
     "accumulation": [OFF, "--update-freq=2"],
     "average": [OFF, "--store-ema --ema-decay=0.9"],
+    "layers": [OFF, LAYERS],  # wins over the options above
     "generation": ["mean", "sample", "prior"],
 }
 REFUSED = (  # expressions of two values that are refused together
@@ -73,8 +79,8 @@ REFUSED = (  # expressions of two values that are refused together
     ("--zero-latent", r"--bn-mu|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)"),
     ("--kl-weight=0", "--free-bits"),
     ("--mirror-slots", "--zero-latent|--latent-injection=(?!.*cross)"),
-    ("--decoder-layerdrop", r"--latent-injection=(\S+,)?(embedding|layer)"),
-    (r"--latent-(injection=(\S+,)?layer|\w+=layer-wise)", r"--latent-pooling=\w+$"),  # of one vector
+    ("--decoder-layerdrop", rf"--latent-injection=(\S+,)?embedding|{SEVERAL} "),
+    ("--bn-mu", f"{SEVERAL} "),
     ("--latent-memory-slots=2", "--latent-injection=(embedding|logits)$"),
 )
 
