@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 
 from fairseq_vae.criterion import VAECrossEntropyCriterion
 from fairseq_vae.flags.criterion import criterion_config
+from fairseq_vae.latent.blocks import least_vectors
 from fairseq_vae.latent.injection import injections
+from fairseq_vae.latent.posterior import posteriors
 from fairseq_vae.latent.prior import priors
 from fairseq_vae.model import BARTVAEModel
 
@@ -23,9 +25,28 @@ SMALL = {  # sizes of priors that would take tests long
     "vamp": {"vamp_components": 3, "vamp_length": 6},
 }
 ZUKO = importlib.util.find_spec("zuko") is not None  # which flows need, and old Pythons lack
-PRIORS = {name: {"latent_prior": name, **SMALL.get(name, {})} for name in priors.names() if ZUKO or name != "flow"}
-EVERY_INJECTION = [*injections.names(), ",".join(injections.names())]
-EVERY_LATENT = [*EVERY_INJECTION, *(f"{injection} x 2" for injection in EVERY_INJECTION)]  # of two vectors
+
+
+def choosing(registry, name, **flags):
+    """The flags of a model that has a part, small, with as many latent vectors as the part needs."""
+    least = least_vectors(registry, name)
+    several = {"latent_vectors": least, "latent_pooling": "attention"} if least > 1 else {}
+    small = SMALL.get(name, {}) if registry is priors else {}
+    return {f"latent_{registry.kind}": name, **several, **small, **flags}
+
+
+def every_injection(vectors):
+    """The injections that so many latent vectors suffice for, and all of these together."""
+    names = [name for name in injections.names() if least_vectors(injections, name) <= vectors]
+    return [*names, ",".join(names)]
+
+
+PRIORS, POSTERIORS = (
+    {name: choosing(registry, name) for name in registry.names() if ZUKO or name != "flow"}
+    for registry in (priors, posteriors)
+)
+EVERY_INJECTION = every_injection(1)
+EVERY_LATENT = [*EVERY_INJECTION, *(f"{injection} x 2" for injection in every_injection(2))]  # of two vectors
 
 
 def abreast(*columns):

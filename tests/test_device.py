@@ -7,7 +7,7 @@ import pytest
 import torch
 from fairseq import utils
 from fairseq.logging import metrics
-from helpers import PRIORS, abreast, command_line, save_vae, write_data
+from helpers import EVERY_INJECTION, POSTERIORS, PRIORS, abreast, command_line, every_injection, save_vae, write_data
 from pretended import Device, moved, moved_trainer, pinned
 from test_pairs import RATE, SIZES, batches, trainer
 
@@ -15,9 +15,7 @@ from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.data import SentenceDataset
 from fairseq_vae.hub import BARTVAEHubInterface
-from fairseq_vae.latent.injection import injections
 from fairseq_vae.latent.pooling import poolings
-from fairseq_vae.latent.posterior import posteriors
 from fairseq_vae.measure.scoring import Scorer
 from fairseq_vae.objective.controller import CONTROLLERS
 from fairseq_vae.objective.free_bits import FREE_BITS_MODES
@@ -26,13 +24,13 @@ from fairseq_vae.objective.terms import KERNELS, terms
 SENTENCES = [[i % 7, (3 * i) % 11, i % 5, 2][: 1 + i % 4] for i in range(24)]
 POOLED = abreast([f"--latent-pooling={name}" for name in poolings.names()], [*map(command_line, PRIORS.values())])
 MODELS = [  # a new part joins by its registration
-    *(f"--latent-injection={name}" for name in [*injections.names(), ",".join(injections.names())]),
+    *(f"--latent-injection={name}" for name in EVERY_INJECTION),
     *(
         f"--latent-pooling={name} {command_line(prior)}"
         for name, prior in abreast(poolings.names(), [*PRIORS.values()])
     ),
-    "--latent-vectors=2 --latent-pooling=attention",
-    *(f"--latent-posterior={name}" for name in posteriors.names()),
+    f"--latent-injection={every_injection(2)[-1]} --latent-vectors=2 --latent-pooling=attention",
+    *map(command_line, POSTERIORS.values()),
     "--deterministic-latent",
     "--zero-latent",
 ]
@@ -115,11 +113,19 @@ def saved(folder, *flags, std=0.5):
 TEXTS = ["the dog barks .", "a cat", "the cat sleeps .", "dog", "a dog sleeps the cat barks a cat ."]
 
 
+def tensors(distribution):
+    """The tensors among a distribution's fields, and in distributions among them."""
+    fields = [
+        [field] if torch.is_tensor(field) else tensors(field) for field in distribution if hasattr(field, "__len__")
+    ]
+    return [tensor.cpu() for field in fields for tensor in field]
+
+
 def hub_calls(vae):
     """The results of everything that the hub interface does."""
     posterior = vae.encode(TEXTS)
     return {
-        "encode": [field.cpu() for field in posterior if torch.is_tensor(field)],
+        "encode": tensors(posterior),
         "decode": vae.decode(posterior.mean, beam=2, max_len=8),
         "reconstruct": vae.reconstruct(TEXTS, max_len=8),
         "sample": vae.sample(3, max_len=8, sampling=True, sampling_topp=0.9),
@@ -135,8 +141,13 @@ def scores(vae, task):
     scorer = Scorer(vae.model, dataset, max_tokens=20)
     posterior, prior = scorer.distributions()
     sums = scorer.importance(posterior, prior, 2)
-    fields = [field for field in (*posterior, *prior, *getattr(prior, "parts", ())) if torch.is_tensor(field)]
-    return [*fields, sums.nll, sums.nll_iw, scorer.nll(posterior.mean, "z")], sums.effective
+    return [
+        *tensors(posterior),
+        *tensors(prior),
+        sums.nll,
+        sums.nll_iw,
+        scorer.nll(posterior.mean, "z"),
+    ], sums.effective
 
 
 EVERYTHING = (

@@ -16,24 +16,31 @@ from fairseq import options, tasks
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
-from helpers import EVERY_INJECTION, PRIORS, command_line, write_data
+from helpers import EVERY_INJECTION, POSTERIORS, PRIORS, command_line, every_injection, write_data
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.latent.blocks import least_vectors
 from fairseq_vae.latent.pooling import poolings
 from fairseq_vae.latent.posterior import posteriors
+from fairseq_vae.latent.prior import priors
 from fairseq_vae.objective.controller import CONTROLLERS
 from fairseq_vae.objective.terms import terms
 
 OFF = ""
 RATE = "--rate-target=2 --rate-max-weight=2"
 SEVERAL = "--latent-pooling=attention --latent-vectors=2 --latent-dim=2"
+# parts that need several vectors stand together: alone they are in test_device.py, test_states.py and test_workers.py
+NEEDY = [(part.kind, name) for part in (priors, posteriors) for name in part.names() if least_vectors(part, name) > 1]
+LAYERS = " ".join(
+    (SEVERAL, *(f"--latent-{kind}={name}" for kind, name in NEEDY), f"--latent-injection={every_injection(2)[-1]}")
+)
 OPTIONS = {
     "injection": [f"--latent-injection={name}" for name in [*EVERY_INJECTION, "self-attention,embedding"]],
     "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
-    "prior": [command_line(flags) for flags in PRIORS.values()],
-    "posterior": [f"--latent-posterior={name}" for name in posteriors.names()],
+    "prior": [command_line(flags) for name, flags in PRIORS.items() if ("prior", name) not in NEEDY],
+    "posterior": [command_line(flags) for name, flags in POSTERIORS.items() if ("posterior", name) not in NEEDY],
     "mirror": [OFF, "--mirror-slots"],
     "slots": ["--latent-memory-slots=1", "--latent-memory-slots=2"],
     "latent": [OFF, "--deterministic-latent", "--zero-latent"],
@@ -66,6 +73,7 @@ OPTIONS = {
     "accumulation": [OFF, "--update-freq=2"],
     "inference": [OFF, "--aggressive-inference --aggressive-window=1 --aggressive-max-steps=2"],
     "average": [OFF, "--store-ema --ema-decay=0.9"],
+    "layers": [OFF, LAYERS],  # wins over the options above
     "generation": ["mean", "sample", "prior"],
 }
 REFUSED = (  # expressions of two values that are refused together
@@ -77,7 +85,8 @@ REFUSED = (  # expressions of two values that are refused together
     ("--kl-weight=0", "--free-bits"),
     ("--aggressive", "--zero-latent|--deterministic-latent|--freeze-decoder"),
     ("--mirror-slots", "--zero-latent|--latent-injection=(?!.*cross)"),
-    ("--decoder-layerdrop", r"--latent-injection=(\S+,)?embedding"),
+    ("--decoder-layerdrop", rf"--latent-injection=(\S+,)?embedding|{SEVERAL} "),
+    (r"--bn-mu|--posterior-max|--latent-(prior|posterior)=\S+ ", f"{SEVERAL} "),
     ("--latent-memory-slots=2", "--latent-injection=(embedding|logits)$"),
 )
 

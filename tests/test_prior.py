@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from helpers import SMALL, model
+from helpers import choosing, model
 
+from fairseq_vae.latent.blocks import least_vectors
 from fairseq_vae.latent.fitted import KINDS
 from fairseq_vae.latent.prior import StandardNormal, priors
 
@@ -29,7 +30,7 @@ def made(name):
     if name.startswith("fitted "):
         kind = name.split()[1]
         return KINDS[kind](FITTED[kind])
-    return model(latent_prior=name, latent_dim=Z, **SMALL.get(name, {})).encoder.prior
+    return model(**choosing(priors, name, latent_dim=Z // least_vectors(priors, name))).encoder.prior
 
 
 def draws(prior, size):

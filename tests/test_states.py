@@ -11,7 +11,7 @@ from argparse import Namespace
 import pytest
 import torch
 from fairseq.models.ema.ema import EMA
-from helpers import PRIORS, SENTENCES, B, abreast, arguments, batch, criterion, hypotheses, model
+from helpers import PRIORS, SENTENCES, B, abreast, arguments, batch, choosing, criterion, hypotheses, model
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel
 
@@ -40,7 +40,7 @@ for kind, registry in (("prior", priors), ("posterior", posteriors), ("pooling",
     for name in registry.names():
         if kind == "term" and not has_parameters(registry[name]):
             continue
-        chosen = {} if kind == "term" else {f"latent_{kind}": name}
+        chosen = {} if kind == "term" else choosing(registry, name)
         switches = [{field.name: 0.5} for field in dataclasses.fields(registry.configs[name]) if field.default == 0.0]
         switches = [switch for switch in switches if adds_state(chosen, switch)]
         CASES += [{**chosen, **switch} for switch in [{}, *switches] if switch or kind not in ("prior", "pooling")]

@@ -7,13 +7,12 @@ import time
 
 import pytest
 import torch
-from helpers import PRIORS, abreast, command_line
+from helpers import EVERY_INJECTION, POSTERIORS, PRIORS, abreast, command_line, every_injection
 from workers import ROOT, SENTENCES, SIZES, free_port, together, train, write_splits
 
 from fairseq_vae.base.corruption import corruptions
-from fairseq_vae.latent.injection import injections
 from fairseq_vae.latent.pooling import poolings
-from fairseq_vae.latent.posterior import FixedScaleBatchNorm, posteriors
+from fairseq_vae.latent.posterior import FixedScaleBatchNorm
 from fairseq_vae.objective.controller import CONTROLLERS
 from fairseq_vae.objective.free_bits import FREE_BITS_MODES
 from fairseq_vae.objective.schedule import SCHEDULES
@@ -26,9 +25,9 @@ RATE = "--rate-target=2 --rate-gain=0.5 --rate-max-weight=2"
 RAMPS = {"linear": "--kl-warmup-updates=3 --kl-start=0.1", "cyclical": "--kl-cycle-updates=2 --kl-zero-updates=1"}
 PARTS = {  # of each kind one at a time
     "prior": [*map(command_line, PRIORS.values())],
-    "posterior": [f"--latent-posterior={name}" for name in posteriors.names()],
+    "posterior": [*map(command_line, POSTERIORS.values())],
     "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
-    "injection": [f"--latent-injection={name}" for name in [*injections.names(), ",".join(injections.names())]],
+    "injection": [f"--latent-injection={name}" for name in EVERY_INJECTION],
     "corruption": [f"--noise={name}" for name in corruptions.names()],
     "free bits": ["", *(f"--free-bits=0.3 --free-bits-mode={mode}" for mode in reversed(FREE_BITS_MODES))],
 }
@@ -55,6 +54,9 @@ def cases():
 def wrapped():
     """Flags of trainings in which torch's own wrapper could miss a gradient."""
     others = [flag for kind in ("prior", "posterior") for flag in PARTS[kind][1:]]
+    several = [flag for flag in others if "--latent-vectors" in flag]
+    layered = " ".join((*several, f"--latent-injection={every_injection(2)[-1]} --decoder-layers=2"))
+    others = [*(flag for flag in others if flag not in several), layered]
     return [*map(" ".join, abreast(others, [EVERY, AGGRESSIVE, "--deterministic-latent"])), "--zero-latent"]
 
 

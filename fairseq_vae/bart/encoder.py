@@ -11,11 +11,12 @@ from fairseq.models.transformer import TransformerEncoderBase
 from torch import Tensor
 
 from ..base.version import __version__
+from ..latent.blocks import check_least
 from ..latent.distributions import Distribution, expanded
 from ..latent.output import VAEOutput
 from ..latent.pooling import build_pooling
 from ..latent.posterior import posteriors
-from ..latent.prior import priors
+from ..latent.prior import build_prior
 from ..latent.slots import LatentSlots, SlotLayout
 
 __all__ = ["BARTVAEEncoder"]
@@ -42,10 +43,11 @@ class BARTVAEEncoder(TransformerEncoderBase):
         prior, posterior, pooling = (str(getattr(cfg, f"latent_{part}")) for part in ("prior", "posterior", "pooling"))
         dim = cfg.latent_vectors * cfg.latent_dim
         pool = build_pooling(pooling, width, cfg, cfg.latent_vectors)
+        check_least(posteriors, posterior, cfg.latent_vectors)
         self.posterior = posteriors[posterior](width, dim, pool, posteriors.config(posterior, cfg))
         self.memory = LatentSlots(dim, layout.size, cfg.decoder.embed_dim, cfg.latent_vectors)
         prior = "standard" if cfg.zero_latent else prior  # of a prior that nothing draws from no weight would learn
-        self.prior = priors[prior](dim, priors.config(prior, cfg))
+        self.prior = build_prior(prior, dim, cfg, cfg.latent_vectors)
         # the version that wrote a checkpoint: an older plug-in refuses the checkpoint, rather than misread it; no
         # integers, which some averages of checkpoints refuse and others round down to an older version
         self.register_buffer("plugin_version", torch.tensor([float(part) for part in __version__.split(".")]))

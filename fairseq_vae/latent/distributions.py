@@ -28,7 +28,9 @@ class Distribution(Protocol):
 
     A distribution is a NamedTuple. Its tensors have a row for each sentence, or no batch dimension where one
     distribution is for all sentences; `rows`, `expanded` and `as_double` rely on this form. `rsample` and `log_prob`
-    broadcast as those of torch.distributions do. A posterior may also have `kl(prior) -> B x G`, the rate in closed
+    broadcast as those of torch.distributions do. It may also have `conditionals(z) -> Gaussian`, the distribution of
+    each dimension given those before it, whose densities make that of z: the rate is then known for each dimension,
+    given the z before. A posterior may also have `kl(prior) -> B x G`, the rate in closed
     form under a diagonal Gaussian prior, and `to_rows() -> B x R` with its inverse `from_rows`: validation then logs
     its mutual information; and `mi_sentences`, the most sentences among which an evaluation measures that. An
     evaluation can be kept on disk if all fields are tensors.
@@ -126,6 +128,10 @@ class Gaussian(NamedTuple):
         """
         square = (z - self.mu).square() * torch.exp(-self.logvar)
         return -0.5 * (square + self.logvar + math.log(2 * math.pi)).sum(-1)
+
+    def conditionals(self, z: Tensor) -> "Gaussian":
+        """The distribution of each dimension given those before it in a z, B x Z: itself, whatever the z."""
+        return self
 
     def kl(self, other: Optional["Gaussian"] = None) -> Tensor:
         """KL(self || other) of each dimension (Kingma & Welling 2014, https://arxiv.org/abs/1312.6114, appendix B).
@@ -291,8 +297,10 @@ def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """The rate of each sentence, KL(posterior || prior).
 
     A posterior with `kl` has it in closed form under a diagonal Gaussian prior: a diagonal Gaussian of each dimension,
-    G = Z, one with full covariances of each latent vector, G = K. Other pairs have the unbiased estimate by one sample,
-    log q(z|x) - log p(z), for the whole of z: G = 1. The estimate may be negative.
+    G = Z, one with full covariances of each latent vector, G = K. Where both have `conditionals`, it is the KL of each
+    dimension's distribution given the dimensions below it in z: G = Z, an unbiased estimate of which no term is
+    negative. Other pairs have the unbiased estimate by one sample, log q(z|x) - log p(z), for the whole of z: G = 1. It
+    may be negative.
 
     Args:
         posterior: of B sentences
@@ -308,6 +316,8 @@ def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """
     if has_closed_form(posterior, prior):
         return posterior.kl(prior)  # type: ignore[attr-defined]
+    if hasattr(posterior, "conditionals") and hasattr(prior, "conditionals"):
+        return posterior.conditionals(z).kl(prior.conditionals(z))
     return (posterior.log_prob(z) - prior.log_prob(z)).unsqueeze(-1)
 
 

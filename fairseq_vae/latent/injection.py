@@ -28,6 +28,7 @@ class Injection:
     Attributes:
         cross_attention: whether the injection needs the decoder's cross-attention
         vector: number of the latent vector that the slots are made of, from 0
+        least_vectors: the fewest latent vectors of which the injection makes sense
 
     >>> import torch
     >>> injection = injections["embedding"](layers=2, slots=1)
@@ -38,6 +39,7 @@ class Injection:
 
     cross_attention = False
     vector = 0
+    least_vectors = 1
 
     def __init__(self, layers: int, slots: int, config: Any = None):
         self.layers, self.slots = layers, slots
@@ -122,6 +124,32 @@ class SelfAttentionInjection(Injection):
 
     def keys_values(self, slots: Tensor, layer: int) -> Tensor:
         return slots[layer * self.slots : (layer + 1) * self.slots]
+
+
+@register_injection("layer", help="the same, but each latent vector in a decoder layer of its own")
+class LayerInjection(Injection):
+    """Keys and values in the self-attention of one layer: of latent vector k, from 0, in layer k alone.
+
+    A vector for each layer is DELLA's (Hu et al. 2022, https://arxiv.org/abs/2207.06130). There a low-rank product of
+    the vector and the layer's own values takes the place of the values; here they stay as they are.
+    """
+
+    least_vectors = 2
+
+    def size(self) -> int:
+        return self.slots
+
+    def check(self, cfg: Any) -> None:
+        if cfg.latent_vectors != cfg.decoder.layers:
+            raise InputError(
+                f"--latent-vectors {cfg.latent_vectors}: --latent-injection layer expects {cfg.decoder.layers}, one "
+                "for each of --decoder-layers"
+            )
+        if cfg.decoder.layerdrop > 0:
+            raise InputError("--decoder-layerdrop would drop a vector of z: leave layer out of --latent-injection")
+
+    def keys_values(self, slots: Tensor, layer: int) -> Optional[Tensor]:
+        return slots if layer == self.vector else None
 
 
 @register_injection("cross-attention", help="slots that BART's cross-attention reads; without it the decoder has none")

@@ -36,6 +36,11 @@ logger = logging.getLogger(__name__)
 LOGVAR_BOUND = 8.0
 
 
+def bounded(raw: Tensor) -> Tensor:
+    """LOGVAR_BOUND * tanh(raw / LOGVAR_BOUND): a log-variance from any number; near 0 the number itself."""
+    return LOGVAR_BOUND * torch.tanh(raw / LOGVAR_BOUND)
+
+
 class FixedScaleBatchNorm(ExactBuffers):
     """Batch normalisation of mu with a fixed scale (Zhu et al. 2020, BN-VAE, https://arxiv.org/abs/2004.12585).
 
@@ -129,6 +134,7 @@ class Posterior(nn.Module):
         eps_dim: the number of standard normal draws from which `rsample` makes one z
         optional_state: names of the tensors and modules that a flag of the posterior adds. A checkpoint may lack them
             and then begins them anew, and one that has them may go on without them. Other names are the architecture.
+        least_vectors: the fewest latent vectors of which the posterior makes sense
 
     >>> from fairseq_vae.latent.pooling import poolings
     >>> posterior = posteriors["diagonal"](width=4, dim=3, pooling=poolings["mean"](4))
@@ -138,6 +144,7 @@ class Posterior(nn.Module):
     """
 
     optional_state: ClassVar[Tuple[str, ...]] = ()
+    least_vectors: ClassVar[int] = 1
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Any = None):
         super().__init__()
@@ -276,10 +283,10 @@ class DiagonalPosterior(Posterior):
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> Distribution:
         with torch.autocast(hidden.device.type, enabled=False):
             pooled = self.pooling(hidden, padding_mask)  # B x C, or B x K x C
-            mu, raw = (blockwise(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))  # B x Z
+            mu, raw = self.affine(pooled)  # B x Z
             if self.bn_mu is not None:
                 mu = self.bn_mu(mu)
-            logvar = LOGVAR_BOUND * torch.tanh(raw / LOGVAR_BOUND)
+            logvar = bounded(raw)
             if self.max_variance:
                 bound = math.log(self.max_variance)
                 logvar = bound - F.softplus(bound - logvar)  # -log(exp(-logvar) + 1 / S)
@@ -289,7 +296,12 @@ class DiagonalPosterior(Posterior):
         """The posterior that is made of the diagonal Gaussian: itself. It runs with autocast off.
 
         Args:
-            pooled: states, B x C, float32
+            pooled: states, B x C or B x K x C, float32
             gaussian: of B sentences, float32
         """
         return gaussian
+
+    def affine(self, pooled: Tensor) -> Tuple[Tensor, Tensor]:
+        """mu and the log-variance before its bound, B x Z, of pooled states, B x C or B x K x C; in float32."""
+        mu, raw = (blockwise(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))
+        return mu, raw

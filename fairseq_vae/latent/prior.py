@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ..base.needs import Needs
 from ..base.registry import Registry
+from .blocks import check_least, least_vectors
 from .distributions import Distribution, Gaussian
 
-__all__ = ["Prior", "StandardNormal", "priors", "register_prior"]
+__all__ = ["Prior", "StandardNormal", "build_prior", "priors", "register_prior"]
 
 
 class Prior(nn.Module):
@@ -25,7 +26,7 @@ class Prior(nn.Module):
     Attributes:
         signature: the prior's name in the signature of an evaluation, one word
         eps_dim: the number of standard normal draws from which `rsample` makes one z
-        optional_state: as a posterior's
+        optional_state, least_vectors: as a posterior's; beyond 1, K is the argument `vectors`
 
     >>> class Shifted(Prior):
     ...     signature = "N(1,I)"
@@ -37,6 +38,7 @@ class Prior(nn.Module):
 
     signature: str
     optional_state: ClassVar[Tuple[str, ...]] = ()
+    least_vectors: ClassVar[int] = 1
 
     def __init__(self, dim: int, config: Any = None):
         super().__init__()
@@ -80,6 +82,26 @@ def counts(name: str) -> Needs:
 
 priors: Registry = Registry("prior", ("forward", "signature"), counts)
 register_prior = priors.register
+
+
+def build_prior(name: str, dim: int, values: Any = None, vectors: int = 1) -> Prior:
+    """Build a prior.
+
+    Args:
+        name: of a registered prior
+        dim: Z
+        values: an object with the flags of priors as attributes; None: their defaults
+        vectors: K
+
+    Raises:
+        InputError: see check_least
+
+    >>> build_prior("standard", 3)().mean
+    tensor([0., 0., 0.])
+    """
+    check_least(priors, name, vectors)
+    config = priors.config(name, values)
+    return priors[name](dim, config, vectors) if least_vectors(priors, name) > 1 else priors[name](dim, config)
 
 
 @register_prior("standard", help="N(0, I)")
