@@ -190,7 +190,23 @@ def test_a_failure_ends_its_chain_and_no_other_and_is_shown(study, run, tmp_path
     assert "(1 failed)" in shown.out
     bad.unlink()
     assert run(found) == WHOLE[2:], "a failure is tried again"
-    assert main([*arguments, "--draw"]) == 0
+    assert {row["state"] for row in gather(found, str(tmp_path / "out"))} == {"done"}
+
+
+def test_what_is_left_is_estimated_from_what_was_spent(study, tmp_path):
+    found = Curve(study(), str(tmp_path / "out"))
+    assert found.estimate(found.points) is None
+    found.spent["updates"].amount, found.spent["updates"].seconds = 10, 20.0
+    assert found.estimate(found.points) is None, "without an evaluation it would be far too short"
+    found.spent["evaluations"].amount, found.spent["evaluations"].seconds = 2, 14.0
+    assert found.estimate(found.points) == (2 + 3 + 2) * 2 + 3 * 7
+    folder = tmp_path / "out" / FIRST
+    folder.mkdir(parents=True)
+    (folder / "model.pt").touch()
+    assert found.estimate(found.points) == (2 + 2) * 2 + 3 * 7, "it is trained already"
+    with pytest.raises(ZeroDivisionError), found.spent["updates"].more(5):
+        raise ZeroDivisionError
+    assert found.spent["updates"].amount == 10
 
 
 def test_a_full_disk_stops_the_run(study, run, calls, monkeypatch):
