@@ -220,7 +220,7 @@ def test_a_full_disk_stops_the_run(study, run, calls, monkeypatch):
 
 def test_what_there_is_can_be_drawn_in_between(study, run, tmp_path, capsys):
     found = study()
-    arguments = ["curve", str(tmp_path / "study.yaml"), str(tmp_path / "out"), "--data", found.data, "--draw"]
+    arguments = ["curve", str(tmp_path / "study.yaml"), str(tmp_path / "out"), "--draw"]
     assert main(arguments) == 1 and "no point that was evaluated on valid" in capsys.readouterr().err
     run(found, "plain")
     assert main(arguments) == 0
@@ -262,6 +262,8 @@ def test_flags_that_cannot_work_are_refused_before_the_first_training(study, cal
 def test_what_is_no_part_of_a_study_is_refused(study, tmp_path):
     with pytest.raises(InputError, match="--only other: expected arms of the study, language-model, plain"):
         Curve(study(), str(tmp_path / "out"), ["other"])
+    with pytest.raises(InputError, match="study.yaml: data: expected a folder, here or as --data DIR"):
+        Curve(study()._replace(data=None), str(tmp_path / "out"))
     with pytest.raises(InputError, match="split: training: .*data has no such split"):
         Curve(study("updates: 3", "split: training\nupdates: 3"), str(tmp_path / "out"))
 

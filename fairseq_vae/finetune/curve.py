@@ -69,6 +69,8 @@ class Curve:
         unknown = [arm for arm in arms if arm not in study.arms]
         if unknown:
             raise InputError(f"--only {unknown[0]}: expected arms of the study, {', '.join(study.arms)}")
+        if study.data is None:
+            raise InputError(f"{study.path}: data: expected a folder, here or as --data DIR")
         self.study, self.output = study, Path(output).absolute()
         self.points = [point for point in study.points if not arms or point.arm in arms]
         self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
