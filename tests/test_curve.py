@@ -190,7 +190,23 @@ def test_a_failure_ends_its_chain_and_no_other_and_is_shown(study, run, tmp_path
     assert "(1 failed)" in shown.out
     bad.unlink()
     assert run(found) == WHOLE[2:], "a failure is tried again"
-    assert main([*arguments, "--draw"]) == 0
+    assert {row["state"] for row in gather(found, str(tmp_path / "out"))} == {"done"}
+
+
+def test_what_is_left_is_estimated_from_what_was_spent(study, tmp_path):
+    found = Curve(study(), str(tmp_path / "out"))
+    assert found.estimate(found.points) is None
+    found.spent["updates"].amount, found.spent["updates"].seconds = 10, 20.0
+    assert found.estimate(found.points) is None, "without an evaluation it would be far too short"
+    found.spent["evaluations"].amount, found.spent["evaluations"].seconds = 2, 14.0
+    assert found.estimate(found.points) == (2 + 3 + 2) * 2 + 3 * 7
+    folder = tmp_path / "out" / FIRST
+    folder.mkdir(parents=True)
+    (folder / "model.pt").touch()
+    assert found.estimate(found.points) == (2 + 2) * 2 + 3 * 7, "it is trained already"
+    with pytest.raises(ZeroDivisionError), found.spent["updates"].more(5):
+        raise ZeroDivisionError
+    assert found.spent["updates"].amount == 10
 
 
 def test_a_full_disk_stops_the_run(study, run, calls, monkeypatch):
@@ -204,7 +220,7 @@ def test_a_full_disk_stops_the_run(study, run, calls, monkeypatch):
 
 def test_what_there_is_can_be_drawn_in_between(study, run, tmp_path, capsys):
     found = study()
-    arguments = ["curve", str(tmp_path / "study.yaml"), str(tmp_path / "out"), "--data", found.data, "--draw"]
+    arguments = ["curve", str(tmp_path / "study.yaml"), str(tmp_path / "out"), "--draw"]
     assert main(arguments) == 1 and "no point that was evaluated on valid" in capsys.readouterr().err
     run(found, "plain")
     assert main(arguments) == 0
@@ -246,6 +262,8 @@ def test_flags_that_cannot_work_are_refused_before_the_first_training(study, cal
 def test_what_is_no_part_of_a_study_is_refused(study, tmp_path):
     with pytest.raises(InputError, match="--only other: expected arms of the study, language-model, plain"):
         Curve(study(), str(tmp_path / "out"), ["other"])
+    with pytest.raises(InputError, match="study.yaml: data: expected a folder, here or as --data DIR"):
+        Curve(study()._replace(data=None), str(tmp_path / "out"))
     with pytest.raises(InputError, match="split: training: .*data has no such split"):
         Curve(study("updates: 3", "split: training\nupdates: 3"), str(tmp_path / "out"))
 

@@ -81,7 +81,6 @@ def test_data_and_bart_of_the_command_come_first(study):
     "old, new, message",
     [
         ("data: text", "date: text", "date: expected keys among bart, data,"),
-        ("data: text", "", "data: expected a folder, here or as --data DIR"),
         ("latent-dim: 8", "latent_dim: 8", "flags: latent_dim: expected a flag without the dashes before it"),
         ("latent-dim: 8", "--latent-dim: 8", "flags: --latent-dim: expected a flag"),
         ("latent-dim: 8", "max-update: 8", "flags: max-update: the study sets it for each training"),
@@ -103,7 +102,8 @@ def test_data_and_bart_of_the_command_come_first(study):
         ("warm_updates: 5", "warm_updates: 5\nwarm: false", "warm_updates has no effect with warm: false"),
         ("seeds: [1, 2]", "seeds: 3", "seeds: 3: expected a list of whole numbers, each once"),
         ("seeds: [1, 2]", "warm: sometimes", "warm: sometimes: expected true or false"),
-        ("seeds: [1, 2]", "evaluate: {json: x}", "evaluate: json: expected flags among samples,"),
+        ("seeds: [1, 2]", "evaluate: {json: x}", "evaluate: json: x: expected whole numbers for samples,"),
+        ("seeds: [1, 2]", "evaluate: {samples: many}", "evaluate: samples: many: expected whole numbers"),
     ],
 )
 def test_what_cannot_work_is_said_in_one_line_with_the_files_name(study, tmp_path, old, new, message):

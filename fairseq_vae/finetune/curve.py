@@ -1,5 +1,6 @@
 """The trainings and evaluations of a study, each in its own folder, and what they measured, read back."""
 
+import contextlib
 import functools
 import json
 import os
@@ -33,6 +34,21 @@ FIGURES = (  # of an evaluation, for tables and pictures
 WAIT = 600  # seconds for another run that binarises the text
 
 
+class Spent:
+    """The seconds that an amount of work has taken."""
+
+    def __init__(self) -> None:
+        self.amount, self.seconds = 0, 0.0
+
+    @contextlib.contextmanager
+    def more(self, amount: int) -> Iterator[None]:
+        """Count a block that works off this amount; one that fails does not count."""
+        started = time.time()
+        yield
+        self.amount += amount
+        self.seconds += time.time() - started
+
+
 class Curve:
     """The run of a study, in a folder where each point has its own: ARM/seed-S/FLAG-VALUE.
 
@@ -53,6 +69,8 @@ class Curve:
         unknown = [arm for arm in arms if arm not in study.arms]
         if unknown:
             raise InputError(f"--only {unknown[0]}: expected arms of the study, {', '.join(study.arms)}")
+        if study.data is None:
+            raise InputError(f"{study.path}: data: expected a folder, here or as --data DIR")
         self.study, self.output = study, Path(output).absolute()
         self.points = [point for point in study.points if not arms or point.arm in arms]
         self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
@@ -62,6 +80,7 @@ class Curve:
         self.bpe = find_bpe([*([os.path.dirname(study.bart)] if study.bart else []), study.data])
         self.weights: Optional[Dict[str, Any]] = None
         self.shape: Dict[str, str] = {}
+        self.spent = {"updates": Spent(), "evaluations": Spent()}
         if self.is_text:
             check_text(self.data, study.bart, self.bpe, study.split)
         if study.split not in texts(self.data, self.is_text):
@@ -89,22 +108,28 @@ class Curve:
                 step("binarised text", self.bin, self.binarise)
         self.check(left)
         self.weights = None  # training is in other processes
-        started, made = time.time(), 0
-        total = sum(point.updates for point in left)
+        started = time.time()
         for arm in dict.fromkeys(point.arm for point in left):
             with alone(self.output / arm):
                 for chain in chains([point for point in left if point.arm == arm]):
-                    for place, point in enumerate(chain):
-                        so_far = minutes(started)
-                        rest = (time.time() - started) * (total - made) / made if made else None
+                    for point in chain:
+                        number, rest = self.points.index(point) + 1, self.estimate(left)
                         about = "" if rest is None else f", about {minutes(time.time() - rest)} left"
-                        number = self.points.index(point) + 1
-                        print(f"\npoint {number} of {len(self.points)}: {point} ({so_far} so far{about})", flush=True)
-                        whole = self.make(point)
-                        made += sum(later.updates for later in chain[place:]) if not whole else point.updates
-                        if not whole:
+                        print(f"\npoint {number} of {len(self.points)}: {point} ({minutes(started)} so far{about})")
+                        if not self.make(point):
                             break
+                        left.remove(point)
+                    left = [point for point in left if point not in chain]  # of a chain that failed, all
         print(f"\nAll in {minutes(started)}.")
+
+    def estimate(self, points: Sequence[Point]) -> Optional[float]:
+        """Seconds that points will take, by what trainings and evaluations have taken so far; None before there is one
+        of each."""
+        updates, evaluations = self.spent["updates"], self.spent["evaluations"]
+        if not (updates.amount and evaluations.amount):
+            return None
+        wanted = sum(point.updates for point in points if not (self.folder(point) / "model.pt").exists())
+        return wanted * updates.seconds / updates.amount + len(points) * evaluations.seconds / evaluations.amount
 
     def folder(self, point: Point) -> Path:
         """Where a point lies."""
@@ -235,7 +260,8 @@ class Curve:
         data, *flags = self.arguments(point)
         command = ["fairseq-train", data, f"--user-dir={self.user_dir or USER_DIR}", *flags]
         keep = int(point.flags.get("keep-interval-updates", -1))
-        train_on(command, checkpoints, self.folder(point) / "train.log", point.updates, keep)
+        with self.spent["updates"].more(point.updates):
+            train_on(command, checkpoints, self.folder(point) / "train.log", point.updates, keep)
         state = read_checkpoint(str(checkpoints / "checkpoint_last.pt"))
         state["last_optimizer_state"] = None
         with open(target, "wb") as file:  # by Python's file, a full disk is told as such
@@ -248,7 +274,8 @@ class Curve:
         command += [f"--text={self.data / study.split}.txt"] if self.is_text else []
         command += [f"--{flag}={value}" for flag, value in study.evaluate.items()]
         command += [f"--user-dir={self.user_dir}"] if self.user_dir else []
-        write(folder / f"{study.split}.txt", call([*command, f"--json={target}"], progress=True))
+        with self.spent["evaluations"].more(1):
+            write(folder / f"{study.split}.txt", call([*command, f"--json={target}"], progress=True))
 
 
 def chains(points: Sequence[Point]) -> Iterator[List[Point]]:

@@ -60,7 +60,7 @@ class Study(NamedTuple):
 
     Attributes:
         path: of the file
-        data: folder of fairseq-preprocess, or of plain text
+        data: folder of fairseq-preprocess, or of plain text; None: not given
         bart: checkpoint that first points start from; None: random weights
         split: the split of the figures
         warm: whether an arm's later points start from the one before
@@ -69,7 +69,7 @@ class Study(NamedTuple):
     """
 
     path: str
-    data: str
+    data: Optional[str]
     bart: Optional[str]
     split: str
     warm: bool
@@ -118,16 +118,17 @@ def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None
                 raise InputError(f"arms: {name}: expected a name of letters, digits, spaces and . , + -")
             points += arm_points(str(name), own or {}, found, common, warm, seeds)
         evaluate = as_flags("evaluate", found.get("evaluate") or {}, own=())
-        for flag in evaluate:
-            if flag not in EVALUATE:
-                raise InputError(f"evaluate: {flag}: expected flags among {', '.join(EVALUATE)}")
-        folder = os.path.dirname(os.path.abspath(path))
-        data = data or (os.path.join(folder, str(found["data"])) if found.get("data") else None)
-        if data is None:
-            raise InputError("data: expected a folder, here or as --data DIR")
-        bart = bart or (os.path.join(folder, str(found["bart"])) if found.get("bart") else None)
-    start = None if bart is None else os.path.abspath(bart)
-    return Study(path, os.path.abspath(data), start, str(found.get("split", "valid")), warm, evaluate, points)
+        for flag, value in evaluate.items():
+            if flag not in EVALUATE or not value.isdigit():
+                raise InputError(f"evaluate: {flag}: {value}: expected whole numbers for {', '.join(EVALUATE)}")
+    folder = os.path.dirname(os.path.abspath(path))
+    given = {"data": data, "bart": bart}
+    for key in given:
+        if not given[key] and found.get(key):
+            given[key] = os.path.join(folder, str(found[key]))
+    places = {key: os.path.abspath(value) if value else None for key, value in given.items()}
+    split = str(found.get("split", "valid"))
+    return Study(path, places["data"], places["bart"], split, warm, evaluate, points)
 
 
 @contextlib.contextmanager
