@@ -94,12 +94,13 @@ def test_samples_have_its_density(name):
 @every_posterior
 def test_it_starts_as_the_diagonal_posterior(name):
     """With the same maps to mu and logvar: the same samples, densities and rate."""
-    plain, built = head(), head(name)
+    plain, built = head(vectors=least_vectors(posteriors, name)), head(name)
     built.reset_parameters()
     built.load_state_dict(plain.state_dict(), strict=False)
     hidden, mask = torch.randn(T, B, C), torch.zeros(B, T, dtype=torch.bool)
     expected, found = plain(hidden, mask), built(hidden, mask)
-    eps, z, standard = torch.randn(B, Z), torch.randn(B, Z), Gaussian.standard(torch.zeros(Z))
+    size = expected.mean.size(1)
+    eps, z, standard = torch.randn(B, size), torch.randn(B, size), Gaussian.standard(torch.zeros(size))
     close = {"rtol": 1e-5, "atol": 1e-5}
     torch.testing.assert_close(found.mean, expected.mean, **close)
     torch.testing.assert_close(found.rsample(eps), expected.rsample(eps), **close)
@@ -112,7 +113,7 @@ def test_it_starts_as_the_diagonal_posterior(name):
 def test_its_rate_is_the_mean_of_log_q_less_log_p(name):
     built, size = head(name), 20_000
     p = built(torch.randn(T, 1, C), torch.zeros(1, T, dtype=torch.bool))
-    standard = Gaussian.standard(torch.zeros(Z))
+    standard = Gaussian.standard(torch.zeros_like(p.mean[0]))
     with torch.no_grad():
         z = p.rsample(torch.randn(size, built.eps_dim, generator=torch.Generator().manual_seed(3)))
         sampled = p.log_prob(z) - standard.log_prob(z)
