@@ -7,9 +7,9 @@ import pytest
 import torch
 from fairseq import utils
 from fairseq.logging import metrics
-from helpers import EVERY_INJECTION, choosing, every_injection, save_vae, write_data, written
+from helpers import EVERY_INJECTION, save_vae, write_data
 from pretended import Device, moved, moved_trainer, pinned
-from test_pairs import RATE, SIZES, batches, trainer
+from test_pairs import LAYERS, NEEDY, RATE, SIZES, batches, trainer
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.checkpoints.load import load_model
@@ -26,10 +26,10 @@ from fairseq_vae.objective.terms import KERNELS, terms
 SENTENCES = [[i % 7, (3 * i) % 11, i % 5, 2][: 1 + i % 4] for i in range(24)]
 MODELS = [  # a new part joins by its registration
     *(f"--latent-injection={name}" for name in EVERY_INJECTION),
-    f"--latent-injection={every_injection(2)[-1]} --latent-vectors=2 --latent-pooling=attention",
     *(f"--latent-pooling={name}" for name in poolings.names()),
-    *(written(choosing(priors, name)) for name in priors.names()),
-    *(written(choosing(posteriors, name)) for name in posteriors.names()),
+    *(f"--latent-prior={name}" for name in priors.names() if ("prior", name) not in NEEDY),
+    *(f"--latent-posterior={name}" for name in posteriors.names() if ("posterior", name) not in NEEDY),
+    pytest.param(LAYERS, id="several vectors"),
     "--deterministic-latent",
     "--zero-latent",
 ]
