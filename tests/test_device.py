@@ -186,7 +186,8 @@ def test_hub_and_evaluation_have_the_cpus_results(tmp_path, flags):
     for key in ("encode", "log_prob"):
         torch.testing.assert_close(found.pop(key), expected.pop(key), rtol=1e-5, atol=1e-5)
     assert found == expected
-    torch.testing.assert_close(others, numbers, rtol=1e-5, atol=1e-5)
+    # the effective samples are exponentials, which enlarge the rounding of z
+    torch.testing.assert_close(others, numbers, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
