@@ -1,6 +1,5 @@
 """Aggressive inference: the rule by which inner steps end, what each step trains, its end, and an exact resumption."""
 
-import itertools
 import logging
 import math
 from argparse import Namespace
@@ -10,7 +9,7 @@ import pytest
 import torch
 from denoising import build
 from fairseq.logging import metrics
-from helpers import model, write_data
+from helpers import POSTERIORS, PRIORS, abreast, model, write_data
 from test_effects import refusal
 from test_pairs import RATE, SIZES, batches, trainer
 from workers import train, write_splits
@@ -18,8 +17,6 @@ from workers import train, write_splits
 from fairseq_vae.aggressive import AggressiveInference, WindowRule, encoder_side
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import APART, Purpose
-from fairseq_vae.latent.posterior import posteriors
-from fairseq_vae.latent.prior import priors
 
 AGGRESSIVE = "--aggressive-inference --aggressive-window=2 --aggressive-max-steps=5"
 SENTENCES = [[i % 7, (3 * i) % 11, i % 5, 2][: 1 + i % 4] for i in range(24)]
@@ -65,10 +62,9 @@ def test_the_rule_of_the_paper_on_any_losses():
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("prior, posterior", itertools.zip_longest(priors.names(), posteriors.names()))
+@pytest.mark.parametrize("prior, posterior", abreast(PRIORS, POSTERIORS))
 def test_every_weight_is_on_one_side(prior, posterior, shared):
-    chosen = {"latent_prior": prior, "latent_posterior": posterior}
-    built = model(**{name: value for name, value in chosen.items() if value}, share_all_embeddings=shared, bow_weight=1)
+    built = model(**{**PRIORS[prior], **POSTERIORS[posterior]}, share_all_embeddings=shared, bow_weight=1)
     mine = {id(parameter) for parameter in encoder_side(built)}
     named = dict(built.named_parameters())
     inside = [name for name, parameter in named.items() if id(parameter) in mine]

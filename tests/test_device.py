@@ -7,9 +7,9 @@ import pytest
 import torch
 from fairseq import utils
 from fairseq.logging import metrics
-from helpers import EVERY_INJECTION, POSTERIORS, PRIORS, abreast, command_line, every_injection, save_vae, write_data
+from helpers import EVERY_INJECTION, POSTERIORS, PRIORS, abreast, command_line, save_vae, write_data
 from pretended import Device, moved, moved_trainer, pinned
-from test_pairs import RATE, SIZES, batches, trainer
+from test_pairs import LAYERS, NEEDY, RATE, SIZES, batches, trainer
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.checkpoints.load import load_model
@@ -22,15 +22,15 @@ from fairseq_vae.objective.free_bits import FREE_BITS_MODES
 from fairseq_vae.objective.terms import KERNELS, terms
 
 SENTENCES = [[i % 7, (3 * i) % 11, i % 5, 2][: 1 + i % 4] for i in range(24)]
-POOLED = abreast([f"--latent-pooling={name}" for name in poolings.names()], [*map(command_line, PRIORS.values())])
+POOLED = abreast(
+    [f"--latent-pooling={name}" for name in poolings.names()],
+    [command_line(flags) for name, flags in PRIORS.items() if ("prior", name) not in NEEDY],
+)
 MODELS = [  # a new part joins by its registration
     *(f"--latent-injection={name}" for name in EVERY_INJECTION),
-    *(
-        f"--latent-pooling={name} {command_line(prior)}"
-        for name, prior in abreast(poolings.names(), [*PRIORS.values()])
-    ),
-    f"--latent-injection={every_injection(2)[-1]} --latent-vectors=2 --latent-pooling=attention",
-    *map(command_line, POSTERIORS.values()),
+    *map(" ".join, POOLED),
+    *(command_line(flags) for name, flags in POSTERIORS.items() if ("posterior", name) not in NEEDY),
+    pytest.param(LAYERS, id="several vectors"),
     "--deterministic-latent",
     "--zero-latent",
 ]

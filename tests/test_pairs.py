@@ -31,7 +31,7 @@ from fairseq_vae.objective.terms import terms
 OFF = ""
 RATE = "--rate-target=2 --rate-max-weight=2"
 SEVERAL = "--latent-pooling=attention --latent-vectors=2 --latent-dim=2"
-# parts that need several vectors stand together: alone they are in test_device.py, test_states.py and test_workers.py
+# parts that need several vectors stand together; alone they are in test_states.py
 NEEDY = [(part.kind, name) for part in (priors, posteriors) for name in part.names() if least_vectors(part, name) > 1]
 LAYERS = " ".join(
     (SEVERAL, *(f"--latent-{kind}={name}" for kind, name in NEEDY), f"--latent-injection={every_injection(2)[-1]}")

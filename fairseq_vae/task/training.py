@@ -88,9 +88,8 @@ class TrainingTask(WatchedTask):
             others: as in fairseq
         """
         if self.is_aggressive:
-            aggressive.forget(
-                aggressive.encoder_side(model)
-            )  # again: legacy_ddp puts zeros where gradients are missing
+            # again: legacy_ddp puts zeros where gradients are missing
+            aggressive.forget(aggressive.encoder_side(model))
         super().optimizer_step(optimizer, model, update_num)
 
     @reported()
