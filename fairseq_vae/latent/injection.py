@@ -146,7 +146,10 @@ class LayerInjection(Injection):
                 "for each of --decoder-layers"
             )
         if cfg.decoder.layerdrop > 0:
-            raise InputError("--decoder-layerdrop would drop a vector of z: leave layer out of --latent-injection")
+            raise InputError(
+                f"--decoder-layerdrop {cfg.decoder.layerdrop} would drop a vector of z: leave it out, or layer out of "
+                "--latent-injection"
+            )
 
     def keys_values(self, slots: Tensor, layer: int) -> Optional[Tensor]:
         return slots if layer == self.vector else None
@@ -183,7 +186,10 @@ class EmbeddingInjection(Injection):
 
     def check(self, cfg: Any) -> None:
         if cfg.decoder.layerdrop > 0:
-            raise InputError("--decoder-layerdrop would drop z: leave embedding out of --latent-injection")
+            raise InputError(
+                f"--decoder-layerdrop {cfg.decoder.layerdrop} would drop z: leave it out, or embedding out of "
+                "--latent-injection"
+            )
 
     def before_layer(self, x: Tensor, slots: Tensor, layer: int) -> Tensor:
         return x + slots if layer == 0 else x  # 1 x B x C, the same at every position
