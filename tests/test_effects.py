@@ -143,7 +143,7 @@ LINEAR = {"kl_schedule": "linear", "kl_warmup_updates": 50}
         ),
         (
             {"model": {"latent_memory_slots": 4, "latent_injection": "embedding"}},
-            "--latent-memory-slots 4 has no effect with --latent-injection embedding: only self-attention or layer or c",
+            "--latent-memory-slots 4 has no effect with --latent-injection embedding: only self-attention or layer or ",
         ),
     ],
 )

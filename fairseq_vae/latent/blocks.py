@@ -40,7 +40,7 @@ def least_vectors(registry: Registry, name: str) -> int:
     """The fewest latent vectors of which a part makes sense, its attribute `least_vectors`; 1 without one.
 
     Args:
-        registry: of priors, posteriors or injections
+        registry: of priors or posteriors
         name: of a registered part
 
     >>> from fairseq_vae.latent.prior import priors

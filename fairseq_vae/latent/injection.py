@@ -28,7 +28,6 @@ class Injection:
     Attributes:
         cross_attention: whether the injection needs the decoder's cross-attention
         vector: number of the latent vector that the slots are made of, from 0
-        least_vectors: the fewest latent vectors of which the injection makes sense
 
     >>> import torch
     >>> injection = injections["embedding"](layers=2, slots=1)
@@ -39,7 +38,6 @@ class Injection:
 
     cross_attention = False
     vector = 0
-    least_vectors = 1
 
     def __init__(self, layers: int, slots: int, config: Any = None):
         self.layers, self.slots = layers, slots
@@ -133,8 +131,6 @@ class LayerInjection(Injection):
     A vector for each layer is DELLA's (Hu et al. 2022, https://arxiv.org/abs/2207.06130). There a low-rank product of
     the vector and the layer's own values takes the place of the values; here they stay as they are.
     """
-
-    least_vectors = 2
 
     def size(self) -> int:
         return self.slots
