@@ -23,7 +23,7 @@ from .checkpoints.load import load_model
 from .checkpoints.priors import load_prior
 from .checkpoints.read import folders
 from .hub import BARTVAEHubInterface
-from .latent.distributions import as_double, has_closed_form, rate, rows
+from .latent.distributions import as_double, has_closed_form, have_conditionals, rate, rows
 from .latent.paths import PATHS, noised, path
 from .measure.collection import BEAM, Collection, Given, Settings, resumed
 from .measure.probes import check_labels
@@ -263,8 +263,15 @@ def score(store: Store, scorer: Scorer, samples: int) -> None:
     def own() -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         sums = scorer.importance(posterior, prior, samples)
         exact = has_closed_form(posterior, prior)
-        kl = rate(as_double(posterior), as_double(prior), z.double()) if exact else sums.kl[:, None]  # N x G
+        if not exact and not have_conditionals(posterior, prior):
+            return sums.nll, sums.nll_iw, sums.effective, sums.kl[:, None]
+        draws = 1 if exact else samples
+        kl = functools.reduce(torch.add, map(each_rate, range(draws))) / draws  # N x G
         return sums.nll, sums.nll_iw, sums.effective, kl
+
+    def each_rate(sample: int) -> Tensor:
+        found = posterior.rsample(scorer.eps([(i, sample) for i in everyone]))
+        return rate(as_double(posterior), as_double(prior), found.double())
 
     def others() -> List[Tensor]:
         eps = standard_normal(scorer.seed, Purpose.GENERATION, 0, everyone, scorer.model.encoder.prior.eps_dim)

@@ -14,7 +14,7 @@ import torch  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
-    """Leave out the cases of flows where zuko is not installed: it needs Python 3.10."""
+    """Leave out the cases of flows where zuko is not installed: setup.py has it from Python 3.11 on, beside torch 2."""
     if importlib.util.find_spec("zuko") is None:
         for item in items:
             if re.search("(?<![a-z])flows?(?![a-z])", item.name):

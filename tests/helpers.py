@@ -11,6 +11,7 @@ from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
+from fairseq_vae.base.errors import InputError
 from fairseq_vae.criterion import VAECrossEntropyCriterion
 from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.latent.blocks import least_vectors
@@ -36,8 +37,18 @@ def choosing(registry, name, **flags):
 
 
 def every_injection(vectors):
-    """The injections that so many latent vectors suffice for, and all of these together."""
-    names = [name for name in injections.names() if least_vectors(injections, name) <= vectors]
+    """The injections that work with so many latent vectors and two decoder layers, and all of these together."""
+    sizes = SimpleNamespace(layers=2, layerdrop=0.0, embed_dim=16, output_dim=16)
+    cfg = SimpleNamespace(latent_vectors=vectors, no_cross_attention=False, decoder=sizes)
+
+    def works(name):
+        try:
+            injections[name](layers=2, slots=1).check(cfg)
+        except InputError:
+            return False
+        return True
+
+    names = [name for name in injections.names() if works(name)]
     return [*names, ",".join(names)]
 
 

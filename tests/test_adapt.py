@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 from fairseq.data import Dictionary
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
-from helpers import EVERY_LATENT, V, arguments, bart, dictionary, model
+from helpers import EVERY_LATENT, V, arguments, bart, choosing, dictionary, model
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.registry import NoFlags
@@ -161,6 +161,55 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(caplog):
     assert len(caplog.records) == len(cases) and all("\n" not in record.message for record in caplog.records)
 
 
+def several(vectors):
+    return {"latent_vectors": vectors, "latent_pooling": "attention"}
+
+
+PRIOR, POSTERIOR = "--latent-prior and its own flags", "--latent-posterior and its own flags"
+OF_VECTORS = rf"{POSTERIOR}, --latent-pooling, --latent-vectors"
+PASSES = {"latent_posterior": "flow", "posterior_flow_hidden": 4}
+
+
+@pytest.mark.parametrize(
+    "there, here, message",
+    [
+        *(
+            (choosing(priors, one), choosing(priors, other), rf"\(look at {PRIOR}\)" if least == 1 else rf"{PRIOR}[,)]")
+            for one, other, least in (
+                ("mixture", "standard", 1),
+                ("vamp", "standard", 1),
+                ("flow", "standard", 1),
+                ("layer-wise", "standard", 2),
+                ("mixture", "vamp", 1),
+                ("vamp", "mixture", 1),
+                ("mixture", "flow", 1),
+                ("flow", "vamp", 1),
+            )
+        ),
+        ({"latent_prior": "mixture"}, {"latent_prior": "mixture", "mixture_components": 3}, rf"\(look at {PRIOR}\)"),
+        *(
+            ({"latent_posterior": one}, {"latent_posterior": other}, rf"unknown, e.g.* \(look at {OF_VECTORS}\)")
+            for one, other in (("full", "diagonal"), ("flow", "diagonal"), ("full", "flow"), ("flow", "full"))
+        ),
+        (choosing(posteriors, "layer-wise"), several(2), rf"\(look at {OF_VECTORS}\)"),
+        ({**PASSES, "posterior_flow_passes": 0}, PASSES, r"groups \(6 there, 2 here\).*look at --latent-posterior and"),
+        (PASSES, {**PASSES, "posterior_flow_passes": 0}, r"groups \(2 there, 6 here\).*look at --latent-posterior and"),
+        (PASSES, {**PASSES, "posterior_flow_passes": 1}, r"groups \(2 there, 1 here\).*look at --latent-posterior and"),
+        ({}, several(2), rf"missing, e.g.*look at {OF_VECTORS}, --latent-dim, --latent-injection\)"),
+        (several(2), several(3), rf"another shape, e.g.*look at {OF_VECTORS}, --latent-dim, --latent-injection\)"),
+        ({}, {"latent_pooling": "attention"}, rf"posterior.query.*\(look at {OF_VECTORS}\)"),
+        ({}, {"latent_dim": 4}, rf"look at {OF_VECTORS}, --latent-dim, --latent-injection\)"),
+        ({}, {"injection": "embedding"}, r"look at --latent-vectors, --latent-dim, --latent-injection\)"),
+        ({"encoder_layers": 1}, {}, "latent flags that it was trained with, or"),
+    ],
+    ids=str,
+)
+def test_another_latent_is_refused_with_the_flags_that_decide_over_it(there, here, message):
+    state = model(**there).state_dict()
+    with pytest.raises(InputError, match=message):
+        model(**here).load_state_dict(state)
+
+
 @pytest.fixture
 def own_parts(monkeypatch):
     """A posterior, a pooling and a prior under the name `mine`, each with a weight and a buffer that --more adds."""
@@ -224,7 +273,8 @@ def test_bn_mu_may_begin_or_end_between_two_phases(caplog):
 
 @pytest.mark.parametrize("name", [name for name in posteriors.names() if name != "diagonal"])
 def test_a_diagonal_posteriors_checkpoint_begins_another_posterior_with_the_same_one(name, caplog):
-    plain, built = model(std=0.3), model(latent_posterior=name)
+    flags = choosing(posteriors, name)
+    plain, built = model(std=0.3, **{**flags, "latent_posterior": "diagonal"}), model(**flags)
     more = built.state_dict().keys() - plain.state_dict().keys()
     _, lines = loaded(built, plain.state_dict(), caplog)
     assert more and len(lines) == 1 and lines[0].startswith(f"VAE checkpoint: {len(more)} tensors new: ")

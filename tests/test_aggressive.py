@@ -9,7 +9,7 @@ import pytest
 import torch
 from denoising import build
 from fairseq.logging import metrics
-from helpers import POSTERIORS, PRIORS, abreast, model, write_data
+from helpers import POSTERIORS, PRIORS, abreast, arguments, batch, model, write_data
 from test_effects import refusal
 from test_pairs import RATE, SIZES, batches, trainer
 from workers import train, write_splits
@@ -17,6 +17,7 @@ from workers import train, write_splits
 from fairseq_vae.aggressive import AggressiveInference, WindowRule, encoder_side
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import APART, Purpose
+from fairseq_vae.validation import latent_statistics
 
 AGGRESSIVE = "--aggressive-inference --aggressive-window=2 --aggressive-max-steps=5"
 SENTENCES = [[i % 7, (3 * i) % 11, i % 5, 2][: 1 + i % 4] for i in range(24)]
@@ -180,9 +181,9 @@ def test_inner_steps_are_logged_and_draw_new_batches(data, monkeypatch):
     drawn, own = [], AggressiveInference.draw
 
     def draw(*args):
-        for batch in own(*args):
-            drawn.append((batch["inner_step"], tuple(batch["numbers"])))
-            yield batch
+        for one in own(*args):
+            drawn.append((one["inner_step"], tuple(one["numbers"])))
+            yield one
 
     monkeypatch.setattr(AggressiveInference, "draw", draw)
     counts = []
@@ -323,6 +324,23 @@ def test_a_new_training_from_a_checkpoint_is_aggressive_again(tmp_path):
 def test_what_cannot_work_is_refused_in_one_line(task, model, message):
     told = refusal(task={"aggressive_inference": True, **task}, model=model)
     assert told.startswith(message) and bool(told) == bool(message) and "\n" not in told
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_a_posterior_whose_mi_validation_does_not_have_is_refused_before_training(data, name):
+    flags = arguments(_name="bart_vae_tiny", **POSTERIORS[name])
+    found = model(**POSTERIORS[name]).encoder.infer(batch(SENTENCES[:2])["net_input"]["src_tokens"])
+    task = build(data, aggressive_inference=True)
+    if "_mi_kl" in latent_statistics([0, 1], found, torch.zeros(2, 1)):
+        task.build_model(flags)
+        return
+    with pytest.raises(
+        InputError,
+        match=f"^--aggressive-inference ends when mi falls, of which validation has none with --latent-posterior {name}"
+        ": give diagonal or full, or leave --aggressive-inference out$",
+    ):
+        task.build_model(flags)
+    assert task.build_model(flags, from_checkpoint=True) and build(data).build_model(flags)
 
 
 def test_a_model_without_a_latent_is_refused(data):

@@ -7,6 +7,8 @@ import torch
 from evaluation import checkpoint, made, made_up  # noqa: F401  fixtures
 from fairseq.data import Dictionary
 from helpers import write_gpt2, write_sentencepiece
+from test_layerwise import layered
+from torch.distributions import Normal, kl_divergence
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.store import Store
@@ -45,6 +47,23 @@ def test_batches_order_and_resuming_change_nothing(loaded):
         first, second = (part.nll_iw for part in parts)
     torch.testing.assert_close(first[[11, 0, 7]], whole["nll_iw"][[11, 0, 7]], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(second[1:7], whole["nll_iw"][1:7], rtol=1e-5, atol=1e-6)
+
+
+def test_the_kl_of_layer_wise_latents_is_of_each_dimension_and_the_mean_over_all_samples(loaded):
+    _, scorer = loaded
+    dim, size, samples = scorer.model.latent_dim, len(scorer), 3
+    store = Store()
+    store.make("posterior prior", lambda: (layered(size, dim, vectors=2), layered(dim, vectors=2, seed=1)))
+    score(store, scorer, samples)
+    posterior, prior = store["posterior"], store["prior"]
+    expected = []
+    for sample in range(samples):
+        z = posterior.rsample(scorer.eps([(i, sample) for i in range(size)])).double()
+        q, p = (one.conditionals(z) for one in (posterior, prior))
+        each = [Normal(one.mu, (0.5 * one.logvar).exp()) for one in (q, p)]
+        expected.append(kl_divergence(*each))
+    torch.testing.assert_close(store["kl"], torch.stack(expected).mean(0))
+    assert not expected[0].allclose(expected[1])
 
 
 def test_texts_that_an_older_decoder_joined_are_not_mixed_with_new_ones(tmp_path):

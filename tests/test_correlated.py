@@ -11,6 +11,7 @@ from fairseq_vae.base.errors import InputError
 from fairseq_vae.latent.correlated import FlowedGaussian
 from fairseq_vae.latent.distributions import BlockGaussian, Gaussian, expanded, has_closed_form, rate, rows
 from fairseq_vae.latent.flows import SplineFlow
+from fairseq_vae.latent.learned import FlowPrior
 from fairseq_vae.measure.metrics import information_each, mutual_information
 
 B, Z, H = 5, 6, 4
@@ -147,7 +148,27 @@ def test_bad_flags_of_the_flow_are_refused(flag, value, least):
         head("flow", **{f"posterior_flow_{flag}": value})
 
 
-def test_without_zuko_one_line_says_so(monkeypatch):
+def test_more_passes_of_a_flow_than_dimensions_are_refused_and_as_many_are_autoregressive():
+    with pytest.raises(InputError, match="^--posterior-flow-passes 4: expected at most 3, the dimensions of z; 0 is "):
+        head("flow", posterior_flow_passes=4)
+    one, other = (head("flow", posterior_flow_passes=passes) for passes in (0, 3))
+    with torch.no_grad():
+        for name, parameter in one.named_parameters():
+            parameter.normal_()
+            other.get_parameter(name).copy_(parameter)
+    states, mask = torch.randn(4, 2, 8), torch.zeros(2, 4, dtype=torch.bool)
+    torch.testing.assert_close(one(states, mask).mean, other(states, mask).mean)
+    assert head("flow", dim=1).groups.shape == (1,), "the default suits one dimension"
+
+
+def test_with_one_pass_a_flow_gives_no_dimension_another():
+    f, z, context = flow(passes=1), torch.randn(3, dtype=torch.float64), torch.randn(H, dtype=torch.float64)
+    slope = torch.autograd.functional.jacobian(lambda x: f.to_draws(x, context)[0], z)
+    assert slope.equal(slope.diagonal().diag()) and (slope.diagonal() - 1).abs().min() > 1e-4
+
+
+@pytest.mark.parametrize("build", [lambda: head("flow"), lambda: FlowPrior(3)], ids=["posterior", "prior"])
+def test_without_zuko_one_line_says_so(build, monkeypatch):
     monkeypatch.setitem(sys.modules, "zuko.flows", None)
     with pytest.raises(InputError, match="^a flow needs zuko, and torch 2: pip install zuko$"):
-        head("flow")
+        build()

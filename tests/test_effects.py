@@ -112,6 +112,22 @@ LINEAR = {"kl_schedule": "linear", "kl_warmup_updates": 50}
             "--posterior-max-variance 0.5 has no effect without --latent-posterior diagonal or full: give that too",
         ),
         (
+            {"model": {"latent_prior": "mixture", "posterior_max_variance": 0.5}},
+            "--posterior-max-variance 0.5 commits to a rate under N(0, I) alone, not under --latent-prior mixture: lea",
+        ),
+        (
+            {"model": {"zero_latent": True, "posterior_max_variance": 0.5, "latent_prior": "mixture"}},
+            "--posterior-max-variance 0.5 has no effect with --zero-latent: leave one of the two out",
+        ),
+        (
+            {"model": {"zero_latent": True, "latent_posterior": "flow", "posterior_flow_passes": 0}},
+            "--posterior-flow-passes 0 has no effect with --zero-latent: leave one of the two out",
+        ),
+        (
+            {"model": {"latent_injection": "cross-attention", "mirror_slots": True, "bn_mu": 0.6}},
+            "--mirror-slots starts slots as the pooled states, which --bn-mu 0.6 rescales: leave one of the two out",
+        ),
+        (
             {"model": {"posterior_flow_passes": 0}},
             "--posterior-flow-passes 0 has no effect without --latent-posterior flow: give that too",
         ),
@@ -127,7 +143,7 @@ LINEAR = {"kl_schedule": "linear", "kl_warmup_updates": 50}
         ),
         (
             {"model": {"latent_memory_slots": 4, "latent_injection": "embedding"}},
-            "--latent-memory-slots 4 has no effect with --latent-injection embedding: only self-attention or cross-",
+            "--latent-memory-slots 4 has no effect with --latent-injection embedding: only self-attention or layer or ",
         ),
     ],
 )

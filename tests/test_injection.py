@@ -28,11 +28,16 @@ def test_each_vector_has_a_layer_of_its_own():
         ({"injection": "memory"}, "--latent-injection memory: expected"),
         ({"injection": "cross-attention", "no_cross_attention": True}, "leave out --no-cross-attention"),
         ({"cross_self_attention": True}, "--cross-self-attention"),
-        ({"injection": "embedding", "decoder_layerdrop": 0.1}, "--decoder-layerdrop"),
+        ({"injection": "embedding", "decoder_layerdrop": 0.1}, "--decoder-layerdrop 0.1 would drop z: leave it o"),
         ({"injection": "layer"}, "--latent-vectors 1: --latent-injection layer expects 2, one for each of --decoder"),
         ({"injection": "layer x 3"}, "--latent-vectors 3: --latent-injection layer expects 2"),
-        ({"injection": "layer x 2", "decoder_layerdrop": 0.1}, "--decoder-layerdrop would drop a vector of z"),
+        (
+            {"injection": "layer x 2", "decoder_layerdrop": 0.1},
+            "--decoder-layerdrop 0.1 would drop a vector of z: leave it out, or layer out of --latent-injection",
+        ),
         ({"latent_memory_slots": 0}, "--latent-memory-slots 0"),
+        ({"latent_dim": 0}, "^--latent-dim 0: expected 1 or more$"),
+        ({"latent_dim": -3, "zero_latent": True}, "^--latent-dim -3: expected 1 or more$"),
     ],
 )
 def test_injections_that_the_architecture_lacks_are_refused(flags, message):

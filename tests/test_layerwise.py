@@ -214,6 +214,8 @@ def test_a_vector_reaches_its_own_layer_alone():
 @pytest.mark.parametrize("part", ["prior", "posterior"])
 def test_one_vector_has_nothing_below(part):
     with pytest.raises(
-        InputError, match=f"^--latent-{part} layer-wise has no effect without --latent-vectors: give th"
+        InputError,
+        match=f"^--latent-{part} layer-wise has no effect without --latent-vectors 2 or more: give that too, with "
+        "--latent-pooling attention$",
     ):
-        model(**{f"latent_{part}": "layer-wise"})
+        model(**{f"latent_{part}": "layer-wise", "latent_vectors": 1})

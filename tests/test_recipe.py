@@ -61,7 +61,8 @@ def test_phases_are_what_the_papers_say():
 
 def test_both_phases_of_reconstruct_are_of_one_model():
     first, second = read_recipe("reconstruct").values()
-    assert first.model.pop("deterministic_latent") and first.model == second.model
+    assert all(first.model.pop(name) for name in ("deterministic_latent", "mirror_slots")), "its weights go on"
+    assert first.model == second.model
     assert (first.model.latent_vectors, first.criterion.kl_weight, second.criterion.kl_weight) == (8, 0, 0.1)
 
 

@@ -120,7 +120,7 @@ def test_a_bad_configuration_is_refused_by_its_field(registry, config, message):
 
 
 def test_parts_share_a_flag_that_they_inherit_from_the_same_dataclass():
-    parts = Registry("toy", counts=lambda name: {"toy": (name,)})
+    parts = Registry("toy", counts=lambda name: {"toy": (name,), "off": (False,)})
 
     @dataclass
     class More(Flags):
@@ -131,7 +131,8 @@ def test_parts_share_a_flag_that_they_inherit_from_the_same_dataclass():
         parts.register("second", More)(int)
         parts.register("third")(float)
         found = {one.name: one.metadata["needs"] for one in parts.fields()}
-        assert found == {"toy_size": {"toy": ("first", "second")}, "toy_more": {"toy": ("second",)}}
+        off = {"off": (False,)}
+        assert found == {"toy_size": {"toy": ("first", "second"), **off}, "toy_more": {"toy": ("second",), **off}}
         again = dataclasses.make_dataclass("Again", [("toy_size", int, field(default=3, metadata={"help": "x"}))])
         with pytest.raises(InputError, match="toy 'first' has a flag --toy-size; choose another name"):
             parts.register("fourth", again)(str)

@@ -169,13 +169,16 @@ def followed(data, flags, choice=-1):
         if "has no effect in training: give it to fairseq-generate" in message:
             run = generated
             continue
-        missing = re.search(r"has no effect without --([a-z-]+)(?: ([a-z -]+))?: give that too", message)
+        missing = re.search(r"has no effect without --([a-z-]+)(?: ([a-z0-9 -]+))?: give that too", message)
         needed = missing or re.match(r"--([a-z-]+) \S+: ", message)
         name = needed.group(1).replace("-", "_") if needed else ""
         if found or not name or name in flags:
             return found, message, flags, run
         named = missing and missing.group(2)
-        flags[name] = named.split(" or ")[choice] if named else values(name)[-1]
+        if named and named.endswith(" or more"):
+            flags[name] = int(named.split()[0])
+        else:
+            flags[name] = named.split(" or ")[choice] if named else values(name)[-1]
     raise AssertionError(f"{flags}: {message}")
 
 

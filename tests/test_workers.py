@@ -57,7 +57,7 @@ def wrapped():
     several = [flag for flag in others if "--latent-vectors" in flag]
     layered = " ".join((*several, f"--latent-injection={every_injection(2)[-1]} --decoder-layers=2"))
     others = [*(flag for flag in others if flag not in several), layered]
-    return [*map(" ".join, abreast(others, [EVERY, "--deterministic-latent"])), AGGRESSIVE, "--zero-latent"]
+    return [*map(" ".join, abreast(others, [AGGRESSIVE, EVERY, "--deterministic-latent"])), "--zero-latent"]
 
 
 def without_devices():

@@ -10,6 +10,7 @@ from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerEncoderBase
 from torch import Tensor
 
+from ..base.needs import check_sizes
 from ..base.version import __version__
 from ..latent.blocks import check_least
 from ..latent.distributions import Distribution, expanded
@@ -38,6 +39,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
         super().__init__(cfg, dictionary, embed_tokens)
         width = embed_tokens.embedding_dim
         layout = SlotLayout.of(cfg)
+        check_sizes(cfg, latent_dim=1)
         self.deterministic_latent = cfg.deterministic_latent
         self.zero_latent = cfg.zero_latent
         prior, posterior, pooling = (str(getattr(cfg, f"latent_{part}")) for part in ("prior", "posterior", "pooling"))

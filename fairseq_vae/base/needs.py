@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterable, Mapping, Tuple
 
 from .errors import InputError
 
-__all__ = ["GIVEN", "Needs", "check_needs", "is_given", "plain", "shown"]
+__all__ = ["GIVEN", "Needs", "check_needs", "check_sizes", "is_given", "plain", "shown"]
 
 Needs = Dict[str, Tuple[Any, ...]]
 GIVEN: Tuple[Any, ...] = ()
@@ -87,6 +87,27 @@ leave --length out
             raise InputError(
                 f"{shown(name, found[name])} has no effect without {needed}: give that too, or leave {shown(name)} out"
             )
+
+
+def check_sizes(values: Any, **least: int) -> None:
+    """Refuse a number that is too small.
+
+    Args:
+        values: an object with flags as attributes
+        least: by the flags' names
+
+    Raises:
+        InputError: the message names the flag, its value and the least one
+
+    >>> from types import SimpleNamespace
+    >>> check_sizes(SimpleNamespace(latent_dim=0), latent_dim=1)
+    Traceback (most recent call last):
+    fairseq_vae.base.errors.InputError: --latent-dim 0: expected 1 or more
+    """
+    for name, bound in least.items():
+        value = getattr(values, name)
+        if value < bound:
+            raise InputError(f"{shown(name, value)}: expected {bound} or more")
 
 
 def parts(value: Any) -> Iterable[Any]:

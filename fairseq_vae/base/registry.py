@@ -163,7 +163,7 @@ class Registry(Generic[Part]):
         for name in self.names():
             if self.counts and shares(self.configs[name], field):
                 for other, values in self.counts(name).items():
-                    needs[other] = needs.get(other, ()) + values
+                    needs[other] = tuple(dict.fromkeys(needs.get(other, ()) + values))
         needs.update(field.metadata.get("needs", {}))
         needs.pop(field.name, None)
         copy: Any = dataclasses.field(default=field.default, metadata={**field.metadata, "needs": needs})

@@ -34,6 +34,11 @@ EMBEDDINGS = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "dec
 COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")  # fairseq 0.12.2's own
 GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE; they come first in the dictionary of every published BART
 GPT2_SYMBOLS = sorted(map(str, range(GPT2_WORDS)))
+OWN_FLAGS = {  # that decide over tensors of these prefixes
+    "encoder.prior.": "--latent-prior and its own flags",
+    "encoder.posterior.": "--latent-posterior and its own flags, --latent-pooling, --latent-vectors",
+    "encoder.memory.": "--latent-vectors, --latent-dim, --latent-injection",
+}
 PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
     50264: "bart.large finetuned without <mask>",
     50265: "bart.large, Hugging Face's base and large",
@@ -216,6 +221,9 @@ def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -
     missing = [key for key in own if key not in state_dict]
     extra = [key for key in state_dict if key not in own]
     if differing or missing or extra:
+        found = (*differing, *missing, *extra)
+        flags = [text for prefix, text in OWN_FLAGS.items() if any(key.startswith(prefix) for key in found)]
+        look = f" (look at {', '.join(dict.fromkeys(', '.join(flags).split(', ')))})" if flags else ""
         parts = [
             f"{len(keys)} {fault}, e.g. {keys[0]}"
             for fault, keys in (("of another shape", differing), ("missing", missing), ("unknown", extra))
@@ -223,7 +231,7 @@ def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -
         ]
         raise InputError(
             f"{checkpoint} is of another architecture: {'; '.join(parts)}. Give the --arch, sizes and latent flags "
-            "that it was trained with, or a checkpoint of bart or bart_vae"
+            f"that it was trained with{look}, or a checkpoint of bart or bart_vae"
         )
 
 

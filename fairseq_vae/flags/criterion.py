@@ -96,8 +96,8 @@ class VAECrossEntropyFlags(FairseqDataclass):
     free_bits_group: int = field(
         default=1,
         metadata={
-            "help": "neighbouring dimensions that count as one in the modes of dimensions; divides --latent-dim "
-            "(default: 1)",
+            "help": "neighbouring dimensions that count as one in the modes of dimensions; divides the dimensions of "
+            "z, --latent-vectors x --latent-dim (default: 1)",
             "needs": {"free_bits": GIVEN, "free_bits_mode": ("dimension", "batch-dimension")},
         },
     )

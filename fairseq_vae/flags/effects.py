@@ -15,7 +15,7 @@ from ..base.host import declared
 from ..base.needs import check_needs, plain
 from ..latent.pooling import check_vectors
 from .criterion import VAECrossEntropyFlags, check_beta
-from .model import LatentFlags, check_slots
+from .model import LatentFlags, check_promises, check_slots
 from .task import VAEDenoisingFlags, check_noise, check_training, task_config
 
 __all__ = ["check_effects", "check_generation", "flags_of"]
@@ -56,6 +56,7 @@ def check_effects(model: Any, criterion: Any, task: Any) -> None:
     if is_a(own["model"], LatentFlags):
         check_vectors(str(merged.latent_pooling), merged.latent_vectors)
         check_slots(merged)
+        check_promises(merged)
     if is_a(own["criterion"], VAECrossEntropyFlags):
         check_beta(merged)
     if is_a(own["task"], VAEDenoisingFlags):

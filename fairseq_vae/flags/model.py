@@ -9,7 +9,7 @@ from fairseq.models.bart.model import BARTModel
 
 from ..base.errors import InputError
 from ..base.host import fairseq_fields
-from ..base.needs import Needs
+from ..base.needs import Needs, shown
 from ..base.registry import Registry
 from ..latent.injection import injections
 from ..latent.pooling import poolings
@@ -19,7 +19,7 @@ from ..latent.slots import SlotLayout
 from ..objective.controller import CONTROLLERS
 from ..objective.terms import has_parameters, terms
 
-__all__ = ["REGISTRIES", "LatentFlags", "check_rate", "check_slots", "latent_config", "model_config"]
+__all__ = ["REGISTRIES", "LatentFlags", "check_promises", "check_rate", "check_slots", "latent_config", "model_config"]
 
 REGISTRIES: Tuple[Registry, ...] = (priors, posteriors, poolings, injections, terms)
 RATE: Needs = {"rate_controller": tuple(name for name in CONTROLLERS if name != "none")}
@@ -29,9 +29,7 @@ RATE: Needs = {"rate_controller": tuple(name for name in CONTROLLERS if name != 
 class LatentFlags(FairseqDataclass):
     """The flags that do not depend on registered parts."""
 
-    latent_dim: int = dataclasses.field(
-        default=32, metadata={"help": "dimensions of z, of each of its vectors (default: 32)"}
-    )
+    latent_dim: int = dataclasses.field(default=32, metadata={"help": "dimensions of each vector of z (default: 32)"})
     latent_vectors: int = dataclasses.field(
         default=1,
         metadata={
@@ -41,7 +39,10 @@ class LatentFlags(FairseqDataclass):
     )
     latent_memory_slots: int = dataclasses.field(
         default=1,
-        metadata={"help": "slots of self-attention in each layer, and of cross-attention (default: 1)"},
+        metadata={
+            "help": "slots of each latent vector, in each layer's self-attention (in one layer's with "
+            "--latent-injection layer) and in cross-attention (default: 1)"
+        },
     )
     mirror_slots: bool = dataclasses.field(
         default=False,
@@ -149,7 +150,11 @@ def latent_config() -> Type[FairseqDataclass]:
         ("latent_posterior", *choice(posteriors, "diagonal", "q(z|x)")),
         (
             "latent_pooling",
-            *choice(poolings, "mean", "how the encoder's states become one vector; padding never counts"),
+            *choice(
+                poolings,
+                "mean",
+                "how the encoder's states become the vectors that z is made of; padding never counts",
+            ),
         ),
         ("latent_injection", str, injection),
     ]
@@ -212,6 +217,27 @@ def check_slots(values: Any) -> None:
         raise InputError(
             f"--latent-memory-slots {slots} has no effect with --latent-injection {names}: only {able} has several "
             "slots; leave one of the two out"
+        )
+
+
+def check_promises(values: Any) -> None:
+    """Refuse flags that have an effect together, but not the one that one of them promises.
+
+    Args:
+        values: an object with the flags of the latent, of priors and of posteriors as attributes
+
+    Raises:
+        InputError: the message names both flags, their values and the remedy
+    """
+    if values.mirror_slots and values.bn_mu:
+        raise InputError(
+            f"--mirror-slots starts slots as the pooled states, which --bn-mu {values.bn_mu} rescales: leave one of "
+            "the two out"
+        )
+    if values.posterior_max_variance and values.latent_prior != "standard":
+        raise InputError(
+            f"{shown('posterior_max_variance', values.posterior_max_variance)} commits to a rate under N(0, I) alone, "
+            f"not under --latent-prior {values.latent_prior}: leave one of the two out"
         )
 
 

@@ -12,7 +12,7 @@ from omegaconf import II, MISSING
 from ..base.corruption import corruptions
 from ..base.errors import InputError
 from ..base.host import fairseq_fields
-from ..base.needs import GIVEN, plain, shown
+from ..base.needs import GIVEN, check_sizes, plain, shown
 
 __all__ = ["LATENT_MODES", "VAEDenoisingFlags", "check_noise", "check_training", "task_config"]
 
@@ -72,8 +72,9 @@ class VAEDenoisingFlags(FairseqDataclass):
         default=False,
         metadata={
             "help": "before each update train the encoder and the posterior alone, on new random batches, until the "
-            "loss per word stops to fall; then the update trains all the rest. It ends for good with the first "
-            "validation whose mi is below that of the one before (default: off)",
+            "loss per word stops falling; then the update trains all the rest, and costs up to --aggressive-max-steps "
+            "inner steps more. It ends for good with the first validation whose mi is below that of the one before "
+            "(default: off)",
             "needs": {
                 "criterion": ("vae_cross_entropy",),
                 "zero_latent": (False,),
@@ -92,7 +93,11 @@ class VAEDenoisingFlags(FairseqDataclass):
     )
     aggressive_max_steps: int = field(
         default=99,
-        metadata={"help": "inner steps of an update, at most (default: 99)", "needs": {"aggressive_inference": GIVEN}},
+        metadata={
+            "help": "inner steps of an update, at most; below twice --aggressive-window they are exactly so many "
+            "(default: 99)",
+            "needs": {"aggressive_inference": GIVEN},
+        },
     )
     reuse_dataloader: bool = field(
         default=False,
@@ -198,9 +203,7 @@ def check_aggressive(cfg: Any) -> None:
     """
     if not cfg.aggressive_inference:
         return
-    for name in ("aggressive_window", "aggressive_max_steps"):
-        if getattr(cfg, name) < 1:
-            raise InputError(f"{shown(name, getattr(cfg, name))}: expected 1 or more")
+    check_sizes(cfg, aggressive_window=1, aggressive_max_steps=1)
     window, most = cfg.aggressive_window, cfg.aggressive_max_steps
     if window != VAEDenoisingFlags.aggressive_window and 2 * window > most:
         raise InputError(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.registry import Registry
+from .pooling import several
 
 __all__ = ["blockwise", "check_least", "least_vectors"]
 
@@ -39,7 +40,7 @@ def least_vectors(registry: Registry, name: str) -> int:
     """The fewest latent vectors of which a part makes sense, its attribute `least_vectors`; 1 without one.
 
     Args:
-        registry: of priors, posteriors or injections
+        registry: of priors or posteriors
         name: of a registered part
 
     >>> from fairseq_vae.latent.prior import priors
@@ -63,11 +64,12 @@ def check_least(registry: Registry, name: str, vectors: int) -> None:
     >>> from fairseq_vae.latent.prior import priors
     >>> check_least(priors, "layer-wise", 1)
     Traceback (most recent call last):
-    fairseq_vae.base.errors.InputError: --latent-prior layer-wise has no effect without --latent-vectors: give that \
-too, 2 or more
+    fairseq_vae.base.errors.InputError: --latent-prior layer-wise has no effect without --latent-vectors 2 or more: \
+give that too, with --latent-pooling attention
     """
     least = least_vectors(registry, name)
     if vectors < least:
         raise InputError(
-            f"--latent-{registry.kind} {name} has no effect without --latent-vectors: give that too, {least} or more"
+            f"--latent-{registry.kind} {name} has no effect without --latent-vectors {least} or more: give that too, "
+            f"with --latent-pooling {' or '.join(several())}"
         )

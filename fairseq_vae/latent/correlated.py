@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..base.errors import InputError
-from ..base.needs import shown
+from ..base.needs import check_sizes, shown
 from .blocks import blockwise
 from .distributions import BlockGaussian, Gaussian
 from .flows import SplineFlow
@@ -57,7 +57,7 @@ class FullPosterior(DiagonalPosterior):
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Optional[BoundedConfig] = None):
         super().__init__(width, dim, pooling, config)
-        self.vectors = getattr(pooling, "vectors", 1)
+        self.vectors = pooling.vectors
         size = dim // self.vectors
         if size < 2:
             raise InputError(
@@ -91,7 +91,7 @@ class FlowedGaussian(NamedTuple):
         base_mu: mean of u, B x Z
         base_logvar: log-variance of u, B x Z
         context: c, B x H
-        flow: f
+        flow: whose `to_z` is f
 
     >>> base, context = torch.zeros(2, 3), torch.zeros(2, 4)
     >>> flow = SplineFlow(3, transforms=2, hidden=8, context=4, passes=2)
@@ -142,35 +142,34 @@ class FlowedGaussian(NamedTuple):
 
 
 @dataclass
-class FlowConfig:
+class PosteriorFlowConfig:
     """Flags of the flow."""
 
     posterior_flow_transforms: int = field(
         default=2,
         metadata={
             "help": "splines behind one another in the posterior's flow (default: 2)",
-            "needs": {"zero_latent": (False,)},
         },
     )
     posterior_flow_hidden: int = field(
         default=64,
         metadata={
             "help": "width of the context and of the hidden layers of the posterior's flow (default: 64)",
-            "needs": {"zero_latent": (False,)},
         },
     )
     posterior_flow_passes: int = field(
         default=2,
         metadata={
             "help": "groups of dimensions that a spline of the posterior's flow changes one after another, each given "
-            "those before: 2 is coupling, 0 as many as there are dimensions (autoregressive), and a draw takes as much "
-            "time (default: 2)",
-            "needs": {"zero_latent": (False,)},
+            "those before: 1 gives each the context alone, 2 is coupling, 0 as many as there are dimensions "
+            "(autoregressive), and a draw takes as much time (default: 2)",
         },
     )
 
 
-@register_posterior("flow", FlowConfig, help="a Gaussian behind a neural spline flow, whose KL is sampled; needs zuko")
+@register_posterior(
+    "flow", PosteriorFlowConfig, help="a Gaussian behind a neural spline flow, whose KL is sampled; needs zuko"
+)
 class FlowPosterior(DiagonalPosterior):
     """z = f(mu(x) + sigma(x) eps | c(x)), with the diagonal posterior's mu and sigma.
 
@@ -193,19 +192,23 @@ class FlowPosterior(DiagonalPosterior):
     torch.Size([2, 64])
     """
 
-    optional_state = ("context", "flow")  # a diagonal posterior's checkpoint begins them
+    has_rows = False
+    optional_state = ("context", "flow", "groups")  # a diagonal posterior's checkpoint begins them
 
-    def __init__(self, width: int, dim: int, pooling: Pooling, config: Optional[FlowConfig] = None):
+    def __init__(self, width: int, dim: int, pooling: Pooling, config: Optional[PosteriorFlowConfig] = None):
         super().__init__(width, dim, pooling, config)
-        config = config or FlowConfig()
+        config = config or PosteriorFlowConfig()
+        check_sizes(config, posterior_flow_transforms=1, posterior_flow_hidden=1, posterior_flow_passes=0)
         transforms, hidden = config.posterior_flow_transforms, config.posterior_flow_hidden
         passes = config.posterior_flow_passes
-        for name, least in (("transforms", 1), ("hidden", 1), ("passes", 0)):
-            value = getattr(config, f"posterior_flow_{name}")
-            if value < least:
-                raise InputError(f"{shown(f'posterior_flow_{name}', value)}: expected {least} or more")
-        self.context = nn.Linear(width * getattr(pooling, "vectors", 1), hidden)
+        if passes > max(dim, PosteriorFlowConfig.posterior_flow_passes):
+            raise InputError(
+                f"{shown('posterior_flow_passes', passes)}: expected at most {dim}, the dimensions of z; 0 is as many"
+            )
+        self.context = nn.Linear(width * pooling.vectors, hidden)
         self.flow = SplineFlow(dim, transforms, hidden, hidden, passes, SLOPE)
+        # weights have the same shapes whatever the passes: by this one's shape a checkpoint of others is refused
+        self.register_buffer("groups", torch.zeros(min(passes or dim, dim)))
 
     def reset_parameters(self) -> None:
         """Start as the diagonal posterior, with a context as large as the pooled states."""

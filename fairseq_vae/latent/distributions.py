@@ -17,6 +17,7 @@ __all__ = [
     "as_double",
     "expanded",
     "has_closed_form",
+    "have_conditionals",
     "log_ratio",
     "rate",
     "rows",
@@ -293,6 +294,16 @@ def has_closed_form(posterior: Distribution, prior: Distribution) -> bool:
     return hasattr(posterior, "kl") and isinstance(prior, Gaussian)
 
 
+def have_conditionals(posterior: Distribution, prior: Distribution) -> bool:
+    """Whether the rate is known for each dimension, given a sample.
+
+    >>> standard = Gaussian.standard(torch.zeros(3))
+    >>> have_conditionals(standard, standard)
+    True
+    """
+    return hasattr(posterior, "conditionals") and hasattr(prior, "conditionals")
+
+
 def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """The rate of each sentence, KL(posterior || prior).
 
@@ -316,8 +327,8 @@ def rate(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """
     if has_closed_form(posterior, prior):
         return posterior.kl(prior)  # type: ignore[attr-defined]
-    if hasattr(posterior, "conditionals") and hasattr(prior, "conditionals"):
-        return posterior.conditionals(z).kl(prior.conditionals(z))
+    if have_conditionals(posterior, prior):
+        return posterior.conditionals(z).kl(prior.conditionals(z))  # type: ignore[attr-defined]
     return (posterior.log_prob(z) - prior.log_prob(z)).unsqueeze(-1)
 
 

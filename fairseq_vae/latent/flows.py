@@ -112,7 +112,7 @@ class Flow(NamedTuple):
     Attributes:
         mu: Z
         tril: L, lower triangular, Z x Z
-        flow: the inverse of f
+        flow: whose `to_z` is f
 
     >>> splines = SplineFlow(2, transforms=1, hidden=4)
     >>> splines.reset_parameters()

@@ -28,7 +28,6 @@ class Injection:
     Attributes:
         cross_attention: whether the injection needs the decoder's cross-attention
         vector: number of the latent vector that the slots are made of, from 0
-        least_vectors: the fewest latent vectors of which the injection makes sense
 
     >>> import torch
     >>> injection = injections["embedding"](layers=2, slots=1)
@@ -39,7 +38,6 @@ class Injection:
 
     cross_attention = False
     vector = 0
-    least_vectors = 1
 
     def __init__(self, layers: int, slots: int, config: Any = None):
         self.layers, self.slots = layers, slots
@@ -134,8 +132,6 @@ class LayerInjection(Injection):
     the vector and the layer's own values takes the place of the values; here they stay as they are.
     """
 
-    least_vectors = 2
-
     def size(self) -> int:
         return self.slots
 
@@ -146,7 +142,10 @@ class LayerInjection(Injection):
                 "for each of --decoder-layers"
             )
         if cfg.decoder.layerdrop > 0:
-            raise InputError("--decoder-layerdrop would drop a vector of z: leave layer out of --latent-injection")
+            raise InputError(
+                f"--decoder-layerdrop {cfg.decoder.layerdrop} would drop a vector of z: leave it out, or layer out of "
+                "--latent-injection"
+            )
 
     def keys_values(self, slots: Tensor, layer: int) -> Optional[Tensor]:
         return slots if layer == self.vector else None
@@ -183,7 +182,10 @@ class EmbeddingInjection(Injection):
 
     def check(self, cfg: Any) -> None:
         if cfg.decoder.layerdrop > 0:
-            raise InputError("--decoder-layerdrop would drop z: leave embedding out of --latent-injection")
+            raise InputError(
+                f"--decoder-layerdrop {cfg.decoder.layerdrop} would drop z: leave it out, or embedding out of "
+                "--latent-injection"
+            )
 
     def before_layer(self, x: Tensor, slots: Tensor, layer: int) -> Tensor:
         return x + slots if layer == 0 else x  # 1 x B x C, the same at every position

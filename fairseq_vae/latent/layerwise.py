@@ -200,6 +200,7 @@ class LayerWisePosterior(DiagonalPosterior):
     """
 
     least_vectors = 2
+    has_rows = False
     optional_state = ("chain",)  # a diagonal posterior's checkpoint begins it
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Any = None):

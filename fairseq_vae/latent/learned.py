@@ -13,26 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..base.errors import InputError
+from ..base.needs import check_sizes
 from .densities import Components
 from .distributions import Gaussian
 from .flows import Flow, SplineFlow
 from .prior import Prior, register_prior
 
-__all__ = ["FlowConfig", "FlowPrior", "MixtureConfig", "MixturePrior", "VampConfig", "VampPrior"]
+__all__ = ["FlowPrior", "MixtureConfig", "MixturePrior", "PriorFlowConfig", "VampConfig", "VampPrior"]
 
 LEAST_SCALE = 0.01  # of a mixture's components: a component cannot shrink to a point
-
-
-def check_sizes(config: Any, **least: int) -> None:
-    """Refuse a flag of a prior that is too small.
-
-    Raises:
-        InputError: the message names the flag, its value and the least one
-    """
-    for name, bound in least.items():
-        value = getattr(config, name)
-        if value < bound:
-            raise InputError(f"--{name.replace('_', '-')} {value}: expected {bound} or more")
 
 
 @dataclass
@@ -85,23 +74,25 @@ class MixturePrior(Prior):
 
 
 @dataclass
-class FlowConfig:
+class PriorFlowConfig:
     """Flags of the flow.
 
-    >>> FlowConfig().prior_flow_transforms
+    >>> PriorFlowConfig().prior_flow_transforms
     2
     """
 
     prior_flow_transforms: int = field(
-        default=2, metadata={"help": "maps behind one another in --latent-prior flow (default: 2)"}
+        default=2, metadata={"help": "splines behind one another in --latent-prior flow (default: 2)"}
     )
     prior_flow_hidden: int = field(
         default=64,
-        metadata={"help": "width of the two hidden layers of each map's network in --latent-prior flow (default: 64)"},
+        metadata={
+            "help": "width of the two hidden layers of each spline's network in --latent-prior flow (default: 64)"
+        },
     )
 
 
-@register_prior("flow", FlowConfig, help="a learned neural spline flow, which needs zuko")
+@register_prior("flow", PriorFlowConfig, help="a learned neural spline flow, which needs zuko")
 class FlowPrior(Prior):
     """z = f(eps), eps of N(0, I), with f the inverse of SplineFlow; begins as N(0, I).
 
@@ -124,9 +115,9 @@ class FlowPrior(Prior):
     zero: Tensor
     one: Tensor
 
-    def __init__(self, dim: int, config: Optional[FlowConfig] = None):
+    def __init__(self, dim: int, config: Optional[PriorFlowConfig] = None):
         super().__init__(dim, config)
-        config = config or FlowConfig()
+        config = config or PriorFlowConfig()
         check_sizes(config, prior_flow_transforms=1, prior_flow_hidden=1)
         self.flow = SplineFlow(dim, config.prior_flow_transforms, config.prior_flow_hidden)
         self.register_buffer("zero", torch.zeros(dim), persistent=False)
@@ -156,7 +147,10 @@ class VampConfig:
     )
     vamp_length: int = field(
         default=32,
-        metadata={"help": "tokens of each of them, <s> included, to which a longer sentence is cut (default: 32)"},
+        metadata={
+            "help": "tokens of each pseudo-input of --latent-prior vamp, <s> included; longer sentences are cut "
+            "(default: 32)"
+        },
     )
 
 

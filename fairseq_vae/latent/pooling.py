@@ -4,7 +4,7 @@ Shapes: B batch, T source length, C model width, K latent vectors.
 """
 
 import math
-from typing import Any, ClassVar, Tuple
+from typing import Any, ClassVar, List, Tuple
 
 import torch
 import torch.nn as nn
@@ -95,12 +95,16 @@ too; mean makes one vector
     """
     if vectors < 1:
         raise InputError(f"--latent-vectors {vectors}: expected 1 or more")
-    if vectors > 1 and not getattr(poolings[name], "several", False):
-        able = " or ".join(other for other in poolings.names() if getattr(poolings[other], "several", False))
+    if vectors > 1 and name not in several():
         raise InputError(
-            f"--latent-vectors {vectors} has no effect without --latent-pooling {able}: give that too; {name} makes "
-            "one vector"
+            f"--latent-vectors {vectors} has no effect without --latent-pooling {' or '.join(several())}: give that "
+            f"too; {name} makes one vector"
         )
+
+
+def several() -> List[str]:
+    """The names of the poolings that make more than one vector."""
+    return [name for name in poolings.names() if getattr(poolings[name], "several", False)]
 
 
 def weighted(hidden: Tensor, scores: Tensor, padding_mask: Tensor) -> Tensor:

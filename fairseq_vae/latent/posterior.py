@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..base.errors import InputError
+from ..base.needs import Needs
 from ..base.precision import ExactBuffers
 from ..base.registry import Registry
 from .blocks import blockwise
@@ -135,6 +136,7 @@ class Posterior(nn.Module):
         optional_state: names of the tensors and modules that a flag of the posterior adds. A checkpoint may lack them
             and then begins them anew, and one that has them may go on without them. Other names are the architecture.
         least_vectors: the fewest latent vectors of which the posterior makes sense
+        has_rows: whether its distributions have `to_rows`, so that validation logs their mutual information
 
     >>> from fairseq_vae.latent.pooling import poolings
     >>> posterior = posteriors["diagonal"](width=4, dim=3, pooling=poolings["mean"](4))
@@ -145,6 +147,7 @@ class Posterior(nn.Module):
 
     optional_state: ClassVar[Tuple[str, ...]] = ()
     least_vectors: ClassVar[int] = 1
+    has_rows: ClassVar[bool] = True
 
     def __init__(self, width: int, dim: int, pooling: Pooling, config: Any = None):
         super().__init__()
@@ -177,7 +180,12 @@ def _without_prefix(module: nn.Module, state_dict: Dict[str, Tensor], prefix: st
         state_dict[prefix + key[len(f"{prefix}pooling.") :]] = state_dict.pop(key)
 
 
-posteriors: Registry = Registry("posterior", ("forward",), counts=lambda name: {"latent_posterior": (name,)})
+def counts(name: str) -> Needs:
+    """What gives a posterior's flags an effect: the choice of it, and a z that is drawn from it."""
+    return {"latent_posterior": (name,), "zero_latent": (False,)}
+
+
+posteriors: Registry = Registry("posterior", ("forward",), counts)
 register_posterior = posteriors.register
 
 
@@ -210,7 +218,6 @@ class BoundedConfig:
             "help": "smooth upper bound S of q(z|x)'s variance in each dimension, 0 < S < 1, which commits a sentence "
             "to a KL of at least Z x (S - 1 - ln S) / 2 nats: 3.1 with 0.5 and Z = 32 dimensions (Razavi et al. "
             "2019, delta-VAE). It may say nothing (mu = 0): watch nll_gap; 0: no bound (default: 0)",
-            "needs": {"latent_prior": ("standard",), "zero_latent": (False,)},
         },
     )
 
@@ -223,8 +230,8 @@ class DiagonalConfig(BoundedConfig):
         default=0.0,
         metadata={
             "help": "batch-normalise mu to this fixed standard deviation, with which a sentence's KL is at least "
-            "latent-dim x its square / 2 nats (Zhu et al. 2020, BN-VAE: 0.6); 0: no normalisation (default: 0)",
-            "needs": {"zero_latent": (False,)},
+            "Z x its square / 2 nats for Z dimensions of z (Zhu et al. 2020, BN-VAE: 0.6); 0: no normalisation "
+            "(default: 0)",
         },
     )
 

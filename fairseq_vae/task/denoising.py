@@ -22,6 +22,7 @@ from ..checkpoints.read import check_dictionary, check_file
 from ..flags.effects import check_effects
 from ..flags.host import check_machine
 from ..flags.task import VAEDenoisingFlags, task_config
+from ..latent.posterior import posteriors
 from ..latent.prior import Prior
 from .generating import GeneratingTask
 from .training import TrainingTask
@@ -234,7 +235,7 @@ class VAEDenoisingTask(TrainingTask, GeneratingTask):
 
         Raises:
             InputError: the checkpoint is missing, truncated, unsafe, or of another dictionary; or the task has noise
-                and the model reads no source, or aggressive inference and the model has no latent
+                and the model reads no source, or aggressive inference and the model has no latent or validation no MI
         """
         start = self.cfg.path
         self.trains = None if from_checkpoint else cfg
@@ -259,8 +260,16 @@ class VAEDenoisingTask(TrainingTask, GeneratingTask):
                 if train not in self.datasets:
                     self.load_dataset(train)
                 prior.begin(self.datasets[train].src)
-            if self.aggressive is not None and not from_checkpoint and not hasattr(model, "latent_dim"):
-                raise InputError("--aggressive-inference needs a model with a latent: --arch bart_vae")
+            if self.aggressive is not None and not from_checkpoint:
+                if not hasattr(model, "latent_dim"):
+                    raise InputError("--aggressive-inference needs a model with a latent: --arch bart_vae")
+                if not getattr(model.encoder.posterior, "has_rows", True):
+                    able = [name for name in posteriors.names() if getattr(posteriors[name], "has_rows", True)]
+                    raise InputError(
+                        "--aggressive-inference ends when mi falls, of which validation has none with "
+                        f"--latent-posterior {cfg.latent_posterior}: give {' or '.join(able)}, or leave "
+                        "--aggressive-inference out"
+                    )
         if start:
             model.checkpoint = f"checkpoint {start}"
         self.positions = model.max_positions()

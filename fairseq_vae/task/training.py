@@ -6,7 +6,7 @@ from typing import Any, Dict, Tuple
 from fairseq.logging import metrics
 from torch import Tensor
 
-from .. import aggressive  # as a module: when it is imported first, this one runs before its end
+from .. import aggressive as inference  # as a module: when it is imported first, this one runs before its end
 from ..base.dummy import dummy_batch
 from ..base.errors import memory_remedy, reported
 from .watched import WatchedTask
@@ -26,7 +26,7 @@ class TrainingTask(WatchedTask):
 
     def __init__(self, cfg: Any):
         super().__init__(cfg)
-        self.aggressive = aggressive.AggressiveInference(cfg) if cfg.aggressive_inference else None
+        self.aggressive = inference.AggressiveInference(cfg) if cfg.aggressive_inference else None
 
     @property
     def is_aggressive(self) -> bool:
@@ -78,7 +78,7 @@ class TrainingTask(WatchedTask):
             metrics.log_scalar("inner_steps", steps, priority=350, round=1)
         found = step(sample, ignore_grad)
         if active:
-            aggressive.forget(aggressive.encoder_side(model))  # here, so that clipping does not count them
+            inference.forget(inference.encoder_side(model))  # here, so that clipping does not count them
         return found
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
@@ -89,7 +89,7 @@ class TrainingTask(WatchedTask):
         """
         if self.is_aggressive:
             # again: legacy_ddp puts zeros where gradients are missing
-            aggressive.forget(aggressive.encoder_side(model))
+            inference.forget(inference.encoder_side(model))
         super().optimizer_step(optimizer, model, update_num)
 
     @reported()
