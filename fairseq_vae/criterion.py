@@ -2,7 +2,7 @@
 
 import math
 from argparse import Namespace
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -131,7 +131,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         if not model.training:
             logging_output.update(validation.latent_statistics(numbers(sample), output.posterior, kl))
 
-            def eps_of(ids: List[int]) -> Optional[Tensor]:
+            def eps_of(ids: List[int]) -> Tensor:
                 return self.posterior_eps(model, {**sample, "numbers": ids})
 
             logging_output.update(validation.gap_statistics(model, sample, output, target, eps_of))
@@ -227,23 +227,23 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         eps = standard_normal(self.seed, purpose, when, numbers(sample), dim)
         return on_device(eps, sample["target"].device)
 
-    def posterior_eps(self, model: Any, sample: Dict[str, Any]) -> Optional[Tensor]:
+    def posterior_eps(self, model: Any, sample: Dict[str, Any]) -> Tensor:
         """The eps of z, which belong to (seed, update, sentence) in training and to (seed, sentence) in validation.
+
+        Those of an autoencoder are the rate's alone.
 
         Args:
             model: a bart_vae
             sample: fairseq's batch
 
         Returns:
-            B x posterior.eps_dim; None for an autoencoder
+            B x posterior.eps_dim
 
         Raises:
             InputError: the model has no latent
         """
         if not hasattr(model, "latent_dim"):
             raise InputError("--criterion vae_cross_entropy needs a model with a latent: --arch bart_vae")
-        if model.deterministic_latent:
-            return None
         purpose, time = (Purpose.TRAINING, time_of(model, sample)) if model.training else (Purpose.VALIDATION, 0)
         return self.draws(sample, purpose, time, model.encoder.posterior.eps_dim)
 
