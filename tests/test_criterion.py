@@ -97,6 +97,26 @@ def test_the_rate_of_an_autoencoder_is_a_kl(flags):
     assert output.z.equal(q.mean), "the decoder reads mu"
 
 
+@pytest.mark.parametrize(
+    "flags, mode, told",
+    [
+        (PRIORS["mixture"], "sentence", True),
+        (PRIORS["mixture"], "batch-sentence", False),
+        (POSTERIORS["full"], "sentence", False),
+        ({**PRIORS["layer-wise"], **POSTERIORS["layer-wise"], "latent_dim": 3}, "dimension", False),
+        ({**PRIORS["mixture"], "latent_dim": 1}, "dimension", True),
+        ({}, "sentence", False),
+    ],
+)
+def test_free_bits_of_a_sentences_estimate_are_warned_of_once(flags, mode, told, caplog):
+    built, objective, sample = model(**flags).train(), criterion(free_bits=1, free_bits_mode=mode), batch(SENTENCES)
+    for _ in range(2):
+        objective(built, sample)
+    found = [record.getMessage() for record in caplog.records if record.name == "fairseq_vae.criterion"]
+    assert len(found) == told
+    assert not told or (found[0].startswith(f"--free-bits-mode {mode}: ") and "batch-sentence averages" in found[0])
+
+
 def test_the_draw_of_an_autoencoders_rate_is_the_sentences_own():
     """Of (seed, update, sentence) in training, of (seed, sentence) in validation."""
     built, sample = model(deterministic_latent=True, latent_prior="mixture"), batch(SENTENCES)
