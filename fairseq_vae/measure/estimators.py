@@ -145,11 +145,11 @@ def aggregate(posterior: Distribution, prior: Distribution, kl: Tensor) -> Dict[
     Args:
         posterior: of N sentences
         prior: one for all of them
-        kl: of each sentence, N x Z or N x 1
+        kl: of each sentence, N x G
 
     Returns:
         `kl_dims`, `mu_variance_dims`, `variance_dims`: of each dimension, the mean KL, the (unbiased) variance of mu
-            over sentences, and the mean variance of q(z|x); lists of Z (`kl_dims` of 1 without a closed form)
+            over sentences, and the mean variance of q(z|x); lists of Z (`kl_dims` of as many as the KL has columns)
         `agg_mean_norm`: Euclidean norm of the aggregated posterior's mean less the prior's
         `agg_cov_distance`: Frobenius norm of its covariance, Cov(mu) + diag(E[var]) over N, less the prior's
         `agg_gaussian_kl`: KL from the prior of the Gaussian with that mean and covariance: a lower bound of the
