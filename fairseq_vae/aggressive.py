@@ -19,6 +19,7 @@ from torch.nn import Parameter
 from .base.errors import InputError
 from .base.stream import Purpose, stream
 from .base.transfer import on_device
+from .measure.estimators import saturates
 
 __all__ = ["AggressiveInference", "WindowRule", "encoder_side", "forget"]
 
@@ -150,7 +151,7 @@ def not_skipped() -> Iterator[None]:
 
 
 class AggressiveInference:
-    """The inner steps of updates, until mutual information falls from one validation to the next.
+    """The inner steps of updates, until mutual information falls from one validation to the next, or cannot rise.
 
     An inner step has as many new random batches of the training set as an update, all workers together. Batches and
     draws of z belong to (seed, update, step), whatever the number of workers.
@@ -223,11 +224,12 @@ class AggressiveInference:
             moved = utils.apply_to_sample(lambda tensor: on_device(tensor, device), batch)
             yield {**moved, "inner_step": step + 1}
 
-    def validated(self, mi: Optional[float]) -> None:
-        """End if mutual information is below that of the validation before.
+    def validated(self, mi: Optional[float], cap: float) -> None:
+        """End if mutual information is below that of the validation before, equal to it at its cap, or no number.
 
         Args:
             mi: of a validation, nats; None: it has none
+            cap: log of the sentences that it is over, nats
 
         Raises:
             InputError: it has none
@@ -238,10 +240,15 @@ class AggressiveInference:
                 "leave one of the two out"
             )
         before, self.mi = self.mi, mi
-        if self.active and before is not None and mi < before:
+        fell = before is not None and mi < before
+        stands = before is not None and mi == before and saturates(mi, round(math.exp(cap)))
+        if self.active and (fell or stands or not math.isfinite(mi)):
             self.active = False
             if place()[0] == 0:
-                logger.info(f"aggressive inference ends: mi {mi:.3f}, {before:.3f} at the validation before (nats)")
+                logger.info(
+                    f"aggressive inference ends: mi {mi:.3f}, {math.nan if before is None else before:.3f} at the "
+                    f"validation before, {cap:.3f} at most (nats)"
+                )
 
     def state_dict(self) -> Dict[str, Any]:
         """What a resumed training goes on with."""

@@ -1,8 +1,9 @@
 """The criterion vae_cross_entropy: the negative ELBO in fairseq's form, and the figures that are logged of it."""
 
+import logging
 import math
 from argparse import Namespace
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -19,6 +20,7 @@ from .base.stream import APART, Purpose, standard_normal, stream
 from .base.transfer import on_device, on_host
 from .flags.criterion import VAECrossEntropyFlags, check_criterion, criterion_config
 from .flags.effects import check_effects
+from .latent.distributions import has_closed_form
 from .latent.output import VAEOutput
 from .measure.metrics import perplexity
 from .objective.free_bits import free_bits
@@ -26,6 +28,8 @@ from .objective.schedule import kl_weight
 from .objective.terms import TermBatch, active_terms, terms
 
 __all__ = ["RateHook", "VAECrossEntropyCriterion"]
+
+logger = logging.getLogger(__name__)
 
 
 @register_criterion("vae_cross_entropy", dataclass=criterion_config())
@@ -57,6 +61,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         names = active_terms(cfg, of_model=False)
         self.terms = {name: terms[name](terms.config(name, cfg)) for name in names}
         self.seed = cfg.seed
+        self.warned = False
         self.unchecked: Any = None  # the flags, until they are checked with the model's
         self.schedule: Dict[str, Any] = dict(
             schedule=str(cfg.kl_schedule),
@@ -107,7 +112,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         nsentences = target.size(0)
         weight = self.weight(model)
         if model.training:
-            self.check_free_bits(kl.size(1), model.latent_dim)
+            self.check_free_bits(output, model.latent_dim)
             penalty = weight * free_bits(kl, **self.free_bits).sum()
             if model.rate_controller is not None and penalty.requires_grad:
                 penalty.register_hook(RateHook(model, kl, nsentences))
@@ -131,17 +136,17 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         if not model.training:
             logging_output.update(validation.latent_statistics(numbers(sample), output.posterior, kl))
 
-            def eps_of(ids: List[int]) -> Optional[Tensor]:
+            def eps_of(ids: List[int]) -> Tensor:
                 return self.posterior_eps(model, {**sample, "numbers": ids})
 
             logging_output.update(validation.gap_statistics(model, sample, output, target, eps_of))
         return loss, sample_size, logging_output
 
-    def check_free_bits(self, size: int, latent_dim: int) -> None:
-        """Refuse free bits that do not fit the rate.
+    def check_free_bits(self, output: VAEOutput, latent_dim: int) -> None:
+        """Refuse free bits that do not fit the rate, and warn, once, of those that an estimate of it makes costly.
 
         Args:
-            size: columns of the rate: Z where it is known for each dimension, otherwise fewer
+            output: the model's output of a batch
             latent_dim: Z
 
         Raises:
@@ -151,11 +156,24 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         group, mode = self.free_bits["group"], self.free_bits["mode"]
         if group > 1 and latent_dim % group:
             raise InputError(f"--free-bits-group {group}: expected a divisor of the {latent_dim} dimensions of z")
-        if size != latent_dim and self.free_bits["threshold"] > 0 and mode.endswith("dimension"):
+        if self.free_bits["threshold"] <= 0 or mode == "batch-sentence":
+            return
+        assert output.rate is not None and output.posterior is not None
+        size = output.rate.size(1)  # Z where the rate is known for each dimension, otherwise fewer
+        sampled = size == 1 and not has_closed_form(output.posterior, output.prior)
+        parts = "with this --latent-prior and --latent-posterior the KL"
+        if size != latent_dim and mode.endswith("dimension"):
+            able = "batch-sentence" if sampled else "sentence or batch-sentence"
             raise InputError(
-                f"--free-bits-mode {mode}: with this --latent-prior and --latent-posterior the KL is not known for "
-                "each dimension; give --free-bits-mode sentence or batch-sentence"
+                f"--free-bits-mode {mode}: {parts} is not known for each dimension; give --free-bits-mode {able}"
             )
+        alone = distributed_utils.get_data_parallel_world_size() == 1
+        if sampled and not self.warned and (alone or distributed_utils.get_data_parallel_rank() == 0):
+            logger.warning(
+                f"--free-bits-mode {mode}: {parts} of a sentence is an estimate by one sample, and its noise costs "
+                "nats even where the KL is below --free-bits; batch-sentence averages it over the batch first"
+            )
+        self.warned = True
 
     def term_batch(self, model: Any, sample: Dict[str, Any], output: VAEOutput) -> TermBatch:
         """The input of the criterion's terms; the eps in it belong to (seed, update, sentence).
@@ -227,23 +245,23 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         eps = standard_normal(self.seed, purpose, when, numbers(sample), dim)
         return on_device(eps, sample["target"].device)
 
-    def posterior_eps(self, model: Any, sample: Dict[str, Any]) -> Optional[Tensor]:
+    def posterior_eps(self, model: Any, sample: Dict[str, Any]) -> Tensor:
         """The eps of z, which belong to (seed, update, sentence) in training and to (seed, sentence) in validation.
+
+        Those of an autoencoder are the rate's alone.
 
         Args:
             model: a bart_vae
             sample: fairseq's batch
 
         Returns:
-            B x posterior.eps_dim; None for an autoencoder
+            B x posterior.eps_dim
 
         Raises:
             InputError: the model has no latent
         """
         if not hasattr(model, "latent_dim"):
             raise InputError("--criterion vae_cross_entropy needs a model with a latent: --arch bart_vae")
-        if model.deterministic_latent:
-            return None
         purpose, time = (Purpose.TRAINING, time_of(model, sample)) if model.training else (Purpose.VALIDATION, 0)
         return self.draws(sample, purpose, time, model.encoder.posterior.eps_dim)
 

@@ -25,7 +25,7 @@ from .edit.ways import Wish, sweep
 from .flags.host import check_search
 from .index import Index, Neighbour
 from .latent import paths
-from .latent.distributions import Gaussian, rows
+from .latent.distributions import rows
 from .latent.paths import PATHS
 from .measure.scoring import encoder_input, joined, sentence_nll
 from .vectors import LARGEST, Report
@@ -45,7 +45,7 @@ class BARTVAEHubInterface(nn.Module):
     Args:
         cfg: as fairseq loads it
         task: as fairseq loads it
-        model: a bart_vae, as fairseq loads it
+        model: a bart_vae, as fairseq loads it, whose parameters from here on need no gradient: posteriors may hold them
         bpe: fairseq's settings of a BPE (see text.find_bpe); None takes tokens with spaces between
         batch_size: sentences at a time; changes nothing but speed, memory and rounding
         checkpoint: the model's file, to which an index of neighbours belongs
@@ -76,7 +76,8 @@ class BARTVAEHubInterface(nn.Module):
     ):
         super().__init__()
         self.checkpoint = checkpoint
-        self.cfg, self.task, self.model, self.batch_size = cfg, task, model.eval(), batch_size
+        model.eval().requires_grad_(False)
+        self.cfg, self.task, self.model, self.batch_size = cfg, task, model, batch_size
         self.settings = bpe
         self.bpe: Any = build_bpe(bpe) if bpe else None
         self.join: Callable[[Tensor], str] = (
@@ -111,8 +112,8 @@ class BARTVAEHubInterface(nn.Module):
             found.append(self.model.encoder.infer(**encoder_input(sample)))
             order += sample["id"].tolist()
         if not found:
-            empty = torch.empty(0, self.model.latent_dim, device=self.device)
-            return Gaussian(empty, empty)
+            with torch.no_grad():
+                return rows(self.model.encoder.infer(**self.source(1, None)), slice(0))
         place = torch.empty(len(order), dtype=torch.long)
         place[order] = torch.arange(len(order))
         return rows(joined(found), place)

@@ -244,7 +244,8 @@ class BARTVAEModel(BARTModel):
             prev_output_tokens: B x U
             features_only: whether to return features, B x U x C, instead of logits
             token_embeddings: as in fairseq, like the flags after it
-            eps: standard normal draws, see BARTVAEEncoder.forward
+            eps: standard normal draws, see BARTVAEEncoder.forward; with --deterministic-latent and a target they are of
+                the rate alone, and z is the posterior's mean
             z: latents to decode, see BARTVAEEncoder.forward
             target: B x U; see loss, like `label_smoothing` and `places`
             z_source: other sentences, whose z to decode, see BARTVAEEncoder.forward
@@ -255,8 +256,14 @@ class BARTVAEModel(BARTModel):
         """
         with self.autocast(src_tokens.device.type):
             others = {} if z_source is None else {"z_source": z_source}  # vae_denoising's validation alone needs it
+            rate_eps = eps if self.deterministic_latent and target is not None else None
             encoder_out = self.encoder(
-                src_tokens, src_lengths, token_embeddings=token_embeddings, eps=eps, z=z, **others
+                src_tokens,
+                src_lengths,
+                token_embeddings=token_embeddings,
+                eps=eps if rate_eps is None else None,
+                z=z,
+                **others,
             )
             output = encoder_out["vae"]
             x, extra = self.decoder(
@@ -269,7 +276,7 @@ class BARTVAEModel(BARTModel):
                 return_all_hiddens=return_all_hiddens,
             )
             if target is not None:
-                return self.loss(x, output, target, label_smoothing, places)
+                return self.loss(x, output, target, label_smoothing, places, rate_eps)
             return x, {**extra, "vae": output, "posterior": output.posterior}
 
     def loss(
@@ -279,6 +286,7 @@ class BARTVAEModel(BARTModel):
         target: Tensor,
         label_smoothing: float = 0.0,
         places: Optional[Tensor] = None,
+        rate_eps: Optional[Tensor] = None,
     ) -> VAEOutput:
         """The reconstruction loss of the decoder's features, the rate and, in training, the terms with parameters.
 
@@ -291,6 +299,8 @@ class BARTVAEModel(BARTModel):
             label_smoothing: fairseq's, 0 to 1; it changes `rec_loss` alone
             places: of the N target tokens that are not padding, among B x U, in order; None finds them, for which the
                 host waits if they are on a device
+            rate_eps: standard normal draws, B x posterior.eps_dim, of the z at which a rate without closed form is
+                taken where z is the posterior's mean, which is no sample of it; None: z is one
 
         Returns:
             the output with `nll`, `rec_loss` and `rate`; in evaluation also with `nll_rows`, in training with `terms`
@@ -314,7 +324,10 @@ class BARTVAEModel(BARTModel):
             rec_loss = nll + smoothing(hidden, weight, words, label_smoothing)
         if output.posterior is not None:
             with torch.autocast(features.device.type, enabled=False):
-                kl = rate(output.posterior, output.prior, output.z)
+                z = output.z
+                if rate_eps is not None:
+                    z = output.posterior.rsample(rate_eps[:, : self.encoder.posterior.eps_dim])
+                kl = rate(output.posterior, output.prior, z)
         if self.training and self.terms:
             batch = TermBatch(output.z, output.posterior, output.prior, target, padding)
             found = {name: getattr(self, name).loss(batch) for name in self.terms}

@@ -109,7 +109,7 @@ def gap_statistics(
     sample: Dict[str, Any],
     output: VAEOutput,
     target: Tensor,
-    eps_of: Callable[[List[int]], Optional[Tensor]],
+    eps_of: Callable[[List[int]], Tensor],
 ) -> Dict[str, Any]:
     """The own-z gap: a sentence's nll under the z of its partner, less its nll under its own z.
 

@@ -216,7 +216,7 @@ def test_inference_ends_for_good_with_the_first_fall_and_says_so(caplog):
     caplog.set_level(logging.INFO)
     inference, found = AggressiveInference(Namespace()), []
     for mi in (1.0, 1.5, 1.5, 1.25, 2.0, 1.0):
-        inference.validated(mi)
+        inference.validated(mi, 9.0)
         found.append(inference.active)
     assert found == [True] * 3 + [False] * 3
     [told] = [record.getMessage() for record in caplog.records if record.name == "fairseq_vae.aggressive"]
@@ -225,7 +225,28 @@ def test_inference_ends_for_good_with_the_first_fall_and_says_so(caplog):
     again.load_state_dict(inference.state_dict())
     assert not again.active
     with pytest.raises(InputError, match="^--aggressive-inference ends when mi falls.* no mi: leave one of"):
-        AggressiveInference(Namespace()).validated(None)
+        AggressiveInference(Namespace()).validated(None, 0.0)
+
+
+@pytest.mark.parametrize(
+    "given, cap, expected",
+    [
+        ([6.93, 6.931, 6.931, 6.931], 6.931, [True, True, False, False]),  # at log 1024
+        ([6.2, 6.2, 6.3, 6.3], 6.931, [True, True, True, False]),  # saturated above log 512, 6.238
+        ([1.0, 1.0, 1.0], 6.931, [True] * 3),  # it may rise yet
+        ([0.0, 0.0, 0.0], 0.0, [True] * 3),  # a single sentence has no MI
+        ([1.0, math.nan, 2.0], 6.931, [True, False, False]),
+        ([math.nan, 2.0], 6.931, [False, False]),
+    ],
+)
+def test_inference_ends_where_mi_cannot_rise_or_is_no_number(given, cap, expected, caplog):
+    caplog.set_level(logging.INFO)
+    inference, found = AggressiveInference(Namespace()), []
+    for mi in given:
+        inference.validated(mi, cap)
+        found.append(inference.active)
+    told = [record.getMessage() for record in caplog.records if record.name == "fairseq_vae.aggressive"]
+    assert found == expected and len(told) == (not all(expected))
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +254,7 @@ def runs(tmp_path_factory):
     """Trainings in which MI falls at the third validation: whole; stopped and resumed; stock from the fall on."""
     patch, folder = pytest.MonkeyPatch(), tmp_path_factory.mktemp("runs")
     data, own, given = write_splits(folder / "data"), AggressiveInference.validated, []
-    patch.setattr(AggressiveInference, "validated", lambda self, mi: own(self, given.pop(0) if given else mi))
+    patch.setattr(AggressiveInference, "validated", lambda self, mi, cap: own(self, given.pop(0) if given else mi, cap))
     counts = {}
 
     def run(name, flags, epochs, said, save_dir=None):

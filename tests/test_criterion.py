@@ -8,12 +8,12 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterionConfig,
 )
 from fairseq.logging import metrics
-from helpers import EVERY_LATENT, SENTENCES, B, Z, bart, batch, criterion, model, task
+from helpers import EVERY_LATENT, POSTERIORS, PRIORS, SENTENCES, B, Z, bart, batch, criterion, model, task
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import Purpose, standard_normal
 from fairseq_vae.criterion import VAECrossEntropyCriterion
-from fairseq_vae.latent.distributions import Gaussian
+from fairseq_vae.latent.distributions import Gaussian, has_closed_form, rate
 from fairseq_vae.measure.metrics import active_units, mutual_information
 from fairseq_vae.validation import MI_SENTENCES
 
@@ -72,6 +72,72 @@ def test_training_loss_is_nll_plus_beta_times_free_bits():
         torch.testing.assert_close(loss, nll + beta * kl.clamp(min=0.5).sum())
         torch.testing.assert_close(log["kl"], kl.sum())
         assert log["kl_weight"] == pytest.approx(beta * B)
+
+
+@pytest.mark.parametrize(
+    "flags", [PRIORS["mixture"], *(POSTERIORS[name] for name in ("diagonal", "flow") if name in POSTERIORS)], ids=str
+)
+def test_the_rate_of_an_autoencoder_is_a_kl(flags):
+    """The flow begins as nothing, and one component as N(0, I): each KL is that of a diagonal Gaussian from N(0, I)."""
+    built = model(deterministic_latent=True, mixture_components=1, **flags)
+    with torch.no_grad():
+        built.encoder.posterior.logvar.bias.fill_(-4.0)
+    sample = batch(SENTENCES)
+    with torch.no_grad():
+        output = built(**sample["net_input"], target=sample["target"])
+        logged = torch.stack([criterion(seed=seed)(built, sample)[2]["kl"] for seed in range(1, 51)])
+    q = output.posterior
+    mu, logvar = (getattr(q, f"base_{name}", getattr(q, name, None)) for name in ("mu", "logvar"))
+    normal = torch.distributions.Normal
+    expected = torch.distributions.kl_divergence(normal(mu, (logvar / 2).exp()), normal(0.0, 1.0)).sum()
+    error = logged.std() / math.sqrt(len(logged))
+    assert abs(logged.mean() - expected) < 4 * error + 1e-4 * expected
+    if not has_closed_form(q, output.prior):
+        assert rate(q, output.prior, q.mean).sum() - expected > 10 * error, "what it is at the mean of z"
+    assert output.z.equal(q.mean), "the decoder reads mu"
+
+
+@pytest.mark.parametrize(
+    "flags, mode, told",
+    [
+        (PRIORS["mixture"], "sentence", True),
+        (PRIORS["mixture"], "batch-sentence", False),
+        (POSTERIORS["full"], "sentence", False),
+        ({**PRIORS["layer-wise"], **POSTERIORS["layer-wise"], "latent_dim": 3}, "dimension", False),
+        ({**PRIORS["mixture"], "latent_dim": 1}, "dimension", True),
+        ({}, "sentence", False),
+    ],
+)
+def test_free_bits_of_a_sentences_estimate_are_warned_of_once(flags, mode, told, caplog):
+    built, objective, sample = model(**flags).train(), criterion(free_bits=1, free_bits_mode=mode), batch(SENTENCES)
+    for _ in range(2):
+        objective(built, sample)
+    found = [record.getMessage() for record in caplog.records if record.name == "fairseq_vae.criterion"]
+    assert len(found) == told
+    assert not told or (found[0].startswith(f"--free-bits-mode {mode}: ") and "batch-sentence averages" in found[0])
+
+
+def test_the_draw_of_an_autoencoders_rate_is_the_sentences_own():
+    """Of (seed, update, sentence) in training, of (seed, sentence) in validation."""
+    built, sample = model(deterministic_latent=True, latent_prior="mixture"), batch(SENTENCES)
+    for training, purpose, when in ((False, Purpose.VALIDATION, 0), (True, Purpose.TRAINING, 7)):
+        built.train(training).set_num_updates(7)
+        loss, _, log = criterion()(built, sample)
+        q, p = built.encoder.infer(*list(sample["net_input"].values())[:2]), built.encoder.prior()
+        z = q.rsample(standard_normal(1, purpose, when, range(B), Z))
+        torch.testing.assert_close(log["kl"], (q.log_prob(z) - p.log_prob(z)).sum().detach())
+        torch.testing.assert_close(loss.detach(), log["rec"] + log["kl"])
+
+
+def test_an_autoencoder_learns_of_its_reconstruction_alone():
+    """With beta = 0 each gradient is, to the bit, that of the reconstruction from mu."""
+    built, sample = model(std=0.3, deterministic_latent=True, latent_prior="mixture").train(), batch(SENTENCES)
+    criterion(kl_weight=0.0)(built, sample)[0].backward()
+    found = {name: parameter.grad.clone() for name, parameter in built.named_parameters()}
+    built.zero_grad()
+    built(**sample["net_input"], target=sample["target"]).nll.backward()
+    for name, parameter in built.named_parameters():
+        assert found[name].equal(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad), name
 
 
 def test_label_smoothing_is_fairseqs_and_stays_out_of_the_report():

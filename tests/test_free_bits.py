@@ -49,3 +49,14 @@ def test_zero_free_bits_change_nothing(mode):
 def test_unknown_modes_are_refused():
     with pytest.raises(ValueError, match="unknown free-bits mode 'token'"):
         free_bits(torch.ones(1, 1), 1.0, "token")
+
+
+def test_the_noise_of_an_estimate_costs_nats_in_each_sentence_and_not_in_the_batch():
+    """E max(KL + s u, KL + s) - (KL + s) = s (phi(1) - 1 + Phi(1)) for a standard normal u."""
+    normal, scale = torch.distributions.Normal(0.0, 1.0), 2.0
+    noise = normal.icdf((torch.arange(4000) + 0.5) / 4000)
+    estimates = (5.0 + scale * noise).unsqueeze(1)  # of a KL of 5 in each sentence
+    cost = scale * (normal.log_prob(torch.tensor(1.0)).exp() - 1 + normal.cdf(torch.tensor(1.0)))
+    counted = {mode: free_bits(estimates, 5.0 + scale, mode).sum() / 4000 for mode in ("sentence", "batch-sentence")}
+    torch.testing.assert_close(counted["sentence"], 5.0 + scale + cost, rtol=1e-4, atol=0)
+    torch.testing.assert_close(counted["batch-sentence"], torch.tensor(5.0 + scale))

@@ -8,7 +8,7 @@ from argparse import Namespace
 import pytest
 import torch
 from fairseq.data.encoders.gpt2_bpe_utils import bytes_to_unicode
-from helpers import save_vae, write_sentencepiece
+from helpers import POSTERIORS, command_line, save_vae, write_sentencepiece
 
 import fairseq_vae
 from fairseq_vae import hub
@@ -63,6 +63,18 @@ def test_order_is_kept_and_neighbours_do_not_matter(folder, vae, batch_size):
 def test_an_empty_list_gives_nothing(vae):
     assert vae.encode([]).mu.shape == (0, 32) and vae.reconstruct([]) == [] == vae.sample(0)
     assert vae.log_prob([]).shape == (0,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_posteriors_of_no_sentence_are_of_the_same_form_and_none_learns(name, tmp_path):
+    save_vae(tmp_path, "--latent-dim=4", *command_line(POSTERIORS[name]).split())
+    vae = hub.load(str(tmp_path / "checkpoint_best.pt"), str(tmp_path), None)
+    none, some = vae.encode([]), vae.encode(LIST[:2])
+    assert type(none) is type(some) and not some.rsample().requires_grad
+    for empty, full in zip(none, some):
+        assert empty.shape == (0, *full.shape[1:]) if torch.is_tensor(full) else empty is full
+    assert none.rsample().shape == none.mean.shape
 
 
 def test_posteriors_and_log_prob_are_the_models_own(vae):

@@ -320,7 +320,7 @@ def words(first, last):
 
 @every_learned
 def test_free_bits_of_dimensions_are_refused(name):
-    with pytest.raises(InputError, match="--free-bits-mode dimension: .* give --free-bits-mode sentence"):
+    with pytest.raises(InputError, match="--free-bits-mode dimension: .* give --free-bits-mode batch-sentence"):
         criterion(free_bits=0.1)(model(latent_prior=name).train(), batch(SENTENCES))
 
 

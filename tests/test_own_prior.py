@@ -65,7 +65,7 @@ def test_the_objective_has_its_sampled_rate(module):
     torch.testing.assert_close(loss, output.nll + kl.sum())
     loss.backward()
     assert built.encoder.prior.log_scale.grad.abs().min() > 0
-    with pytest.raises(InputError, match="--free-bits-mode dimension: .* give --free-bits-mode sentence"):
+    with pytest.raises(InputError, match="--free-bits-mode dimension: .* give --free-bits-mode batch-sentence"):
         criterion(free_bits=0.1)(built, sample)
 
 
@@ -90,7 +90,7 @@ def test_it_is_trained_resumed_evaluated_and_sampled_by_the_command_lines(tmp_pa
     prefs = " ".join(f"--{split}pref {tmp_path}/{split}.txt" for split in ("train", "valid", "test"))
     run(f"fairseq-preprocess --only-source {prefs} --destdir {tmp_path}/bin --workers 1")
     flags = f"--user-dir {USER_DIR} --task vae_denoising {TINY} {OPTIMIZER} --latent-prior laplace --laplace-scale 0.5"
-    flags += f" --free-bits 2 --free-bits-mode sentence --mmd-weight 1 --save-dir {tmp_path}/save"
+    flags += f" --free-bits 2 --free-bits-mode batch-sentence --mmd-weight 1 --save-dir {tmp_path}/save"
     for updates in (4, 6):
         output = run(f"fairseq-train {tmp_path}/bin {flags} --max-update {updates}")
     assert "Loaded checkpoint" in output and len(logged(output, "train_inner")) == 2

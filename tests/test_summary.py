@@ -88,7 +88,7 @@ def test_the_use_of_z_is_that_of_the_estimators_on_the_sentences_own_draws():
     assert (found["mi"], found["mi_stderr"]) == information(collection.posterior, eps)
     assert found["mi_batch"] == batch_information(collection.posterior, eps[0], 4) and found["mi_batch_size"] == 4
     assert found["mi_cap"] == math.log(6) and found["latent_dim"] == 3
-    assert found["marginal_kl"] == found["kl"] - found["mi"]
+    assert found["marginal_kl"] == pytest.approx(found["kl"] - found["mi"])
     for key, value in aggregate(collection.posterior, collection.prior, collection.kl).items():
         assert found[key] == value, key
 
@@ -104,6 +104,8 @@ def test_of_a_costly_posterior_the_information_is_among_the_first_sentences():
     mi, error = information(rows(collection.posterior, slice(4)), eps)
     assert (found["mi"], found["mi_stderr"]) == (pytest.approx(mi), pytest.approx(error))
     assert found["mi_cap"] == math.log(4)
+    assert found["marginal_kl"] == pytest.approx(collection.kl[:4].sum(1).mean().item() - mi)
+    assert abs(found["kl"] - collection.kl[:4].sum(1).mean()) > 0.01
 
 
 def test_the_diagnosis_is_of_the_summary():

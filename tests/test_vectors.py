@@ -250,3 +250,13 @@ def test_a_checkpoint_without_its_dictionary_names_the_flag(checkpoint, tmp_path
     torch.save(state, moved)
     assert main(["encode", str(moved), "--input=-", f"--output={tmp_path}/z.npy"]) == 1
     assert "--data DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("posterior, columns", [("diagonal", ["text", "mu", "logvar"]), ("full", ["text", "mu"])])
+def test_a_window_of_invalid_lines_alone_has_the_posteriors_columns(tmp_path, posterior, columns):
+    save_vae(tmp_path, f"--latent-posterior={posterior}", "--latent-dim=4")
+    vae = load(str(tmp_path / "checkpoint_best.pt"), str(tmp_path), None, batch_size=2)
+    text, output = tmp_path / "text.txt", str(tmp_path / "z.jsonl")
+    text.write_text("the dog barks .\n" * 4 + "\n")
+    assert encode_file(vae, str(tmp_path / "checkpoint_best.pt"), str(text), output, skip=lambda told: None) == 5
+    assert [list(json.loads(line)) for line in open(output)] == [columns] * 5

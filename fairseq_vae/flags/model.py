@@ -47,9 +47,9 @@ class LatentFlags(FairseqDataclass):
     mirror_slots: bool = dataclasses.field(
         default=False,
         metadata={
-            "help": "start the slots of cross-attention as the pooled states that z was made of: the map from z is the "
-            "transpose of the map to mu, so BART's cross-attention starts on what it was pretrained to read (default: "
-            "off)",
+            "help": "start each vector's first slot of cross-attention as the pooled state that z was made of: the map "
+            "from z is the transpose of the map to mu, so BART's cross-attention starts on what it was pretrained to "
+            "read (default: off)",
             "needs": {"latent_injection": ("cross-attention",), "zero_latent": (False,)},
         },
     )

@@ -166,11 +166,12 @@ class LatentSlots(nn.Module):
 
     @torch.no_grad()
     def mirror(self, mu: nn.Linear, layout: SlotLayout) -> None:
-        """Start the slots of cross-attention as the pooled states that z was made of, as far as z holds them.
+        """Start a slot of cross-attention of each vector as the pooled state that z was made of, as far as z holds it.
 
-        Each vector's map W from pooled states to mu becomes orthonormal, and the map from z to its slots of
-        cross-attention W^T: a slot is the projection W^T W h of the pooled state h, all of h where Z / K is at least C.
-        So BART's pretrained cross-attention starts on what it was trained to read.
+        Each vector's map W from pooled states to mu becomes orthonormal, and the map from z to its first slot of
+        cross-attention W^T: the slot is the projection W^T W h of the pooled state h, all of h where Z / K is at least
+        C. So BART's pretrained cross-attention starts on what it was trained to read. Further slots of the vector keep
+        their own start: equal ones would have equal gradients, and stay equal.
 
         Args:
             mu: the affine map of the posterior from pooled states to mu, changed in place
@@ -189,7 +190,7 @@ class LatentSlots(nn.Module):
             nn.init.orthogonal_(own)
         for injection, place in layout.places:
             if injection.cross_attention:
-                rows[place] = mu.weight.view(self.vectors, -1, width)[injection.vector].t()
+                rows[place.start] = mu.weight.view(self.vectors, -1, width)[injection.vector].t()
 
     def forward(self, z: Tensor) -> Tensor:
         """

@@ -61,12 +61,13 @@ LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cros
         "nats per sentence",
         PARTNERS,
     ),
-    Definition(("kl_dim_max",), "the largest KL of a single dimension", "nats per sentence", VALIDATION),
-    Definition(("kl_dim_median",), "the median over dimensions of their KL", "nats per sentence", VALIDATION),
-    Definition(("kl_dim_min",), "the smallest KL of a single dimension", "nats per sentence", VALIDATION),
+    Definition(("kl_dim_max",), "the largest of kl_dims", "nats per sentence", VALIDATION),
+    Definition(("kl_dim_median",), "the median of kl_dims", "nats per sentence", VALIDATION),
+    Definition(("kl_dim_min",), "the smallest of kl_dims", "nats per sentence", VALIDATION),
     Definition(
         ("kl_dims",),
-        "the KL of every dimension, in order, as text, which TensorBoard leaves out",
+        "the KL of every dimension, in order, as text, which TensorBoard leaves out; of each latent vector for the "
+        "posterior `full`, of the whole of z where one sample estimates it",
         "nats per sentence",
         VALIDATION,
     ),
@@ -153,7 +154,8 @@ USE_OF_Z: Sequence[Definition] = (
     Definition(("mi_batch_size",), "sentences in a batch of mi_batch", "", BATCHES),
     Definition(
         ("marginal_kl",),
-        "kl − mi: KL of the aggregated posterior from the prior, too large by as much as the cap hides",
+        "kl of the sentences that mi is over − mi: KL of the aggregated posterior from the prior, too large by as much "
+        "as the cap hides",
         "nats",
     ),
     Definition(
@@ -164,7 +166,12 @@ USE_OF_Z: Sequence[Definition] = (
     ),
     Definition(("agg_mean_norm",), "Euclidean norm of the aggregated posterior's mean"),
     Definition(("agg_cov_distance",), "Frobenius norm of the aggregated posterior's covariance less I"),
-    Definition(("kl_dims",), "mean KL of each dimension, a list of Z", "nats per sentence"),
+    Definition(
+        ("kl_dims",),
+        "mean KL of each dimension, a list of Z; with `--latent-posterior full` of each of K vectors; of one number "
+        "where the KL is an estimate by samples",
+        "nats per sentence",
+    ),
     Definition(("mu_variance_dims",), "Var(mu) over sentences of each dimension, unbiased, a list of Z"),
     Definition(("variance_dims",), "mean variance of q(z given x) of each dimension, a list of Z"),
     Definition(("au",), "active units: dimensions with Var(mu) > 0.01", "dimensions"),

@@ -44,7 +44,6 @@ def summarise(collection: Collection, mi_batch: Optional[int] = None) -> Numbers
     """
     settings = collection.settings
     numbers: Numbers = {"schema": SCHEMA, **likelihood(collection), **latent(collection, mi_batch)}
-    numbers["marginal_kl"] = numbers["kl"] - numbers["mi"]
     numbers["diagnosis"], numbers["diagnosis_message"] = use(collection, numbers["kl"], numbers["nll_gap_shuffled"])
     numbers.update(dict.fromkeys(("bleu", "chrf", "exact_match", "self_bleu", "training_copies")))
     numbers.update(text(collection))
@@ -178,6 +177,7 @@ def latent(collection: Collection, mi_batch: Optional[int] = None) -> Numbers:
         "mi_stderr": error,
         "mi_cap": math.log(among),
         "mi_saturated": saturates(mi, among),
+        "marginal_kl": float(collection.kl[:among].double().sum(1).mean()) - mi,
         "mi_batch": batch_information(posterior, eps[0], mi_batch) if mi_batch else None,
         "mi_batch_size": mi_batch,
         **aggregate(posterior, collection.prior, collection.kl),

@@ -23,6 +23,9 @@ def free_bits(kl: Tensor, threshold: float, mode: str = "dimension", group: int 
     the batch that one worker sees at a time, so the loss depends on batch size, --update-freq and workers. A threshold
     of 0 changes nothing, since a KL is never negative.
 
+    Of an estimate by one sample the mean of max(estimate, threshold) is above max(KL, threshold): where the estimate is
+    for a sentence, the bits of `sentence` cost about as much as it scatters. In `batch-sentence` it scatters less.
+
     Args:
         kl: nats, B x Z
         threshold: nats for each sentence, or for each sentence and group

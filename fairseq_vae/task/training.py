@@ -107,7 +107,7 @@ class TrainingTask(WatchedTask):
         super().post_validate(model, stats, agg)
         if self.is_aggressive and self.subset == self.cfg.valid_subset.split(",")[0]:
             assert self.aggressive is not None
-            self.aggressive.validated(stats.get("mi"))
+            self.aggressive.validated(stats.get("mi"), stats.get("mi_cap", 0.0))
 
     def get_checkpoint_dict(self) -> Dict[str, Any]:
         """See WatchedTask; with whether inference is aggressive still, and the MI by which that ends."""
