@@ -23,7 +23,7 @@ from .checkpoints.load import load_model
 from .checkpoints.priors import load_prior
 from .checkpoints.read import folders
 from .hub import BARTVAEHubInterface
-from .latent.distributions import as_double, has_closed_form, have_conditionals, rate, rows
+from .latent.distributions import as_double, has_closed_form, have_conditionals, rate, rows, sampled
 from .latent.paths import PATHS, noised, path
 from .measure.collection import BEAM, Collection, Given, Settings, resumed
 from .measure.probes import check_labels
@@ -278,7 +278,7 @@ def score(store: Store, scorer: Scorer, samples: int) -> None:
         return [scorer.nll(prior.rsample(eps), "prior z")]
 
     store.make("lengths", lambda: [torch.tensor(scorer.lengths)])
-    store.make("z", lambda: [posterior.rsample(scorer.eps([(i, 0) for i in everyone]))])  # N x Z
+    store.make("z", lambda: [sampled(posterior, scorer.eps([(i, 0) for i in everyone]))])  # N x Z
     z = store["z"]
     store.make("rec nll_iw effective kl", own)
     store.make("shuffled", lambda: [scorer.nll(z.roll(-1, 0), "shuffled z")])

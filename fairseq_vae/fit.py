@@ -17,12 +17,13 @@ from .base.stream import Purpose, standard_normal
 from .checkpoints.load import load_model
 from .checkpoints.priors import save_prior
 from .collect import load_split
-from .latent.distributions import Gaussian
+from .latent.distributions import Gaussian, sampled
 from .latent.fitted import KINDS, FittedFlow, FittedGaussian, FittedMixture
 
 __all__ = ["Fit", "fit_flow", "fit_gaussian", "fit_mixture", "fit_prior"]
 
 COMPONENTS = (1, 2, 4, 8, 16, 32, 64)  # of a mixture, to choose from
+CHUNK = 256  # z's whose density is taken at a time: a mixture of flows takes megabytes for each
 RIDGE = 1e-6  # added to covariances' diagonals: a component of few points stays positive definite
 
 
@@ -136,7 +137,8 @@ def fit_flow(
 def mean_density(prior: Any, z: Tensor) -> float:
     """The mean log density of z's under a prior, nats."""
     with torch.no_grad():
-        return float(torch.cat([prior().log_prob(part) for part in z.split(4096)]).double().mean())
+        density = prior()
+        return float(torch.cat([density.log_prob(part) for part in z.split(CHUNK)]).double().mean())
 
 
 def fit_prior(
@@ -194,7 +196,7 @@ def one_each(posterior: Any, seed: int, eps_dim: int) -> Tensor:
         InputError: a number is not finite
     """
     count = len(posterior.mean)
-    z = posterior.rsample(standard_normal(seed, Purpose.VALIDATION, 0, range(count), eps_dim))
+    z = sampled(posterior, standard_normal(seed, Purpose.VALIDATION, 0, range(count), eps_dim))
     if not torch.isfinite(z).all():
         raise InputError(
             "posteriors of the training text are not finite: training diverged; take an earlier checkpoint"
@@ -222,6 +224,6 @@ def described(prior: Any, kind: str, own: Any, held_out: Tensor, seed: int, size
     """
     with torch.no_grad():
         z = prior().rsample(standard_normal(seed, Purpose.GENERATION, 1, range(size), prior.eps_dim))
-        kl = float((prior().log_prob(z) - own().log_prob(z)).double().mean())
+    kl = mean_density(prior, z) - mean_density(own, z)
     note = f"{len(prior.logits)} components" if kind == "mixture" else ""
     return Fit(prior, kind, mean_density(prior, held_out), mean_density(own, held_out), kl, note)

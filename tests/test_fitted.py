@@ -10,7 +10,7 @@ from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.priors import load_prior, save_prior
 from fairseq_vae.fit import fit_flow, fit_gaussian, fit_mixture, mean_density
 from fairseq_vae.latent.densities import FullGaussian, Mixture
-from fairseq_vae.latent.distributions import as_double, rate, rows
+from fairseq_vae.latent.distributions import Gaussian, as_double, rate, rows, sampled
 from fairseq_vae.latent.fitted import KINDS, FittedFlow, FittedGaussian
 
 Z, K = 4, 3
@@ -93,6 +93,31 @@ def test_a_distribution_for_all_sentences_is_one_in_every_helper():
     assert rows(mixture, [0]) is mixture and as_double(mixture).mus.dtype == torch.float64
     posterior = FullGaussian(MUS[0], TRILS[0])
     assert rate(posterior, mixture, Z_VALUES).shape == (50, 1)
+
+
+class Counted:
+    """A density that keeps how many z's each call has."""
+
+    def __init__(self, density):
+        self.density, self.calls = density, []
+
+    def log_prob(self, z):
+        self.calls.append(len(z))
+        return self.density.log_prob(z)
+
+
+def test_densities_are_taken_of_some_z_at_a_time_and_a_prior_is_made_once():
+    z = torch.randn(700, Z, generator=GENERATOR, dtype=torch.float64)
+    density, made = Counted(Mixture(LOGITS, MUS, TRILS)), []
+    found = mean_density(lambda: made.append(density) or density, z)
+    assert found == pytest.approx(density.density.log_prob(z).mean().item(), rel=1e-12)
+    assert density.calls == [256, 256, 188] and len(made) == 1
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 5, 8])
+def test_samples_by_chunks_are_the_samples_of_all(chunk):
+    posterior, eps = Gaussian(MUS.repeat(2, 1)[:5], MUS.repeat(2, 1)[:5]), torch.randn(5, Z, dtype=torch.float64)
+    assert sampled(posterior, eps, chunk).equal(posterior.rsample(eps))
 
 
 def linear_gaussian(sentences, dimensions=Z, centre=0.0, spread=1.0):

@@ -194,7 +194,8 @@ class Flow(NamedTuple):
 def test_a_distribution_that_is_more_than_tensors_is_refused(tmp_path):
     value = Flow(torch.zeros(2), torch.nn.Linear(1, 1))
     with pytest.raises(InputError, match="Flow.network is no tensor: a Flow cannot be kept on disk"):
-        Store(str(tmp_path / "folder")).add(posterior=value)
+        Store(str(tmp_path / "folder")).make("z posterior", lambda: [torch.zeros(2), value])
+    assert not (tmp_path / "folder").exists(), "nothing of what belongs together"
     store = Store()
     store.add(posterior=value)
     assert store["posterior"] is value

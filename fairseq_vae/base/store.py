@@ -92,14 +92,15 @@ class Store(Dict[str, Any]):
         self.write_index()
 
     def add(self, **values: Value) -> None:
-        """Add values, each file before the next one.
+        """Add values, each file before the next one; none where one cannot be kept.
 
         Raises:
             InputError: a named tuple that is to go to disk has a field that is no tensor
         """
+        files = {} if self.folder is None else {name: encoded(value) for name, value in values.items()}
         for name, value in values.items():
             if self.folder is not None:
-                suffix, content = encoded(value)
+                suffix, content = files[name]
                 os.makedirs(self.folder, exist_ok=True)
                 write(os.path.join(self.folder, name + suffix), content)
                 self.files[name + suffix] = digest(content)

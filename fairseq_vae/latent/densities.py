@@ -133,6 +133,8 @@ class Components(NamedTuple):
     def rsample(self, eps: Optional[Tensor] = None) -> Tensor:
         """A sample of the component k whose share of the unit interval holds Phi(the last draw).
 
+        It has a gradient with respect to the component, and none with respect to the weights.
+
         Args:
             eps: standard normal draws, B x (a component's draws + 1); None: one draw by torch's global random state
 

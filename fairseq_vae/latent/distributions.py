@@ -21,6 +21,7 @@ __all__ = [
     "log_ratio",
     "rate",
     "rows",
+    "sampled",
 ]
 
 
@@ -383,6 +384,24 @@ def rows(distribution: Any, index: Any) -> Any:
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     return mapped(distribution, lambda part: part[index]) if distribution.mean.dim() > 1 else distribution
+
+
+def sampled(distribution: Any, eps: Tensor, chunk: int = 4096) -> Tensor:
+    """One z of each sentence, some sentences at a time: a flow takes kilobytes for each.
+
+    Args:
+        distribution: of B sentences
+        eps: standard normal draws, B x eps_dim
+        chunk: sentences that are in memory at a time
+
+    Returns:
+        B x Z
+
+    >>> sampled(Gaussian(torch.eye(3), torch.zeros(3, 3)), torch.ones(3, 3), chunk=2)[2].tolist()
+    [1.0, 1.0, 2.0]
+    """
+    parts = [slice(start, start + chunk) for start in range(0, len(eps), chunk)]
+    return torch.cat([rows(distribution, part).rsample(eps[part]) for part in parts])
 
 
 def expanded(distribution: Any, size: int) -> Any:
