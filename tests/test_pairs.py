@@ -41,6 +41,7 @@ OPTIONS = {
     "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
     "prior": [command_line(flags) for name, flags in PRIORS.items() if ("prior", name) not in NEEDY],
     "posterior": [command_line(flags) for name, flags in POSTERIORS.items() if ("posterior", name) not in NEEDY],
+    "layers": [OFF, LAYERS],  # wins over the options above
     "mirror": [OFF, "--mirror-slots"],
     "slots": ["--latent-memory-slots=1", "--latent-memory-slots=2"],
     "latent": [OFF, "--deterministic-latent", "--zero-latent"],
@@ -73,7 +74,6 @@ OPTIONS = {
     "accumulation": [OFF, "--update-freq=2"],
     "inference": [OFF, "--aggressive-inference --aggressive-window=1 --aggressive-max-steps=2"],
     "average": [OFF, "--store-ema --ema-decay=0.9"],
-    "layers": [OFF, LAYERS],  # wins over the options above
     "generation": ["mean", "sample", "prior"],
 }
 REFUSED = (  # expressions of two values that are refused together
