@@ -87,8 +87,9 @@ def train_all(rank, folder):
         run("resumed", "data", f"--max-epoch=2 {EVERY}", folder / "first alone")
         run("first half", "data", f"--max-epoch=1 {EVERY}", folder / "first together")
         without_devices()
-        for flags in wrapped():
-            run(f"pytorch_ddp {flags}", "data", f"--max-epoch=2 {flags} --ddp-backend=pytorch_ddp")
+        for number, flags in enumerate(wrapped()):  # whose flags are too long for a folder's name
+            given = f"--max-epoch=2 {flags} --ddp-backend=pytorch_ddp"
+            run(f"pytorch_ddp {flags}", "data", given, folder / f"pair pytorch_ddp {number}")
         norm = FixedScaleBatchNorm(2, gamma=0.5).train()
         norm(MU[:3] if rank == 0 else MU[3:])
         found["moments"] = norm.state_dict()
