@@ -115,7 +115,8 @@ def assert_equal(pair, alone, but=()):
     (mine, said), (theirs, says) = pair, alone
     assert mine["model"].keys() == theirs["model"].keys()
     for name, value in mine["model"].items():
-        if not name.endswith(but or "no such name"):
+        unseen = name.startswith("encoder.") and name.endswith("k_proj.bias")  # by softmax: rounding alone moves it
+        if not unseen and not name.endswith(but or "no such name"):
             torch.testing.assert_close(value, theirs["model"][name], atol=1e-6, rtol=1e-6, msg=name)
     figures = {"num_updates"} if but else set(says) - {"wps", "wpb", "bsz", "nll_gap"}
     assert {key: said[key] for key in figures} == pytest.approx({key: says[key] for key in figures}, abs=2e-3)
