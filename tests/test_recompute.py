@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers import EVERY_LATENT, SENTENCES, batch, criterion, hypotheses, model
+from helpers import EVERY_LATENT, SENTENCES, batch, choosing, criterion, hypotheses, model
 from torch.utils import checkpoint
 
 from fairseq_vae.latent.posterior import posteriors
@@ -44,7 +44,7 @@ def test_loss_gradients_and_random_state_are_those_without_it(injection, autocas
 @pytest.mark.parametrize("posterior", [name for name in posteriors.names() if name != "diagonal"])
 def test_it_changes_nothing_under_other_posteriors(posterior, bfloat16):
     plain, again = (
-        loss_and_gradients("embedding", True, latent_posterior=posterior, checkpoint_activations=on)
+        loss_and_gradients("embedding", True, **choosing(posteriors, posterior), checkpoint_activations=on)
         for on in (False, True)
     )
     assert again[0].equal(plain[0]) and all(again[1][name].equal(gradient) for name, gradient in plain[1].items())

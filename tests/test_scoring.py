@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 import torch
-from helpers import SENTENCES, Z, batch, model
+from helpers import SENTENCES, Z, batch, choosing, model
 from test_validation import split
 
 from fairseq_vae.base.store import Store
 from fairseq_vae.collect import score
-from fairseq_vae.latent.distributions import as_double, has_closed_form, log_ratio, rate
+from fairseq_vae.latent.distributions import as_double, has_closed_form, have_conditionals, log_ratio, rate
 from fairseq_vae.latent.posterior import posteriors
 from fairseq_vae.measure.packing import packed
 from fairseq_vae.measure.scoring import Scorer, sentence_nll
@@ -35,7 +35,8 @@ def test_packed_batches_hold_every_pair_once_within_the_budget():
 
 @pytest.mark.parametrize("name", posteriors.names())
 def test_the_kl_is_in_closed_form_or_the_mean_over_the_samples(name):
-    scorer, store, samples = Scorer(model(std=0.3, latent_posterior=name), split(SENTENCES)), Store(), 3
+    built = model(std=0.3, **choosing(posteriors, name))
+    scorer, store, samples = Scorer(built, split(SENTENCES)), Store(), 3
     store.make("posterior prior", scorer.distributions)
     score(store, scorer, samples)
     posterior, prior = as_double(store["posterior"]), as_double(store["prior"])
@@ -43,7 +44,11 @@ def test_the_kl_is_in_closed_form_or_the_mean_over_the_samples(name):
         expected = rate(posterior, prior, store["z"].double())
     else:
         each = [scorer.eps([(i, k) for i in range(len(scorer))]) for k in range(samples)]
-        ratios = [log_ratio(posterior, prior, store["posterior"].rsample(eps), eps) for eps in each]
-        expected = -torch.stack(ratios).mean(0)[:, None]
+        zs = [store["posterior"].rsample(eps) for eps in each]
+        if have_conditionals(posterior, prior):  # of each dimension, given those below it
+            rates = [rate(posterior, prior, z.double()) for z in zs]
+        else:
+            rates = [-log_ratio(posterior, prior, z, eps)[:, None] for z, eps in zip(zs, each)]
+        expected = torch.stack(rates).mean(0)
     torch.testing.assert_close(store["kl"], expected, rtol=1e-5, atol=1e-4)
     assert not any(value.requires_grad for value in store.values() if torch.is_tensor(value))
