@@ -21,7 +21,7 @@ from fairseq_vae.model import BARTVAEModel
 
 every_injection = pytest.mark.parametrize("injection", EVERY_LATENT)
 TINY = {"layers": 1, "embed_dim": 4, "ffn_embed_dim": 4, "attention_heads": 1}
-NEW = ("encoder.posterior", "encoder.memory", "encoder.plugin_version")
+NEW = ("encoder.posterior", "encoder.memory", "encoder.prior", "encoder.plugin_version")
 
 
 @every_injection

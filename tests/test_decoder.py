@@ -76,12 +76,12 @@ def test_reordering_beams_takes_each_rows_own_z_along(injection, order):
     built = model(injection, std=0.3)
     order = torch.tensor(order)
     z = torch.randn(3, Z).repeat_interleave(2, dim=0)  # three sentences, two beams each
-    tokens = torch.randint(5, 20, (6, 6))
-    encoder_out = built.encoder(tokens, z=z)
+    source, tokens = torch.randint(5, 20, (3, 7)).repeat_interleave(2, dim=0), torch.randint(5, 20, (6, 6))
+    encoder_out = built.encoder(source, z=z)
     state = {}
     stepwise(built, encoder_out, tokens[:, :3], state)
     built.decoder.reorder_incremental_state_scripting(state, order)
     encoder_out = built.encoder.reorder_encoder_out(encoder_out, order)
     moved = stepwise(built, encoder_out, tokens[order], state, start=3)
-    fresh = built.decoder(tokens[order], encoder_out=built.encoder(tokens[order], z=z[order]))[0][:, 3:]
+    fresh = built.decoder(tokens[order], encoder_out=built.encoder(source[order], z=z[order]))[0][:, 3:]
     torch.testing.assert_close(moved, fresh, **CLOSE)

@@ -118,7 +118,8 @@ def adapt(
             if key in own:
                 state_dict[key] = own[key]
     fit_dictionary(state_dict, dictionary, checkpoint)
-    if any(key.startswith(latent_keys()) for key in state_dict):
+    # fairseq's upgrade of weights marks the version of every encoder of the model
+    if any(key.startswith(latent_keys()) and not key.startswith(TARGET_ENCODER) for key in state_dict):
         fit_optional(state_dict, own, optional)
         return
     left_out = [key for key in state_dict if ".encoder_attn" in key and not cross_attention]

@@ -40,8 +40,8 @@ LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cros
     Definition(("rec_ppl",), "exp(rec · N / T): not a perplexity of the text", "per token"),
     Definition(
         ("au",),
-        "active units: dimensions d with Var(mu_d) > 0.01 over the split; mu less the prior's mean where each source has "
-        "a prior of its own",
+        "active units: dimensions d with Var(mu_d) > 0.01 over the split; mu less the prior's mean where each source "
+        "has a prior of its own",
         "dimensions",
         VALIDATION,
     ),
