@@ -39,7 +39,7 @@ COLUMNS = (
     "expected 3 (conversation, speaker, utterance) or 4 (conversation, speaker, act, utterance), tabs between them"
 )
 CONTINUED, NONVERBAL = "+", "x"  # acts of Switchboard: goes on with the speaker's utterance before; has no words
-NOTE = re.compile(r"<[^<>]*>|\*.*")  # of a transcriber: of a noise, or on the line, up to its end
+NOTE = re.compile(r"\s*(?:<[^<>]*>|\*.*)")  # of a transcriber: of a noise, or on the line, up to its end
 HELD_OUT = 0.03  # share of the conversations in valid, and in test
 
 
@@ -84,7 +84,7 @@ def spoken(text: str) -> str:
     >>> spoken("Oh, boy <laughter>. *typo")
     'Oh, boy.'
     """
-    text = re.sub(r" +(?=[.,?!])", "", clean(NOTE.sub(" ", text)))
+    text = NOTE.sub("", text)
     return text if re.search(r"\w", text) else ""
 
 
