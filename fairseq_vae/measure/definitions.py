@@ -341,7 +341,7 @@ RESPONSES: Sequence[Definition] = (  # of response_figures: N responses to each 
         Definition(
             tuple(f"bleu_{n}_{kind}" for n in range(1, 5)),
             meaning + ", with the score the sentence BLEU of order 1 to 4 by sacrebleu (effective order, exponential "
-            "smoothing): not the smoothing 7 of NLTK, by which CVAEs were published",
+            "smoothing); the released code of CVAEs takes NLTK's smoothing 7, whose figures are others",
             "0–1",
         )
         for kind, meaning in (
@@ -353,7 +353,7 @@ RESPONSES: Sequence[Definition] = (  # of response_figures: N responses to each 
     Definition(
         tuple(f"a_bow_{kind}" for kind in ("precision", "recall", "f1")),
         "the same of another score, (1 + cosine) / 2 of the means of both texts' token vectors, wordllama's of 256 "
-        "numbers; 0 of a text without tokens. Some papers report the cosine itself, and all of them other vectors",
+        "numbers; 0 of a text without tokens. DialogWAE reports the cosine itself, of other vectors",
         "0–1",
         WORDS,
     ),
