@@ -9,16 +9,18 @@ import dataclasses
 import logging
 import os
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ContextManager, Dict, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, ClassVar, ContextManager, Dict, List, Optional, Tuple, Type, Union
 
 import torch
 from fairseq.data import Dictionary
+from fairseq.dataclass import FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from .bart.conditional import BARTCVAEEncoder
 from .bart.decoder import BARTVAEDecoder
 from .bart.dropout import use_cheap_dropout
 from .bart.encoder import BARTVAEEncoder
@@ -38,7 +40,7 @@ from .objective.terms import TermBatch, active_terms, terms
 if TYPE_CHECKING:
     from .hub import BARTVAEHubInterface
 
-__all__ = ["SIZES", "BARTVAEModel", "register_size"]
+__all__ = ["MODELS", "SIZES", "BARTCVAEModel", "BARTVAEModel", "register_size"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class BARTVAEModel(BARTModel):
         decoder: reads the slots
 
     Attributes:
+        conditional: whether the model is one of sentences given sources
         num_updates: fairseq's update number
         rate_controller: of beta; None without --rate-controller
         terms: names of the objective's terms with parameters; each is a module under its name
@@ -64,12 +67,19 @@ class BARTVAEModel(BARTModel):
         InputError: a term has the name of an attribute of the model
     """
 
+    conditional: ClassVar[bool] = False
+    encoder_class: ClassVar[Type[BARTVAEEncoder]] = BARTVAEEncoder
+
     def __init__(self, args: Any, encoder: BARTVAEEncoder, decoder: BARTVAEDecoder):
         super().__init__(args, encoder, decoder)
         self.num_updates = 0
         for part in (self.encoder.posterior, self.encoder.memory, self.encoder.prior):
             part.reset_parameters()
         if self.cfg.mirror_slots:
+            if self.conditional:
+                raise InputError(
+                    "--mirror-slots: mu of bart_cvae is of source and target, and no slot mirrors both; leave it out"
+                )
             if not isinstance(getattr(encoder.posterior, "mu", None), torch.nn.Linear):
                 raise InputError(
                     f"--mirror-slots has no effect with --latent-posterior {self.cfg.latent_posterior}, whose mean is "
@@ -84,7 +94,7 @@ class BARTVAEModel(BARTModel):
         self.terms = active_terms(self.cfg, of_model=True)
         for name in self.terms:
             if hasattr(self, name):
-                raise InputError(f"term {name!r}: bart_vae has an attribute of that name; register it under another")
+                raise InputError(f"term {name!r}: the model has an attribute of that name; register it under another")
             config = terms.config(name, self.cfg)
             setattr(
                 self, name, terms[name](config, self.latent_dim, self.cfg.decoder.embed_dim, len(decoder.dictionary))
@@ -93,8 +103,9 @@ class BARTVAEModel(BARTModel):
         self.checkpoint = "the checkpoint"
         frozen: List[torch.nn.Parameter] = []
         if self.cfg.zero_latent:  # a trainable parameter that gets no gradient is a mistake to pytorch_ddp
-            used = {id(parameter) for part in (self.decoder, self.encoder.memory) for parameter in part.parameters()}
-            frozen += [parameter for parameter in self.encoder.parameters() if id(parameter) not in used]
+            used = {id(parameter) for parameter in self.decoder.parameters()}
+            idle = (parameter for module in self.encoder.idle() for parameter in module.parameters())
+            frozen += [parameter for parameter in idle if id(parameter) not in used]
         if self.cfg.freeze_decoder:
             shared = {id(parameter) for parameter in self.encoder.parameters()}
             frozen += [parameter for parameter in self.decoder.parameters() if id(parameter) not in shared]
@@ -116,11 +127,16 @@ class BARTVAEModel(BARTModel):
             self.decoder.eval()
         return self
 
-    @staticmethod
-    def add_args(parser: argparse.ArgumentParser) -> None:
+    @classmethod
+    def add_args(cls, parser: argparse.ArgumentParser) -> None:
         """Add the flags of BART and of the latent to a parser."""
         BARTModel.add_args(parser)
-        gen_parser_from_dataclass(parser, latent_config()(), delete_default=True)
+        gen_parser_from_dataclass(parser, latent_config(cls.conditional)(), delete_default=True)
+
+    @classmethod
+    def config(cls) -> Type[FairseqDataclass]:
+        """The dataclass of all flags of the model, with the parts that are registered now."""
+        return model_config(cls.conditional)
 
     @classmethod
     @reported()
@@ -139,7 +155,7 @@ class BARTVAEModel(BARTModel):
         """
         typed = isinstance(cfg, DictConfig)
         given: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if typed else vars(cfg)
-        known = {field.name: field.default for field in dataclasses.fields(model_config())}
+        known = {field.name: field.default for field in dataclasses.fields(cls.config())}
         unknown = [key for key in given if typed and key not in known]
         if unknown:
             raise InputError(
@@ -151,12 +167,13 @@ class BARTVAEModel(BARTModel):
         args.task = getattr(task.cfg, "_name", "")
         bart_base_architecture(args)
         if args.adaptive_softmax_cutoff is not None:
-            raise InputError(
-                "--adaptive-softmax-cutoff: bart_vae's loss needs one projection onto all words; leave it out"
-            )
+            raise InputError("--adaptive-softmax-cutoff: the loss needs one projection onto all words; leave it out")
         check_rate(args)
         names = [name for name in args.latent_injection.split(",") if name in injections.names()]
-        if not any(injections[name].cross_attention for name in names):
+        if cls.conditional:
+            if getattr(args, "no_cross_attention", False):
+                raise InputError("--no-cross-attention: bart_cvae's decoder reads the source by it; leave it out")
+        elif not any(injections[name].cross_attention for name in names):
             args.no_cross_attention = True
         return super().build_model(args, task)
 
@@ -200,7 +217,7 @@ class BARTVAEModel(BARTModel):
     @classmethod
     def build_encoder(cls, cfg: Any, src_dict: Dictionary, embed_tokens: torch.nn.Embedding) -> BARTVAEEncoder:
         """fairseq's hook: build the encoder of a configuration."""
-        return BARTVAEEncoder(cfg, src_dict, embed_tokens)
+        return cls.encoder_class(cfg, src_dict, embed_tokens)
 
     @classmethod
     def build_decoder(cls, cfg: Any, tgt_dict: Dictionary, embed_tokens: torch.nn.Embedding) -> BARTVAEDecoder:
@@ -231,7 +248,7 @@ class BARTVAEModel(BARTModel):
         z: Optional[Tensor] = None,
         target: Optional[Tensor] = None,
         label_smoothing: float = 0.0,
-        z_source: Optional[Tuple[Tensor, Tensor]] = None,
+        z_source: Optional[Dict[str, Tensor]] = None,
         places: Optional[Tensor] = None,
     ) -> Union[Tuple[Tensor, Dict[str, Any]], VAEOutput]:
         """Teacher forcing: logits, as fairseq expects them, or the losses of a target.
@@ -255,7 +272,9 @@ class BARTVAEModel(BARTModel):
             `posterior` (None if z was given); with a target: the VAEOutput of `loss`
         """
         with self.autocast(src_tokens.device.type):
-            others = {} if z_source is None else {"z_source": z_source}  # vae_denoising's validation alone needs it
+            others: Dict[str, Any] = {} if z_source is None else {"z_source": z_source}  # our validation alone needs it
+            if self.conditional and z is None:
+                others["target"] = self.sentences(prev_output_tokens) if target is None else target
             rate_eps = eps if self.deterministic_latent and target is not None else None
             encoder_out = self.encoder(
                 src_tokens,
@@ -278,6 +297,19 @@ class BARTVAEModel(BARTModel):
             if target is not None:
                 return self.loss(x, output, target, label_smoothing, places, rate_eps)
             return x, {**extra, "vae": output, "posterior": output.posterior}
+
+    def sentences(self, prev_output_tokens: Tensor) -> Tensor:
+        """The target of a decoder's input, which has it one token to the right behind </s>.
+
+        Args:
+            prev_output_tokens: B x U, padded on the right
+
+        Returns:
+            B x U
+        """
+        padding, eos = self.decoder.padding_idx, self.decoder.dictionary.eos()
+        target = torch.nn.functional.pad(prev_output_tokens[:, 1:], (0, 1), value=padding)
+        return target.scatter(1, prev_output_tokens.ne(padding).sum(1, keepdim=True) - 1, eos)
 
     def loss(
         self,
@@ -383,18 +415,33 @@ class BARTVAEModel(BARTModel):
         """Do nothing: BART's version stops the reordering of the encoder's output, for all later calls too."""
 
 
+@register_model("bart_cvae", dataclass=model_config(conditional=True))
+class BARTCVAEModel(BARTVAEModel):
+    """BART as a conditional VAE: p(y|x) = integral of p(z|x) p(y|x, z) over z, for any source-target data.
+
+    The decoder's cross-attention reads the source, as BART's does, and z comes in beside it. The posterior is
+    q(z|x, y). Without z (--zero-latent) it is BART with slots that are learned.
+    Sohn et al. 2015, https://papers.nips.cc/paper/5775; Zhao et al. 2017, https://arxiv.org/abs/1703.10960.
+    """
+
+    conditional = True
+    encoder_class = BARTCVAEEncoder
+
+
+MODELS: Dict[str, Type[BARTVAEModel]] = {"bart_vae": BARTVAEModel, "bart_cvae": BARTCVAEModel}
 SIZES = {  # layers of the encoder and of the decoder each, width, heads; the feed-forward width is 4 times the width
-    "bart_vae_base": (6, 768, 12),
-    "bart_vae_large": (12, 1024, 16),
-    "bart_vae_small": (4, 256, 4),
-    "bart_vae_tiny": (2, 32, 2),
+    "base": (6, 768, 12),
+    "large": (12, 1024, 16),
+    "small": (4, 256, 4),
+    "tiny": (2, 32, 2),
 }
 
 
-def register_size(name: str, layers: int, embed_dim: int, heads: int) -> None:
+def register_size(model: str, name: str, layers: int, embed_dim: int, heads: int) -> None:
     """Register an architecture; given flags win over its sizes, and all other flags are BART's.
 
     Args:
+        model: one of MODELS
         name: the value of --arch
         layers: of the encoder and of the decoder each
         embed_dim: width
@@ -407,20 +454,22 @@ def register_size(name: str, layers: int, embed_dim: int, heads: int) -> None:
         sizes[f"{side}_ffn_embed_dim"] = 4 * embed_dim
         sizes[f"{side}_attention_heads"] = heads
 
-    @register_model_architecture("bart_vae", name)
+    @register_model_architecture(model, name)
     def architecture(args: argparse.Namespace) -> None:
         for key, value in sizes.items():
             if getattr(args, key, None) is None:
                 setattr(args, key, value)
 
 
-for name, size in SIZES.items():
-    register_size(name, *size)
+for model in MODELS:
+    for name, size in SIZES.items():
+        register_size(model, f"{model}_{name}", *size)
 
 
 def declare_flags() -> None:
     """Tell fairseq the flags of parts that were registered after the model."""
-    declare("model", "bart_vae", BARTVAEModel, model_config())
+    for name, model in MODELS.items():
+        declare("model", name, model, model.config())
 
 
 for registry in REGISTRIES:

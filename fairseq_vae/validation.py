@@ -90,6 +90,7 @@ def table(numbers: Sequence[int], rows: Tensor) -> Tensor:
     return rows.new_zeros(MI_SENTENCES, rows.size(1)).index_copy(0, targets, rows[places])
 
 
+SOURCE = ("src_tokens", "src_lengths", "target")  # what an encoder infers a posterior from
 TABLES: Dict[str, Any] = {}  # from a table's key in the log to the class of its posteriors
 
 
@@ -140,10 +141,12 @@ def gap_statistics(
         if number < len(parts):
             places = on_device(torch.tensor(parts[number]), target.device)  # the longest first
             rows, ids = partner["rows"][places], [partner["numbers"][place] for place in parts[number]]
-            source = partner["src_tokens"][places, : lengths[parts[number][0]]], partner["src_lengths"][places]
+            source = {name: partner[name][places] for name in SOURCE if name in partner}
+            source["src_tokens"] = source["src_tokens"][:, : lengths[parts[number][0]]]
         else:  # any work: another worker has some left
             rows = torch.zeros(1, dtype=torch.long, device=target.device)
-            ids, source = [0], (net_input["src_tokens"][:1], net_input["src_lengths"][:1])
+            ids, source = [0], {name: net_input[name][:1] for name in ("src_tokens", "src_lengths")}
+            source["target"] = target[:1]
         own = {key: value[rows] if torch.is_tensor(value) else value for key, value in net_input.items()}
         other = model(**own, eps=eps_of(ids), z_source=source, target=target[rows])
         if number < len(parts):

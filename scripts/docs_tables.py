@@ -20,7 +20,7 @@ from fairseq_vae.flags.task import task_config
 from fairseq_vae.hub import BARTVAEHubInterface  # noqa: F401  for the tests
 from fairseq_vae.measure.definitions import LOGGED, SECTIONS, Definition
 from fairseq_vae.measure.papers import PAPERS
-from fairseq_vae.model import SIZES, BARTVAEModel  # noqa: F401
+from fairseq_vae.model import MODELS, SIZES, BARTVAEModel  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = re.compile(r"(`[^`]*`|--[a-z][a-z0-9-]*(?: [A-Z]+\b)?|\b(?:phase1\.)?GROUP\.KEY=VALUE|</?[a-z]+>)")
@@ -78,7 +78,8 @@ def flags(config: Any) -> str:
 
 def sizes() -> str:
     rows = [
-        [f"`{name}`", f"{layers} + {layers}", width, 4 * width, heads] for name, (layers, width, heads) in SIZES.items()
+        [", ".join(f"`{model}_{name}`" for model in MODELS), f"{layers} + {layers}", width, 4 * width, heads]
+        for name, (layers, width, heads) in SIZES.items()
     ]
     return table(["`--arch`", "layers", "width", "feed-forward width", "heads"], rows)
 

@@ -50,7 +50,8 @@ class LatentDecoderLayer(TransformerDecoderLayerBase):
 
         Args:
             x: U x B x C
-            encoder_out: slots, M x B x C; no slot is padding
+            encoder_out: slots, M x B x C, of which none is padding, and behind them a conditional model's states
+            encoder_padding_mask: B x M, or more columns for the states
             others: as in fairseq
 
         Returns:
@@ -70,10 +71,17 @@ class LatentDecoderLayer(TransformerDecoderLayerBase):
                 heads = slots.view(*slots.shape[:2], self.self_attn.num_heads, -1)  # S x B x H x D
                 heads = heads.permute(1, 2, 0, 3).contiguous()  # B x H x S x D
                 prev_self_attn_state = [heads, heads]
+        states, padding_mask = self.layout.states(encoder_out), None
+        if len(encoder_out) > self.layout.size:
+            assert encoder_padding_mask is not None
+            context, padding_mask = encoder_out[self.layout.size :], encoder_padding_mask[:, self.layout.size :]
+            if states is not None:
+                padding_mask = torch.cat((padding_mask.new_zeros(x.size(1), len(states)), padding_mask), dim=1)
+            states = context if states is None else torch.cat((states, context))
         return super().forward(
             x,
-            self.layout.states(encoder_out),
-            None,
+            states,
+            padding_mask,
             incremental_state,
             prev_self_attn_state,
             prev_attn_state,
@@ -108,7 +116,7 @@ class BARTVAEDecoder(TransformerDecoderBase):
 
         Args:
             prev_output_tokens: B x U
-            encoder_out: the encoder's dictionary, with slots, M x B x C
+            encoder_out: the encoder's dictionary, with the slots, M x B x C, in front
             others: as in fairseq
 
         Returns:

@@ -22,6 +22,7 @@ from ..objective.terms import has_parameters, terms
 __all__ = ["REGISTRIES", "LatentFlags", "check_promises", "check_rate", "check_slots", "latent_config", "model_config"]
 
 REGISTRIES: Tuple[Registry, ...] = (priors, posteriors, poolings, injections, terms)
+TARGET_ENCODERS = ("shared", "copy")
 RATE: Needs = {"rate_controller": tuple(name for name in CONTROLLERS if name != "none")}
 
 
@@ -116,6 +117,20 @@ class LatentFlags(FairseqDataclass):
     )
 
 
+@dataclasses.dataclass
+class ConditionalFlags(LatentFlags):
+    """The flags of bart_cvae beyond those of bart_vae that do not depend on registered parts."""
+
+    target_encoder: ChoiceEnum(TARGET_ENCODERS) = dataclasses.field(  # type: ignore[valid-type]  # made at run time
+        default="shared",
+        metadata={
+            "help": "what reads the target for the posterior: the encoder of the source, or a copy of it, which starts "
+            "with the same weights, shares the token embeddings and learns by itself (default: shared)",
+            "needs": {"zero_latent": (False,)},
+        },
+    )
+
+
 def choice(registry: Registry, default: str, text: str) -> Tuple[Any, Any]:
     """Make a flag that chooses a part by its name.
 
@@ -131,8 +146,11 @@ def choice(registry: Registry, default: str, text: str) -> Tuple[Any, Any]:
     return ChoiceEnum(registry.names()), dataclasses.field(default=default, metadata={"help": help})
 
 
-def latent_config() -> Type[FairseqDataclass]:
-    """The dataclass of all flags that bart_vae adds to BART's, with the parts that are registered now.
+def latent_config(conditional: bool = False) -> Type[FairseqDataclass]:
+    """The dataclass of all flags that bart_vae or bart_cvae adds to BART's, with the parts that are registered now.
+
+    Args:
+        conditional: whether for bart_cvae
 
     Raises:
         InputError: a part's flag has the name of another flag
@@ -146,7 +164,7 @@ def latent_config() -> Type[FairseqDataclass]:
         },
     )
     chosen: List[Tuple[str, Any, Any]] = [
-        ("latent_prior", *choice(priors, "standard", "p(z)")),
+        ("latent_prior", *choice(priors, "conditional" if conditional else "standard", "p(z)")),
         ("latent_posterior", *choice(posteriors, "diagonal", "q(z|x)")),
         (
             "latent_pooling",
@@ -162,8 +180,8 @@ def latent_config() -> Type[FairseqDataclass]:
     return dataclasses.make_dataclass(
         "LatentConfig",
         chosen + fairseq_fields(part_fields(), own),
-        bases=(LatentFlags,),
-        namespace={"__doc__": "The flags that bart_vae adds to BART's.", "__module__": __name__},
+        bases=(ConditionalFlags if conditional else LatentFlags,),
+        namespace={"__doc__": "The flags that the model adds to BART's.", "__module__": __name__},
     )
 
 
@@ -260,8 +278,13 @@ def bart_fields() -> Iterator[Tuple[str, Any, Any]]:
         yield action.dest, Optional[kind], dataclasses.field(default=default, metadata={"help": action.help})
 
 
-def model_config() -> Type[FairseqDataclass]:
-    """The dataclass of all flags of bart_vae: BART's, and the latent flags with the parts that are registered now."""
+def model_config(conditional: bool = False) -> Type[FairseqDataclass]:
+    """The dataclass of all flags of a model: BART's, and the latent flags with the parts that are registered now.
+
+    Args:
+        conditional: whether of bart_cvae
+    """
+    name = "BARTCVAEConfig" if conditional else "BARTVAEConfig"
     return dataclasses.make_dataclass(
-        "BARTVAEConfig", bart_fields(), bases=(latent_config(),), namespace={"__module__": __name__}
+        name, bart_fields(), bases=(latent_config(conditional),), namespace={"__module__": __name__}
     )

@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional, Type
 
 from torch import Tensor
 
+from .context import Context
 from .densities import FullGaussian, Mixture
 from .distributions import Distribution
 from .flows import Flow, SplineFlow
@@ -39,7 +40,7 @@ class FittedPrior(Prior):
         """Z of the distribution's fields."""
         return next(iter(tensors.values())).size(-1)
 
-    def forward(self, context: Optional[Tensor] = None) -> Distribution:
+    def forward(self, context: Optional[Context] = None) -> Distribution:
         return self.family(**{name: getattr(self, name).float() for name in self.family._fields})
 
 
@@ -111,7 +112,7 @@ class FittedFlow(Prior):
         if weights:  # older files hold masks beside them
             self.flow.load_state_dict({name: weights[name] for name in self.flow.state_dict()})
 
-    def forward(self, context: Optional[Tensor] = None) -> Flow:
+    def forward(self, context: Optional[Context] = None) -> Flow:
         return Flow(self.mu.float(), self.tril.float(), self.flow)
 
 

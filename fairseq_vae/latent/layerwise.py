@@ -15,6 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .context import Context
 from .distributions import Gaussian
 from .pooling import Pooling
 from .posterior import DiagonalPosterior, bounded, register_posterior
@@ -212,9 +213,9 @@ class LayerWisePosterior(DiagonalPosterior):
         super().reset_parameters()
         self.chain.reset_parameters()
 
-    def forward(self, hidden: Tensor, padding_mask: Tensor) -> LayerWise:
+    def forward(self, hidden: Tensor, padding_mask: Tensor, context: Optional[Context] = None) -> LayerWise:
         with torch.autocast(hidden.device.type, enabled=False):
-            mu, raw = self.affine(self.pooling(hidden, padding_mask))
+            mu, raw = self.affine(self.pooled(hidden, padding_mask, context))
             return LayerWise.of(mu, raw, self.chain)
 
 
@@ -245,5 +246,5 @@ class LayerWisePrior(Prior):
         """Start as N(0, I)."""
         self.chain.reset_parameters()
 
-    def forward(self, context: Optional[Tensor] = None) -> LayerWise:
+    def forward(self, context: Optional[Context] = None) -> LayerWise:
         return LayerWise.of(self.mu.float(), self.logvar.float(), self.chain)

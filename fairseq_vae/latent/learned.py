@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.needs import check_sizes
+from .context import Context
 from .densities import Components
 from .distributions import Gaussian
 from .flows import Flow, SplineFlow
@@ -68,7 +69,7 @@ class MixturePrior(Prior):
         self.mu = nn.Parameter(0.5 * torch.randn(size, dim) if size > 1 else torch.zeros(size, dim))
         self.raw = nn.Parameter(torch.zeros(size, dim))
 
-    def forward(self, context: Optional[Tensor] = None) -> Components:
+    def forward(self, context: Optional[Context] = None) -> Components:
         scale = LEAST_SCALE + (1 - LEAST_SCALE) * (F.softplus(self.raw.float()) / math.log(2))
         return Components(self.logits.float().log_softmax(0), Gaussian(self.mu.float(), 2 * scale.log()))
 
@@ -126,7 +127,7 @@ class FlowPrior(Prior):
     def reset_parameters(self) -> None:
         self.flow.reset_parameters()
 
-    def forward(self, context: Optional[Tensor] = None) -> Flow:
+    def forward(self, context: Optional[Context] = None) -> Flow:
         return Flow(self.zero.float(), self.one.float(), self.flow)
 
 
@@ -191,8 +192,12 @@ class VampPrior(Prior):
             encoder: a BARTVAEEncoder, complete
 
         Raises:
-            InputError: the pseudo-inputs are longer than its positions
+            InputError: the pseudo-inputs are longer than its positions, or its model is conditional
         """
+        if encoder.conditional:
+            raise InputError(
+                "--latent-prior vamp: its pseudo-inputs are sentences without sources; give another one with bart_cvae"
+            )
         if self.length > encoder.max_source_positions:
             raise InputError(
                 f"--vamp-length {self.length}: expected {encoder.max_source_positions} or less, --max-source-positions"
@@ -226,7 +231,7 @@ class VampPrior(Prior):
             row[: len(words) + 1] = row.new_tensor([encoder.dictionary.bos(), *words])
         self.digits.copy_(as_digits(tokens))
 
-    def forward(self, context: Optional[Tensor] = None) -> Components:
+    def forward(self, context: Optional[Context] = None) -> Components:
         [encoder] = self.encoder
         tokens = as_tokens(self.digits)  # K x T
         embeddings = encoder.embed_tokens(tokens) + self.offsets  # K x T x C

@@ -6,7 +6,7 @@ Shapes: B batch, T source length, C model width, Z latent dimensions, K latent v
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Dict, Tuple
+from typing import Any, ClassVar, Dict, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -18,6 +18,7 @@ from ..base.needs import Needs
 from ..base.precision import ExactBuffers
 from ..base.registry import Registry
 from .blocks import blockwise
+from .context import Context, pooled_with
 from .distributions import Distribution, Gaussian
 from .pooling import Pooling
 
@@ -126,7 +127,7 @@ class Posterior(nn.Module):
     In checkpoints the state of the pooling stands beside the posterior's own, without a prefix.
 
     Args:
-        width: C
+        width: C, or 2C in a conditional model, where the source's pooled states stand behind the sentence's
         dim: Z
         pooling: from the encoder's states to one vector, or to K
         config: the posterior's own flags, see Registry.register
@@ -158,16 +159,28 @@ class Posterior(nn.Module):
     def reset_parameters(self) -> None:
         """Initialise the weights, after BART's own initialisation of every linear layer and embedding."""
 
-    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Distribution:
+    def forward(self, hidden: Tensor, padding_mask: Tensor, context: Optional[Context] = None) -> Distribution:
         """
         Args:
-            hidden: the encoder's states, T x B x C
+            hidden: the encoder's states of the sentences, T x B x C
             padding_mask: true where a token is padding, B x T
+            context: of a conditional model's sources; None, and not given, in another model
 
         Returns:
             a distribution of B sentences, in float32
         """
         raise NotImplementedError
+
+    def pooled(self, hidden: Tensor, padding_mask: Tensor, context: Optional[Context] = None) -> Tensor:
+        """The vectors that z is made of: the sentence's pooled states, and behind them those of its source.
+
+        Args:
+            hidden, padding_mask, context: as for forward
+
+        Returns:
+            B x W, or B x K x W, of the W numbers of the argument `width`
+        """
+        return pooled_with(self.pooling(hidden, padding_mask), context)
 
     def _with_prefix(self, state_dict: Dict[str, Tensor], prefix: str, *_: Any) -> None:
         for name in self.pooling.state_dict():
@@ -287,9 +300,9 @@ class DiagonalPosterior(Posterior):
         """Spread the means by about one standard deviation of z; BART's 0.02 would spread them some 10 times less."""
         nn.init.normal_(self.mu.weight, std=self.mu.in_features**-0.5)
 
-    def forward(self, hidden: Tensor, padding_mask: Tensor) -> Distribution:
+    def forward(self, hidden: Tensor, padding_mask: Tensor, context: Optional[Context] = None) -> Distribution:
         with torch.autocast(hidden.device.type, enabled=False):
-            pooled = self.pooling(hidden, padding_mask)  # B x C, or B x K x C
+            pooled = self.pooled(hidden, padding_mask, context)  # B x W, or B x K x W
             mu, raw = self.affine(pooled)  # B x Z
             if self.bn_mu is not None:
                 mu = self.bn_mu(mu)
@@ -303,12 +316,12 @@ class DiagonalPosterior(Posterior):
         """The posterior that is made of the diagonal Gaussian: itself. It runs with autocast off.
 
         Args:
-            pooled: states, B x C or B x K x C, float32
+            pooled: states, B x W or B x K x W, float32
             gaussian: of B sentences, float32
         """
         return gaussian
 
     def affine(self, pooled: Tensor) -> Tuple[Tensor, Tensor]:
-        """mu and the log-variance before its bound, B x Z, of pooled states, B x C or B x K x C; in float32."""
+        """mu and the log-variance before its bound, B x Z, of pooled states, B x W or B x K x W; in float32."""
         mu, raw = (blockwise(pooled, m.weight.float(), m.bias.float()) for m in (self.mu, self.logvar))
         return mu, raw

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..base.needs import Needs
 from ..base.registry import Registry
 from .blocks import check_least, least_vectors
+from .context import Context
 from .distributions import Distribution, Gaussian
 
 __all__ = ["Prior", "StandardNormal", "build_prior", "priors", "register_prior"]
@@ -64,10 +65,10 @@ class Prior(nn.Module):
             sentences: tokens, each with </s> at its end
         """
 
-    def forward(self, context: Optional[Tensor] = None) -> Distribution:
+    def forward(self, context: Optional[Context] = None) -> Distribution:
         """
         Args:
-            context: states that a conditional model knows beside z, B x T x C; None: there are none
+            context: of a conditional model's sources; None: there are none
 
         Returns:
             a distribution of B sentences, or one for all sentences, in float32 on the model's device
@@ -123,5 +124,5 @@ class StandardNormal(Prior):
         super().__init__(dim, config)
         self.register_buffer("zero", torch.zeros(dim), persistent=False)  # moves to the device; in no checkpoint
 
-    def forward(self, context: Optional[Tensor] = None) -> Gaussian:
+    def forward(self, context: Optional[Context] = None) -> Gaussian:
         return Gaussian.standard(self.zero.float())
