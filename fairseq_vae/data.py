@@ -250,9 +250,9 @@ class PairDataset(WholeDataset):
         on_batch: Optional[Callable[[List[int]], None]] = None,
         split: Optional[str] = None,
     ):
-        vars(self).update(vars(pairs))  # whatever it was made with, alignments and buckets among it
+        self.__dict__.update(pairs.__dict__)  # whatever it was made with, alignments and buckets among it
         if last is not None:
-            self.src = LastTokens(self.src, last)
+            self.src: Any = LastTokens(pairs.src, last)
             self.src_sizes = self.src.sizes
             self.sizes = self.src_sizes if self.tgt_sizes is None else np.stack((self.src_sizes, self.tgt_sizes), 1)
         self.prepare(seed, on_batch, split)

@@ -47,7 +47,7 @@ def check_decoding(args: Any, latent_mode: str, conditional: bool = False) -> No
     """
     if conditional and latent_mode == "prior":
         raise InputError(
-            "--latent-mode prior: bart_cvae draws z from p(z|x) of a source x: give --latent-mode sample and the sources"
+            "--latent-mode prior: bart_cvae draws z from p(z|x) of a source x: give sources and --latent-mode sample"
         )
     for name, reason in {**NOT_OF_THIS_MODEL, **(NOT_OF_PAIRS if conditional else {})}.items():
         if getattr(args, name, None) not in (None, False):

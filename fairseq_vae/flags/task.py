@@ -1,4 +1,4 @@
-"""The flags of the tasks: those of all, those of vae_denoising with registered corruptions, those of vae_translation."""
+"""The flags of the tasks: those of all, of vae_denoising with its registered corruptions, of vae_translation."""
 
 import dataclasses
 from dataclasses import dataclass, field

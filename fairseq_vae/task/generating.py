@@ -62,11 +62,9 @@ class GeneratingTask(WatchedTask):
 
     Attributes:
         dictionary: of source and target
-        dictionary_path: its file
     """
 
     dictionary: Dictionary
-    dictionary_path: str
 
     def __init__(self, cfg: Any, *dictionaries: Dictionary):
         super().__init__(cfg, *dictionaries)
@@ -74,6 +72,11 @@ class GeneratingTask(WatchedTask):
         self.z_file = "w"  # how the file of Z- lines is opened: what a former run wrote goes
         self.lines = 0  # of fairseq-interactive, which numbers the sentences of each buffer anew
         self.numbers: Deque[List[int]] = deque()  # of the sentences in batches that are made and not yet generated from
+
+    @property
+    def dictionary_path(self) -> str:
+        """The dictionary's file."""
+        raise NotImplementedError
 
     def build_dataset_for_inference(
         self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], constraints: Optional[Tensor] = None
@@ -212,9 +215,8 @@ class GeneratingTask(WatchedTask):
         if mode == "mean" and not self.cfg.print_z:
             return sample
         if not all(hasattr(model, "latent_dim") for model in models):
-            raise InputError(
-                f"{'--print-z' if mode == 'mean' else f'--latent-mode {mode}'} needs a checkpoint of bart_vae or bart_cvae"
-            )
+            given = "--print-z" if mode == "mean" else f"--latent-mode {mode}"
+            raise InputError(f"{given} needs a checkpoint of bart_vae or bart_cvae")
         if mode == "mean":
             return sample
         conditional = any(model.conditional for model in models)  # whose z, given a source alone, is the prior's
@@ -276,7 +278,7 @@ class GeneratingTask(WatchedTask):
             if self.cfg.path:  # otherwise the flags are those of a checkpoint's training
                 zero_latent = any(getattr(getattr(model, "encoder", None), "zero_latent", False) for model in models)
                 check_generation(self.cfg, list(self.datasets), zero_latent)
-            if self.cfg.prior:
+            if getattr(self.cfg, "prior", None):  # a flag of vae_denoising
                 self.use_priors(models)
         if self.cfg.path and self.cfg.latent_samples > 1:
             self.nbest = self.nbest or args.nbest

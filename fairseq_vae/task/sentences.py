@@ -164,7 +164,8 @@ class SentenceTask(TrainingTask, GeneratingTask):
             bounds = told_apart(positions, self.positions, dataset.tgt_sizes is not None, *limits)
             split = next((name for name, value in self.datasets.items() if value is dataset), "input")
             first = 1 + (self.lines - len(dataset) if split == "input" else 0)  # fairseq-interactive has buffers
-            sizes = {first + index: tuple(map(int, dataset.size(index))) for index in ignored}
+            both = {first + index: dataset.size(index) for index in ignored}
+            sizes = {line: (int(source), int(target)) for line, (source, target) in both.items()}
             path = os.path.join(self.cfg.data, split)
             raise InputError(self.too_long(path, sizes, bounds, self.trains is None, skip_with))
 
@@ -218,7 +219,7 @@ class SentenceTask(TrainingTask, GeneratingTask):
                 prior.begin(self.datasets[train].src)
             if self.aggressive is not None and not from_checkpoint:
                 if not hasattr(model, "latent_dim"):
-                    raise InputError("--aggressive-inference needs a model with a latent: --arch bart_vae")
+                    raise InputError("--aggressive-inference needs a model with a latent: --arch bart_vae or bart_cvae")
                 if not getattr(model.encoder.posterior, "has_rows", True):
                     able = [name for name in posteriors.names() if getattr(posteriors[name], "has_rows", True)]
                     raise InputError(
