@@ -134,7 +134,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             "kl_weight" if model.training else "_kl_weight": weight * nsentences,
         }
         if not model.training:
-            logging_output.update(validation.latent_statistics(numbers(sample), output.posterior, kl))
+            logging_output.update(validation.latent_statistics(numbers(sample), output.posterior, kl, output.prior))
 
             def eps_of(ids: List[int]) -> Tensor:
                 return self.posterior_eps(model, {**sample, "numbers": ids})

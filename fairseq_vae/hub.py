@@ -15,7 +15,7 @@ from torch import Tensor
 from .base.errors import InputError
 from .base.lengths import Bounds
 from .base.lines import sentence as stripped
-from .base.stream import Purpose, standard_normal
+from .base.stream import APART, Purpose, standard_normal
 from .base.text import Joiner, build_bpe, find_bpe, piece_style, pieces_of
 from .checkpoints.load import load_model
 from .checkpoints.priors import use_prior
@@ -94,26 +94,32 @@ class BARTVAEHubInterface(nn.Module):
         """Sentences within which `encode` sorts by length; it cuts a longer list into such windows."""
         return 100 * self.batch_size
 
-    def encode(self, sentences: Union[Sentences, Sequence[Tensor]]) -> Any:
-        """The posteriors q(z|x) of N sentences.
+    def encode(
+        self, sentences: Union[Sentences, Sequence[Tensor]], targets: Union[Sentences, Sequence[Tensor], None] = None
+    ) -> Any:
+        """The posteriors q(z|x) of N sentences; of a conditional model q(z|x, y) of N sources and targets.
 
         Args:
-            sentences: N strings, or one, or the tokens of N sentences, each with </s> at its end
+            sentences: N strings, or one, or the tokens of N sentences, each with </s> at its end; of a conditional
+                model, the sources
+            targets: of a conditional model, as many
 
         Returns:
             a distribution with N rows on the model's device: a GaussianPosterior, mu and logvar N x Z, unless the model
             has another --latent-posterior
 
         Raises:
-            InputError: a sentence is empty or longer than the model's positions
+            InputError: a sentence is empty or longer than the model's positions, or see check_targets
         """
+        self.check_targets(sentences, targets)
         found, order = [], []
-        for sample in self.batches(sentences, has_target=False):
+        for sample in self.batches(sentences, targets, has_target=False):
             found.append(self.model.encoder.infer(**encoder_input(sample)))
             order += sample["id"].tolist()
         if not found:
             with torch.no_grad():
-                return rows(self.model.encoder.infer(**self.source(1, None)), slice(0))
+                none = self.source(1, None)["src_tokens"]
+                return rows(self.model.encoder.infer(none, target=none), slice(0))
         place = torch.empty(len(order), dtype=torch.long)
         place[order] = torch.arange(len(order))
         return rows(joined(found), place)
@@ -130,6 +136,7 @@ class BARTVAEHubInterface(nn.Module):
         seed: int = 1,
         sources: Union[Sentences, Sequence[Tensor], None] = None,
         first: int = 0,
+        numbers: Optional[Sequence[int]] = None,
     ) -> List[str]:
         """A sentence for each row of z, N x Z, by fairseq's own sequence generator.
 
@@ -142,18 +149,23 @@ class BARTVAEHubInterface(nn.Module):
             temperature: of the softmax, both for sampling and for beam search
             max_len: most tokens of a sentence (default: as many as the model has positions)
             seed: of the drawn tokens, which depend on it and on the row's number alone
-            sources: N sentences that the decoder reads beside z, for a model with a context, as strings or as tokens
-                with <s> and </s>; other models ignore them
+            sources: N sentences that the decoder of a conditional model reads beside z, as strings or as tokens as the
+                training's data set has them; other models ignore them
             first: the first row's number, where z is a part of more rows
+            numbers: of all rows, where they do not follow one another from `first`
 
         Returns:
             N strings
 
         Raises:
-            InputError: z is not one that `check` takes, the search cannot be, or there is another number of sources
+            InputError: z is not one that `check` takes, the search cannot be, there is another number of sources, or
+                none for a conditional model
         """
         check_search(beam, sampling, sampling_topk, sampling_topp, temperature, max_len, seed)
         self.check(z)
+        numbers = range(first, first + len(z)) if numbers is None else numbers
+        if sources is None and self.model.conditional and len(z):
+            raise InputError("bart_cvae decodes z beside a source: give sources")
         if sources is not None and len(listed(sources)) != len(z):
             raise InputError(f"{len(listed(sources))} sources for {len(z)} rows of z: expected as many")
         options = Namespace(beam=1 if sampling else beam, temperature=temperature, sampling=sampling)
@@ -168,7 +180,7 @@ class BARTVAEHubInterface(nn.Module):
                 part = z[start : start + self.batch_size].to(self.device)
                 given = None if sources is None else listed(sources)[start : start + self.batch_size]
                 sample = {
-                    "id": torch.arange(first + start, first + start + len(part), device=self.device),
+                    "id": torch.tensor(numbers[start : start + len(part)], device=self.device),
                     "net_input": {**self.source(len(part), given), "z": part},
                 }
                 sentences += [self.join(best["tokens"]) for best, *_ in generator.generate([self.model], sample)]
@@ -207,7 +219,7 @@ class BARTVAEHubInterface(nn.Module):
 
         Args:
             size: number of z's, B
-            sentences: B sources for a context, as strings or as tokens with <s> and </s>; None: empty ones
+            sentences: B sources, as strings or as tokens as the training's data set has them; None: empty ones
 
         Returns:
             `src_tokens`, B x T, and with sentences `src_lengths`, B
@@ -215,22 +227,22 @@ class BARTVAEHubInterface(nn.Module):
         dictionary = self.task.source_dictionary
         if sentences is None:
             return {"src_tokens": torch.full((size, 1), dictionary.eos(), device=self.device)}
-        start = torch.tensor([dictionary.bos()])
+        start = torch.tensor([dictionary.bos()] if self.task.source_starts else [], dtype=torch.long)
         rows = [torch.cat((start, self.tokens(part))) if isinstance(part, str) else part for part in sentences]
         source = data_utils.collate_tokens(rows, dictionary.pad()).to(self.device)
         return {"src_tokens": source, "src_lengths": source.ne(dictionary.pad()).sum(1)}
 
-    def reconstruct(self, sentences: Sentences, **decoding: Any) -> List[str]:
-        """Decode each sentence from its own posterior's mean.
+    def reconstruct(self, sentences: Sentences, targets: Optional[Sentences] = None, **decoding: Any) -> List[str]:
+        """Decode each sentence from its own posterior's mean; of a conditional model, each target.
 
         Args:
-            sentences: N strings, or one
+            sentences, targets: as for encode
             decoding: as for decode
 
         Returns:
             N strings
         """
-        return self.decode(self.encode(sentences).mean, sources=sentences, **decoding)
+        return self.decode(self.encode(sentences, targets).mean, sources=sentences, **decoding)
 
     def sample(
         self,
@@ -245,7 +257,7 @@ class BARTVAEHubInterface(nn.Module):
         Args:
             n: number of sentences
             seed: of z and of drawn tokens
-            sources: n sentences, for a model with a context, as for decode
+            sources: n sentences, for a conditional model, as for decode
             first: the first one's number, where these are a part of more
             decoding: as for decode
 
@@ -255,13 +267,65 @@ class BARTVAEHubInterface(nn.Module):
         Raises:
             InputError: as of decode
         """
+        return self.sampled(range(first, first + n), seed, sources, **decoding)
+
+    def sampled(
+        self,
+        numbers: Sequence[int],
+        seed: int,
+        sources: Union[Sentences, Sequence[Tensor], None] = None,
+        **decoding: Any,
+    ) -> List[str]:
+        """The sentences of these numbers among those that `sample` draws.
+
+        Args:
+            numbers: N
+            seed, decoding: as for sample
+            sources: N
+        """
         check_search(seed=seed, **decoding)
-        encoder = self.model.encoder
-        eps = standard_normal(seed, Purpose.GENERATION, 0, range(first, first + n), encoder.prior.eps_dim)
+        if sources is None and self.model.conditional and len(numbers):
+            raise InputError("bart_cvae has a prior of z given a source: give sources")
+        encoder, given = self.model.encoder, None if sources is None else listed(sources)
+        z = torch.empty(len(numbers), self.model.latent_dim, device=self.device)
         with torch.no_grad():
-            context = None if sources is None else encoder.context(**self.source(n, listed(sources)))
-            z = encoder.prior(context).rsample(eps)
-        return self.decode(z, seed=seed, sources=sources, first=first, **decoding)
+            for start in range(0, len(numbers), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                eps = standard_normal(seed, Purpose.GENERATION, 0, numbers[part], encoder.prior.eps_dim).to(self.device)
+                context = encoder.context(**self.source(len(eps), given[part])) if given is not None else None
+                z[part] = encoder.prior(context).rsample(eps)
+        return self.decode(z, seed=seed, sources=sources, numbers=numbers, **decoding)
+
+    def respond(self, contexts: Sentences, n: int = 5, seed: int = 1, first: int = 0, **decoding: Any) -> List[Any]:
+        """Draw n z's from the prior p(z|x) of each source, and decode them beside it.
+
+        `fairseq-generate --task vae_translation --latent-mode sample --latent-samples n` with this --seed has the same
+        z's.
+
+        Args:
+            contexts: N strings, or one
+            n: responses of each
+            seed: of z and of drawn tokens
+            first: the first context's number, where these are a part of more
+            decoding: as for decode
+
+        Returns:
+            n strings for each context; of a single string, its n strings
+
+        Raises:
+            InputError: the model is no conditional one, n is less than 1, or as of decode
+        """
+        if not self.model.conditional:
+            raise InputError(
+                "this checkpoint is of bart_vae, which reads no context: to respond, train --arch bart_cvae"
+            )
+        if n < 1:
+            raise InputError(f"{n} responses: expected 1 or more")
+        every = [context for context in listed(contexts) for _ in range(n)]
+        numbers = [first + place + sample * APART for place in range(len(every) // n) for sample in range(n)]
+        found = self.sampled(numbers, seed, every, **decoding)
+        lists = [found[start : start + n] for start in range(0, len(found), n)]
+        return lists[0] if isinstance(contexts, str) else lists
 
     def interpolate(
         self, a: Latents, b: Latents, steps: int = 7, path: str = "lerp", first: int = 0, **decoding: Any
@@ -447,14 +511,16 @@ class BARTVAEHubInterface(nn.Module):
         found = self.index(index) if isinstance(index, str) else index
         return found.search(self.latents(sentences), count, metric, approximate)
 
-    def log_prob(self, sentences: Sentences, samples: int = 100, seed: int = 1) -> Tensor:
+    def log_prob(
+        self, sentences: Sentences, samples: int = 100, seed: int = 1, targets: Optional[Sentences] = None
+    ) -> Tensor:
         """Importance-weighted log p(x) of sentences: log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x) with K samples z_k.
 
         Burda et al. 2016, https://arxiv.org/abs/1509.00519, eq. 8. In expectation it is a lower bound, which rises with
-        K towards log p(x).
+        K towards log p(x). Of a conditional model it is log p(y|x) of targets, likewise.
 
         Args:
-            sentences: N strings, or one
+            sentences, targets: as for encode
             samples: K
             seed: of the samples
 
@@ -466,10 +532,11 @@ class BARTVAEHubInterface(nn.Module):
         """
         if samples < 1:
             raise InputError(f"{samples} samples: expected 1 or more")
+        self.check_targets(sentences, targets)
         result = torch.empty(len(listed(sentences)), dtype=torch.float64)
-        for sample in self.batches(sentences):
-            encoder, source = self.model.encoder, encoder_input(sample)
-            posterior, prior = encoder.infer(**source), encoder.prior(encoder.context(**source))
+        for sample in self.batches(sentences, targets):
+            encoder = self.model.encoder
+            posterior, prior = encoder.distributions(**encoder_input(sample))
             # eps belongs to the sentence itself, wherever it stands in a list
             keys = [zlib.crc32(row[row != self.model.encoder.padding_idx].cpu().numpy()) for row in sample["target"]]
             weights = torch.empty(samples, len(keys), dtype=torch.float64)
@@ -480,14 +547,32 @@ class BARTVAEHubInterface(nn.Module):
             result[sample["id"].cpu()] = weights.logsumexp(0) - math.log(samples)
         return result
 
+    def check_targets(self, sentences: Sequence[Any], targets: Optional[Sequence[Any]]) -> None:
+        """Refuse sources without targets of a conditional model, and targets of another one.
+
+        Raises:
+            InputError: targets are missing or too many, or the model reads none
+        """
+        if self.model.conditional and targets is None:
+            raise InputError(
+                "bart_cvae: a posterior is one of a source and its target: give targets beside the sources"
+            )
+        if targets is not None and not self.model.conditional:
+            raise InputError("this checkpoint is of bart_vae, which encodes sentences alone: leave the targets out")
+        if targets is not None and len(listed(targets)) != len(listed(sentences)):
+            raise InputError(f"{len(listed(targets))} targets for {len(listed(sentences))} sources: expected as many")
+
     def batches(
-        self, sentences: Union[Sentences, Sequence[Tensor]], has_target: bool = True
+        self,
+        sentences: Union[Sentences, Sequence[Tensor]],
+        targets: Union[Sentences, Sequence[Tensor], None] = None,
+        has_target: bool = True,
     ) -> Iterator[Dict[str, Any]]:
         """Cut sentences into batches of like length. The code that takes a batch runs without gradients.
 
         Args:
-            sentences: N strings, or one, or the tokens of N sentences
-            has_target: whether the batches have what the decoder reads and is to say
+            sentences, targets: as for encode
+            has_target: whether batches without targets have the sentences as what the decoder reads and is to say
 
         Returns:
             fairseq's batches, with the sentences' numbers, from 0 to N - 1, under `id`
@@ -495,9 +580,14 @@ class BARTVAEHubInterface(nn.Module):
         Raises:
             InputError: a sentence is empty or longer than the model's positions
         """
-        tokens = [self.tokens(part) if isinstance(part, str) else part for part in listed(sentences)]
+        parts = (sentences,) if targets is None else (sentences, targets)
+        tokens, *others = ([self.tokens(s) if isinstance(s, str) else s for s in listed(part)] for part in parts)
         sizes = [len(sentence) for sentence in tokens]
-        dataset = SentenceDataset(tokens, sizes, self.task.source_dictionary, has_target=has_target)
+        dictionary = self.task.source_dictionary
+        if others:
+            dataset = self.task.pairs(tokens, others[0])
+        else:
+            dataset = SentenceDataset(tokens, sizes, dictionary, has_target=has_target)
         order = sorted(range(len(tokens)), key=lambda i: (i // self.window, sizes[i]))
         for start in range(0, len(order), self.batch_size):
             sample = dataset.collater([dataset[i] for i in order[start : start + self.batch_size]])

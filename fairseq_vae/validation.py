@@ -47,28 +47,32 @@ def plain(value: Any) -> Any:
     return value.as_subclass(Tensor) if torch.is_tensor(value) else value
 
 
-def latent_statistics(numbers: Sequence[int], posterior: Any, kl: Tensor) -> Dict[str, Any]:
+def latent_statistics(numbers: Sequence[int], posterior: Any, kl: Tensor, prior: Any = None) -> Dict[str, Any]:
     """Statistics of a batch's posteriors that add up over batches and workers.
 
     Mutual information, unlike active units, is no sum over sentences. So two tables have a row for each of the split's
     first MI_SENTENCES sentences: one has the posterior's numbers and a 1 for present, the other the sentence's KL. All
     rows but this batch's are zero. A posterior without `to_rows` has no tables, and its mutual information is not
-    logged.
+    logged. Where each sentence has a prior of its own, a third table has the priors' numbers, and the means whose
+    variance makes a unit active are those of the posteriors less those of the priors.
 
     Args:
         numbers: of the sentences, B
         posterior: of the batch
         kl: of the batch's sentences, nats, B x Z or B x 1
+        prior: of the batch, or one for all sentences; None: the same
 
     Returns:
         sums by name
     """
-    mu = posterior.mean.double()
+    given = prior is not None and prior.mean.dim() > 1
+    mu = posterior.mean.double() - (prior.mean.double() if given else 0)
     sums = {"_mu_sum": mu.sum(0), "_mu_square_sum": mu.square().sum(0), "_kl_dims": kl.double().sum(0)}
-    if hasattr(posterior, "to_rows"):
+    if hasattr(posterior, "to_rows") and (not given or hasattr(prior, "to_rows")):
         kl = kl.sum(1, keepdim=True)  # B x 1
-        rows = torch.cat((posterior.to_rows(), torch.ones_like(kl)), dim=1)
-        sums[table_key(type(posterior))] = table(numbers, rows)
+        for kind, distribution in (("table", posterior), *((("source", prior),) if given else ())):
+            rows = torch.cat((distribution.to_rows(), torch.ones_like(kl)), dim=1)
+            sums[table_key(kind, type(distribution))] = table(numbers, rows)
         sums["_mi_kl"] = table(numbers, kl)
     return {"_sentences": len(mu), **{key: value.as_subclass(Statistic) for key, value in sums.items()}}
 
@@ -91,16 +95,17 @@ def table(numbers: Sequence[int], rows: Tensor) -> Tensor:
 
 
 SOURCE = ("src_tokens", "src_lengths", "target")  # what an encoder infers a posterior from
-TABLES: Dict[str, Any] = {}  # from a table's key in the log to the class of its posteriors
+TABLES: Dict[str, Any] = {}  # from a table's key in the log to the class of its distributions
 
 
-def table_key(family: Any) -> str:
-    """The key of the table of a class of posteriors, by which `reduce_metrics`, which has no model, knows the class.
+def table_key(kind: str, family: Any) -> str:
+    """The key of the table of a class of distributions, by which `reduce_metrics`, which has no model, knows the class.
 
     Args:
+        kind: "table", of posteriors, or "source", of priors
         family: the class
     """
-    key = "_mi_table" if family is Gaussian else f"_mi_table_{family.__name__.lower()}"
+    key = f"_mi_{kind}" if family is Gaussian else f"_mi_{kind}_{family.__name__.lower()}"
     TABLES[key] = family
     return key
 
@@ -214,21 +219,30 @@ def au(meters: Any) -> int:
     return active_units(*(meters[key].sum for key in ("_mu_sum", "_mu_square_sum", "_sentences")))
 
 
-def mi_table(meters: Any) -> Tuple[Any, Tensor]:
-    """The posteriors of the table's sentences that came in a batch, and their KL in nats, M."""
-    [key] = [key for key in meters if key.startswith("_mi_table")]
+def mi_table(meters: Any, kind: str = "table") -> Tuple[Any, Tensor]:
+    """The distributions of the table's sentences that came in a batch, and their KL in nats, M."""
+    [key] = [key for key in meters if key.startswith(f"_mi_{kind}")]
     rows = meters[key].sum
     seen = rows[:, -1] > 0
     # sums over workers are in float64
-    posterior, kl = rows[seen, :-1].float().cpu(), meters["_mi_kl"].sum[seen, 0].float().cpu()
-    return TABLES[key].from_rows(posterior), kl
+    found, kl = rows[seen, :-1].float().cpu(), meters["_mi_kl"].sum[seen, 0].float().cpu()
+    return TABLES[key].from_rows(found), kl
 
 
 def mi(meters: Any) -> float:
-    """Mutual information of sentence and z over the table's sentences, in nats, at most log M."""
-    posterior, kl = mi_table(meters)
-    eps = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(0))
-    return round(mutual_information(posterior, eps), 3) if len(kl) else 0.0
+    """Mutual information of sentence and z over the table's sentences, in nats, at most log M.
+
+    Where each sentence has a prior of its own, it is that given the source: I(z; y|x) = I(z; x, y) - I(z; x), the
+    latter of the priors, which stand for the aggregated posterior of a source.
+    """
+
+    def of(kind: str) -> float:
+        found, kl = mi_table(meters, kind)
+        eps = torch.randn(found.mean.shape, generator=torch.Generator().manual_seed(0))
+        return mutual_information(found, eps) if len(kl) else 0.0
+
+    given = any(key.startswith("_mi_source") for key in meters)
+    return round(of("table") - (of("source") if given else 0.0), 3)
 
 
 def marginal_kl(meters: Any) -> float:

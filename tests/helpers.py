@@ -18,7 +18,7 @@ from fairseq_vae.latent.blocks import least_vectors
 from fairseq_vae.latent.injection import injections
 from fairseq_vae.latent.posterior import posteriors
 from fairseq_vae.latent.prior import priors
-from fairseq_vae.model import BARTVAEModel
+from fairseq_vae.model import MODELS
 
 B, T, U, Z, V = 5, 9, 8, 6, 30
 SMALL = {  # sizes of priors that would take tests long
@@ -33,6 +33,8 @@ def choosing(registry, name, **flags):
     least = least_vectors(registry, name)
     several = {"latent_vectors": least, "latent_pooling": "attention"} if least > 1 else {}
     small = SMALL.get(name, {}) if registry is priors else {}
+    if getattr(registry[name], "conditional", False):
+        small = {**small, "arch": "bart_cvae_tiny"}
     return {f"latent_{registry.kind}": name, **several, **small, **flags}
 
 
@@ -57,7 +59,9 @@ PRIORS, POSTERIORS = (
     for registry in (priors, posteriors)
 )
 EVERY_INJECTION = every_injection(1)
+GIVEN = " given x"  # of a conditional model
 EVERY_LATENT = [*EVERY_INJECTION, *(f"{injection} x 2" for injection in every_injection(2))]  # of two vectors
+EVERY_LATENT += [f"{injection}{GIVEN}" for injection in ("self-attention", EVERY_INJECTION[-1])]
 
 
 def abreast(*columns):
@@ -86,6 +90,7 @@ def task(**cfg):
 
 def arguments(injection="self-attention", **flags):
     """Flags of a tiny model without dropout; "INJECTION x K" has K latent vectors."""
+    injection = injection.replace(GIVEN, "")
     injection, _, vectors = injection.partition(" x ")
     if vectors:
         several = {"latent_vectors": int(vectors), "latent_dim": Z // int(vectors), "latent_pooling": "attention"}
@@ -105,10 +110,11 @@ def arguments(injection="self-attention", **flags):
     )
 
 
-def model(injection="self-attention", std=None, **flags):
+def model(injection="self-attention", std=None, arch="bart_vae", **flags):
     """A tiny model. std: redraw every weight with this deviation, so that z visibly matters."""
     torch.manual_seed(1)
-    built = BARTVAEModel.build_model(arguments(injection, **flags), task())
+    arch = "bart_cvae" if GIVEN in injection else arch
+    built = MODELS["_".join(arch.split("_")[:2])].build_model(arguments(injection, **flags), task())
     if std is not None:
         with torch.no_grad():
             for name, parameter in built.named_parameters():

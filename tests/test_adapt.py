@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 from fairseq.data import Dictionary
 from fairseq.models.bart.model import BARTModel, bart_base_architecture
-from helpers import EVERY_LATENT, V, arguments, bart, choosing, dictionary, model
+from helpers import EVERY_LATENT, GIVEN, V, arguments, bart, choosing, dictionary, model
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.registry import NoFlags
@@ -21,7 +21,7 @@ from fairseq_vae.model import BARTVAEModel
 
 every_injection = pytest.mark.parametrize("injection", EVERY_LATENT)
 TINY = {"layers": 1, "embed_dim": 4, "ffn_embed_dim": 4, "attention_heads": 1}
-NEW = ("encoder.posterior", "encoder.memory", "encoder.plugin_version")
+NEW = ("encoder.posterior", "encoder.memory", "encoder.prior", "encoder.plugin_version")
 
 
 @every_injection
@@ -34,7 +34,7 @@ def test_a_bart_checkpoint_loads(injection):
             continue  # the host makes them itself
         assert value.equal(fresh[key] if key.startswith(NEW) else state[key]), key
     kept = [key for key in state if ".encoder_attn" in key and key in fresh]
-    assert bool(kept) == ("cross-attention" in injection)
+    assert bool(kept) == ("cross-attention" in injection or GIVEN in injection)
 
 
 def test_a_bart_checkpoint_is_reported_in_one_line_each(caplog):
@@ -152,7 +152,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(caplog):
         ({**state, "encoder.other": torch.zeros(1)}, "1 unknown, e.g. encoder.other"),
         (model(latent_pooling="attention").state_dict(), "1 unknown, e.g. encoder.posterior.query"),
         (model(latent_dim=4).state_dict(), r"encoder.posterior.mu.weight \(4x16 there, 6x16 here\)"),
-        ({"linear.weight": torch.zeros(1)}, "expected the weights of bart_vae or of bart"),
+        ({"linear.weight": torch.zeros(1)}, "expected the weights of bart, bart_vae or bart_cvae"),
         ({k: v[:-2] if v.shape[:1] == (30,) else v for k, v in state.items()}, "28 symbols.*--srcdict"),
     ]
     for bad, message in cases:

@@ -1,15 +1,16 @@
-"""Laws of the decoder, for each injection: z is all that it learns of the source, and every way of decoding agrees."""
+"""Laws of the decoder, for each injection: what it learns of a sentence, and that every way of decoding agrees."""
 
 import pytest
 import torch
-from helpers import EVERY_LATENT, SENTENCES, B, Z, batch, hypotheses, model
+from helpers import EVERY_LATENT, GIVEN, SENTENCES, B, Z, batch, hypotheses, model
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 every_injection = pytest.mark.parametrize("injection", EVERY_LATENT)
 
 
 @every_injection
-def test_z_is_all_that_the_decoder_learns_of_the_source(injection):
+def test_z_is_all_that_the_decoder_learns_of_the_sentence(injection):
+    """Of the sentence that is to be said; a conditional model reads another one beside z."""
     built = model(injection, std=0.3)
     z = torch.randn(B, Z)
     sample, other = batch(SENTENCES), batch(SENTENCES[::-1])
@@ -18,7 +19,9 @@ def test_z_is_all_that_the_decoder_learns_of_the_source(injection):
         prev_output_tokens = sample["net_input"]["prev_output_tokens"]
         swapped, _ = built(**{**other["net_input"], "prev_output_tokens": prev_output_tokens}, z=z)
         changed, _ = built(**sample["net_input"], z=z + 1)
-    assert extra["posterior"] is None and swapped.equal(logits)
+        read = [built.encoder(sample["net_input"]["src_tokens"], z=z, target=s["target"]) for s in (sample, other)]
+    assert extra["posterior"] is None and read[0]["encoder_out"][0].equal(read[1]["encoder_out"][0])
+    assert swapped.equal(logits) == (GIVEN not in injection)
     assert (changed - logits).abs().amax((1, 2)).min() > 0.1
 
 
@@ -40,7 +43,8 @@ def test_a_hypothesis_score_is_its_teacher_forced_log_probability(injection):
         net_input = batch([sentence])["net_input"]
         net_input["prev_output_tokens"] = torch.tensor([[2, *tokens[:-1]]])
         with torch.no_grad():
-            lprobs = built.get_normalized_probs(built(**net_input), log_probs=True)[0]
+            z = built.encoder(net_input["src_tokens"])["vae"].z
+            lprobs = built.get_normalized_probs(built(**net_input, z=z), log_probs=True)[0]
         expected = lprobs[range(len(tokens)), tokens].mean().item()
         assert score == pytest.approx(expected, abs=1e-4)
 
@@ -72,12 +76,12 @@ def test_reordering_beams_takes_each_rows_own_z_along(injection, order):
     built = model(injection, std=0.3)
     order = torch.tensor(order)
     z = torch.randn(3, Z).repeat_interleave(2, dim=0)  # three sentences, two beams each
-    tokens = torch.randint(5, 20, (6, 6))
-    encoder_out = built.encoder(tokens, z=z)
+    source, tokens = torch.randint(5, 20, (3, 7)).repeat_interleave(2, dim=0), torch.randint(5, 20, (6, 6))
+    encoder_out = built.encoder(source, z=z)
     state = {}
     stepwise(built, encoder_out, tokens[:, :3], state)
     built.decoder.reorder_incremental_state_scripting(state, order)
     encoder_out = built.encoder.reorder_encoder_out(encoder_out, order)
     moved = stepwise(built, encoder_out, tokens[order], state, start=3)
-    fresh = built.decoder(tokens[order], encoder_out=built.encoder(tokens, z=z[order]))[0][:, 3:]
+    fresh = built.decoder(tokens[order], encoder_out=built.encoder(source[order], z=z[order]))[0][:, 3:]
     torch.testing.assert_close(moved, fresh, **CLOSE)

@@ -7,6 +7,8 @@ import torch
 from helpers import choosing, model
 
 from fairseq_vae.latent.blocks import least_vectors
+from fairseq_vae.latent.context import Context
+from fairseq_vae.latent.distributions import rows
 from fairseq_vae.latent.fitted import KINDS
 from fairseq_vae.latent.prior import StandardNormal, priors
 
@@ -30,7 +32,12 @@ def made(name):
     if name.startswith("fitted "):
         kind = name.split()[1]
         return KINDS[kind](FITTED[kind])
-    return model(**choosing(priors, name, latent_dim=Z // least_vectors(priors, name))).encoder.prior
+    prior = model(**choosing(priors, name, latent_dim=Z // least_vectors(priors, name))).encoder.prior
+    if prior.conditional:  # then of one source
+        states = torch.randn(3, 1, prior.hidden.in_features)
+        context, forward = Context(states, torch.zeros(1, 3, dtype=torch.bool), states.mean(0)), prior.forward
+        prior.forward = lambda: rows(forward(context), 0)
+    return prior
 
 
 def draws(prior, size):

@@ -46,7 +46,7 @@ for kind, registry in (("prior", priors), ("posterior", posteriors), ("pooling",
         CASES += [{**chosen, **switch} for switch in [{}, *switches] if switch or kind not in ("prior", "pooling")]
 CASES.append({"latent_vectors": 2, "latent_dim": 3, "latent_pooling": "attention"})
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(latent_config())}
-CASES = [{key: value for key, value in flags.items() if value != DEFAULTS[key]} for flags in CASES]
+CASES = [{key: value for key, value in flags.items() if value != DEFAULTS.get(key)} for flags in CASES]
 CASES = [flags for number, flags in enumerate(CASES) if flags not in CASES[:number]]
 NAMES = [" ".join(f"{key}={value}" for key, value in flags.items() if key not in CONTROLLER) for flags in CASES]
 every_case = pytest.mark.parametrize("flags", CASES, ids=[name or "plain" for name in NAMES])

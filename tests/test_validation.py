@@ -155,7 +155,10 @@ def test_a_pass_for_partners_is_no_larger_than_the_batch(data):
     """The partners of short sentences may be long ones."""
     task, built, sizes = build(data), model(), []
     built.encoder.register_forward_pre_hook(
-        lambda module, arguments, named: sizes.append((named.get("z_source") or arguments)[0].shape), with_kwargs=True
+        lambda module, arguments, named: sizes.append(
+            named["z_source"]["src_tokens"].shape if "z_source" in named else arguments[0].shape
+        ),
+        with_kwargs=True,
     )
     for sample in epoch(task, "valid", max_tokens=60):
         sizes.clear()

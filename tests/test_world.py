@@ -14,7 +14,7 @@ from test_posterior import C, T, head
 from test_prior import Z, made
 from torch.distributions import MultivariateNormal
 
-from fairseq_vae.latent.distributions import as_double, log_ratio, rate, rows
+from fairseq_vae.latent.distributions import Gaussian, as_double, log_ratio, rate, rows
 from fairseq_vae.latent.posterior import posteriors
 from fairseq_vae.latent.prior import priors
 from fairseq_vae.measure.estimators import Importance
@@ -96,3 +96,28 @@ def test_importance_weights_and_the_bound_meet_the_likelihood(prior_name, poster
     assert (gap > 0).all()
     assert ((bound + likelihood - gap).abs() < 4 * error + KINKS).all()
     assert (bound > -likelihood - 4 * error).all()
+
+
+@pytest.mark.parametrize("posterior_name", posteriors.names())
+def test_given_sources_each_of_which_has_its_prior_they_meet_the_closed_form(posterior_name):
+    """y = W z + B x + noise, z of N(A x, diag(s^2)): a conditional model's log p(y|x)."""
+    generator = torch.Generator().manual_seed(8)
+    sources, to_mean, to_y = (torch.randn(3, size, generator=generator).double() for size in (4, 4, 4))
+    mean = 0.5 * sources @ to_mean[:2].T  # N x Z
+    shift = 0.5 * sources @ to_y.T  # N x 3
+    prior = Gaussian(mean, 0.3 * mean)  # of another variance for each source
+    covariance = WEIGHT @ torch.diag_embed(prior.variance) @ WEIGHT.T + NOISE**2 * torch.eye(3)
+    likelihood = MultivariateNormal(mean @ WEIGHT.T + shift, covariance).log_prob(X)
+    posterior, eps, _ = posterior_of(posterior_name)
+    places = list(range(len(X))) * SAMPLES
+    own = rows(posterior, places)
+    z = own.rsample(eps)
+    square = (X[places] - shift[places] - z @ WEIGHT.T).square().sum(-1) / NOISE**2
+    nll = 0.5 * (square + X.size(1) * math.log(2 * math.pi * NOISE**2))
+    sums = Importance(len(X))
+    sums.add(places, nll, log_ratio(own, rows(prior, places), z, eps) - nll)
+    error = (1 / sums.effective - 1 / SAMPLES).sqrt()
+    assert error.max() < 0.15, "too few samples to tell anything"
+    assert ((sums.nll_iw + likelihood).abs() < 4 * error).all()
+    bound = (rate(own, rows(prior, places), z).sum(1) + nll).view(SAMPLES, len(X))
+    assert (bound.mean(0) > -likelihood - 4 * bound.std(0) / math.sqrt(SAMPLES)).all()

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 StateDict = Dict[str, Tensor]
 
 VERSION_KEY = "encoder.plugin_version"
+TARGET_ENCODER = "encoder.target_encoder."
 EMBEDDINGS = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
 COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")  # fairseq 0.12.2's own
 GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE; they come first in the dictionary of every published BART
@@ -38,6 +39,7 @@ OWN_FLAGS = {  # that decide over tensors of these prefixes
     "encoder.prior.": "--latent-prior and its own flags",
     "encoder.posterior.": "--latent-posterior and its own flags, --latent-pooling, --latent-vectors",
     "encoder.memory.": "--latent-vectors, --latent-dim, --latent-injection",
+    TARGET_ENCODER: "--target-encoder",
 }
 PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
     50264: "bart.large finetuned without <mask>",
@@ -54,7 +56,8 @@ def training_keys() -> Tuple[str, ...]:
 
 def latent_keys() -> Tuple[str, ...]:
     """Prefixes of weights that a BART checkpoint does not have."""
-    return ("encoder.posterior.", "encoder.memory.", "encoder.prior.", *training_keys())
+    parts = ("posterior", "memory", "prior", "source_pooling", "target_encoder")
+    return (*(f"encoder.{part}." for part in parts), *training_keys())
 
 
 def check_origin(state_dict: StateDict, checkpoint: str) -> None:
@@ -68,7 +71,9 @@ def check_origin(state_dict: StateDict, checkpoint: str) -> None:
         InputError: the weights have no token embeddings, or a newer minor version of fairseq-vae wrote them
     """
     if EMBEDDINGS[0] not in state_dict:
-        raise InputError(f"{checkpoint} has no encoder.embed_tokens: expected the weights of bart_vae or of bart")
+        raise InputError(
+            f"{checkpoint} has no encoder.embed_tokens: expected the weights of bart, bart_vae or bart_cvae"
+        )
     if VERSION_KEY not in state_dict:  # the oldest checkpoints
         return
     # major, minor, patch; an average of checkpoints is of a version between theirs, and rounded
@@ -91,9 +96,9 @@ def adapt(
 ) -> None:
     """Make a checkpoint's weights fit a model.
 
-    A BART checkpoint gets the model's latent layers, as they were initialised, and loses the cross-attention that the
-    injection does not use. A VAE checkpoint gets the layers of training alone and the optional state that it lacks, and
-    loses those that the model lacks; either is logged.
+    A BART checkpoint gets the model's latent layers, as they were initialised, an encoder of targets that is its own
+    encoder, and loses the cross-attention that the injection does not use. A VAE checkpoint gets the layers of training
+    alone and the optional state that it lacks, and loses those that the model lacks; either is logged.
 
     Args:
         state_dict: the checkpoint's weights, changed in place
@@ -113,7 +118,8 @@ def adapt(
             if key in own:
                 state_dict[key] = own[key]
     fit_dictionary(state_dict, dictionary, checkpoint)
-    if any(key.startswith(latent_keys()) for key in state_dict):
+    # fairseq's upgrade of weights marks the version of every encoder of the model
+    if any(key.startswith(latent_keys()) and not key.startswith(TARGET_ENCODER) for key in state_dict):
         fit_optional(state_dict, own, optional)
         return
     left_out = [key for key in state_dict if ".encoder_attn" in key and not cross_attention]
@@ -121,6 +127,9 @@ def adapt(
         del state_dict[key]
     reused = len(state_dict) - 1  # without the version, which is not of BART
     new = {key: value for key, value in own.items() if key.startswith(latent_keys())}
+    for key in new:
+        if key.startswith(TARGET_ENCODER):
+            new[key] = state_dict.get(f"encoder.{key[len(TARGET_ENCODER) :]}", new[key])
     state_dict.update(new)
     logger.info(f"BART checkpoint: {reused} tensors reused")
     logger.info(f"BART checkpoint: {len(new)} latent tensors new: {', '.join(new)}")
@@ -231,7 +240,7 @@ def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -
         ]
         raise InputError(
             f"{checkpoint} is of another architecture: {'; '.join(parts)}. Give the --arch, sizes and latent flags "
-            f"that it was trained with{look}, or a checkpoint of bart or bart_vae"
+            f"that it was trained with{look}, or a checkpoint of bart or of the same --arch"
         )
 
 

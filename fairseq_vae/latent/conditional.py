@@ -36,6 +36,7 @@ class ConditionalPrior(Prior):
     """
 
     signature = "conditional"
+    conditional = True
 
     def __init__(self, dim: int, config: Any = None):
         super().__init__(dim, config)

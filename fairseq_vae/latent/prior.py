@@ -28,6 +28,7 @@ class Prior(nn.Module):
         signature: the prior's name in the signature of an evaluation, one word
         eps_dim: the number of standard normal draws from which `rsample` makes one z
         optional_state, least_vectors: as a posterior's; beyond 1, K is the argument `vectors`
+        conditional: whether the prior is one of a source, of which bart_cvae alone has one
 
     >>> class Shifted(Prior):
     ...     signature = "N(1,I)"
@@ -40,6 +41,7 @@ class Prior(nn.Module):
     signature: str
     optional_state: ClassVar[Tuple[str, ...]] = ()
     least_vectors: ClassVar[int] = 1
+    conditional: ClassVar[bool] = False
 
     def __init__(self, dim: int, config: Any = None):
         super().__init__()

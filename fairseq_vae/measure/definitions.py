@@ -38,11 +38,18 @@ LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cros
     Definition(("inner_steps",), "steps of the encoder side before an update; 0 after their end", "steps", AGGRESSIVE),
     Definition(("ppl",), "exp(neg_elbo · N / T): estimates an upper bound of the perplexity", "per token"),
     Definition(("rec_ppl",), "exp(rec · N / T): not a perplexity of the text", "per token"),
-    Definition(("au",), "active units: dimensions d with Var(mu_d) > 0.01 over the split", "dimensions", VALIDATION),
+    Definition(
+        ("au",),
+        "active units: dimensions d with Var(mu_d) > 0.01 over the split; mu less the prior's mean where each source "
+        "has a prior of its own",
+        "dimensions",
+        VALIDATION,
+    ),
     Definition(
         ("mi",),
         "mutual information of x and z: Σ [log q(z given x) − log mean over x′ of q(z given x′)] / M over the split's "
-        "first M ≤ 1,024 sentences",
+        "first M ≤ 1,024 sentences; of a conditional model that of y and z given x, I(z; x, y) − I(z; x), with the "
+        "priors p(z given x) in the place of the q(z given x) of the latter",
         "nats",
         VALIDATION,
     ),
@@ -87,6 +94,7 @@ TEXT, LABELS, REFERENCE, BATCHES = (
     "`--mi-batch`",
 )
 FITTED = "`--prior`"
+SOURCES = "a conditional model"
 SMOOTH = "`--smoothness`, and a latent"
 KINDS = ("lerp", "slerp", "typical")  # of latent/paths.py
 
@@ -138,8 +146,15 @@ USE_OF_Z: Sequence[Definition] = (
     Definition(
         ("mi",),
         "mutual information of x and z: mean of log q(z given x) − log mean over all x′ of q(z given x′); of a "
-        "posterior that is a flow, over the first 1,024 sentences",
+        "posterior that is a flow, over the first 1,024 sentences. Of a conditional model it is I(z; y given x) = "
+        "I(z; x, y) − mi_source: what z says of the target beyond its source",
         "nats",
+    ),
+    Definition(
+        ("mi_source",),
+        "I(z; x) of the priors p(z given x), which stand for the mean of q(z given x, y) over the y of an x",
+        "nats",
+        SOURCES,
     ),
     Definition(("mi_stderr",), "Monte Carlo error of mi, the sentences being given", "nats"),
     Definition(("mi_cap",), "log of the sentences that mi is over", "nats"),
@@ -174,7 +189,9 @@ USE_OF_Z: Sequence[Definition] = (
     ),
     Definition(("mu_variance_dims",), "Var(mu) over sentences of each dimension, unbiased, a list of Z"),
     Definition(("variance_dims",), "mean variance of q(z given x) of each dimension, a list of Z"),
-    Definition(("au",), "active units: dimensions with Var(mu) > 0.01", "dimensions"),
+    Definition(
+        ("au",), "active units: dimensions with Var(mu) > 0.01, mu less a source's own prior's mean", "dimensions"
+    ),
     Definition(("au_curve",), "active units at other thresholds of Var(mu), from threshold to number", "dimensions"),
     Definition(("latent_dim",), "Z", "dimensions"),
     Definition(

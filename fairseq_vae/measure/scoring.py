@@ -8,7 +8,6 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 import torch
 from fairseq import utils
-from fairseq.data import data_utils
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,8 +21,9 @@ __all__ = ["Scorer", "encoder_input", "joined", "on_cpu", "pair_eps", "sentence_
 
 
 def encoder_input(sample: Dict[str, Any]) -> Dict[str, Any]:
-    """A batch's input without the decoder's input."""
-    return {key: value for key, value in sample["net_input"].items() if key != "prev_output_tokens"}
+    """What an encoder makes the posteriors of a batch of: its source, and its target where it has one."""
+    source = {key: value for key, value in sample["net_input"].items() if key != "prev_output_tokens"}
+    return source if sample.get("target") is None else {**source, "target": sample["target"]}
 
 
 def sentence_nll(model: Any, sample: Dict[str, Any], z: Tensor) -> Tensor:
@@ -72,6 +72,7 @@ class Scorer:
 
     Attributes:
         lengths: tokens of each sentence, one end included, N
+        sizes: tokens of each sentence or of its source, whichever has more, as an encoder reads them, N
         device: the model's
     """
 
@@ -79,6 +80,7 @@ class Scorer:
         model.requires_grad_(False)
         self.model, self.dataset, self.max_tokens, self.seed = model, dataset, max_tokens, seed
         self.lengths = np.asarray(dataset.tgt_sizes).tolist()
+        self.sizes = np.maximum(dataset.src_sizes, np.asarray(dataset.tgt_sizes) + 1).tolist()
         self.device = next(model.parameters()).device
 
     def __len__(self) -> int:
@@ -92,18 +94,14 @@ class Scorer:
         Returns:
             q(z|x) of the N sentences, and p(z) of the N sentences or one for all, on the CPU
         """
-        encoder, pad = self.model.encoder, self.model.encoder.padding_idx
         order: List[int] = []
         posteriors, given = [], []
-        # sources have <s> in front
         with tqdm(total=len(self), desc="posteriors", unit="sentence", leave=False) as bar:
-            for pairs in packed([length + 1 for length in self.lengths], range(len(self)), 1, self.max_tokens):
-                indices = [index for index, _ in pairs]
-                tokens = data_utils.collate_tokens([self.dataset[index]["source"] for index in indices], pad)
-                source = tokens.to(self.device), tokens.ne(pad).sum(1).to(self.device)
-                posteriors.append(on_cpu(encoder.infer(*source)))
-                given.append(on_cpu(encoder.prior(encoder.context(*source))))
-                order += indices
+            for pairs in packed(self.sizes, range(len(self)), 1, self.max_tokens):
+                posterior, prior = self.model.encoder.distributions(**encoder_input(self.batch(pairs)))
+                posteriors.append(on_cpu(posterior))
+                given.append(on_cpu(prior))
+                order += [index for index, _ in pairs]
                 bar.update(len(pairs))
         place = torch.empty(len(self), dtype=torch.long)
         place[order] = torch.arange(len(self))
@@ -130,7 +128,8 @@ class Scorer:
         """
         indices = range(len(self)) if indices is None else indices
         with tqdm(total=len(indices) * samples, desc=name, unit="z", leave=False) as bar:
-            for pairs in packed(self.lengths, indices, samples, self.max_tokens):
+            sizes = self.sizes if self.model.conditional else self.lengths
+            for pairs in packed(sizes, indices, samples, self.max_tokens):
                 made = z_of(pairs)
                 z = made[0] if isinstance(made, tuple) else made
                 yield pairs, made, sentence_nll(self.model, self.batch(pairs), z.to(self.device)).cpu()

@@ -163,8 +163,9 @@ def latent(collection: Collection, mi_batch: Optional[int] = None) -> Numbers:
         collection: of an evaluation
         mi_batch: as for summarise
     """
-    posterior, settings = collection.posterior, collection.settings
-    mu = posterior.mean.double()
+    posterior, prior, settings = collection.posterior, collection.prior, collection.settings
+    given = prior.mean.dim() > 1  # a prior of each sentence's own source
+    mu = posterior.mean.double() - (prior.mean.double() if given else 0)
     size, dim = mu.shape
     draws = (
         standard_normal(settings.seed, Purpose.VALIDATION, k, range(size), settings.eps_dim) for k in range(MI_SAMPLES)
@@ -172,17 +173,23 @@ def latent(collection: Collection, mi_batch: Optional[int] = None) -> Numbers:
     eps = torch.stack(list(draws))  # MI_SAMPLES x N x eps_dim
     among = min(size, getattr(posterior, "mi_sentences", size))
     mi, error = information(rows(posterior, slice(among)), eps[:, :among])
+    saturated, of_source = saturates(mi, among), None
+    if given:  # I(z; y|x) = I(z; x, y) - I(z; x), the latter of the priors
+        draws = (standard_normal(settings.seed, Purpose.GENERATION, k, range(among), dim) for k in range(MI_SAMPLES))
+        of_source, its_error = information(rows(prior, slice(among)), torch.stack(list(draws)))
+        mi, error = mi - of_source, math.hypot(error, its_error)
     return {
         "mi": mi,
         "mi_stderr": error,
         "mi_cap": math.log(among),
-        "mi_saturated": saturates(mi, among),
+        "mi_saturated": saturated,
+        "mi_source": of_source,
         "marginal_kl": float(collection.kl[:among].double().sum(1).mean()) - mi,
         "mi_batch": batch_information(posterior, eps[0], mi_batch) if mi_batch else None,
         "mi_batch_size": mi_batch,
-        **aggregate(posterior, collection.prior, collection.kl),
+        **aggregate(posterior, prior, collection.kl),
         "au": active_units(mu.sum(0), mu.square().sum(0), size),
-        "au_curve": active_curve(posterior.mean),
+        "au_curve": active_curve(mu),
         "latent_dim": dim,
     }
 

@@ -1,0 +1,220 @@
+"""Laws of a conditional model that no law of all models says: p(z|x), q(z|x, y), and what becomes of checkpoints."""
+
+import math
+
+import pytest
+import torch
+from helpers import EVERY_INJECTION, GIVEN, PRIORS, SENTENCES, B, Z, bart, batch, criterion, model
+from test_model import one_update
+from torch.distributions import Independent, Normal, kl_divergence
+
+from fairseq_vae.base.errors import InputError
+from fairseq_vae.latent.context import Context
+from fairseq_vae.latent.distributions import Gaussian, rate
+from fairseq_vae.latent.posterior import LOGVAR_BOUND
+from fairseq_vae.measure.metrics import mutual_information
+from fairseq_vae.validation import latent_statistics, mi
+
+SELF = f"self-attention{GIVEN}"
+CROSS = [injection for injection in EVERY_INJECTION if "cross-attention" in injection]
+OTHERS = [[3, 1, 4], [1, 5, 9, 2], [6], [5, 3, 5, 8, 9], [7, 9]]  # sources, one for each of SENTENCES
+
+
+def pairs(sources=OTHERS, targets=SENTENCES, **options):
+    """A batch of sources and targets."""
+    source, target = batch(sources, **options), batch(targets)
+    names = ("src_tokens", "src_lengths")
+    net_input = {**target["net_input"], **{name: source["net_input"][name] for name in names}}
+    return {**target, "net_input": net_input}
+
+
+def losses(built, sample, eps):
+    with torch.no_grad():
+        return built(**sample["net_input"], eps=eps, target=sample["target"])
+
+
+@pytest.mark.parametrize("injection", CROSS)
+def test_with_sources_of_no_token_and_a_standard_prior_it_is_the_vae(injection):
+    vae, cvae = model(injection, std=0.3), model(f"{injection}{GIVEN}", std=0.3, latent_prior="standard")
+    own = cvae.state_dict()
+    for key, value in vae.state_dict().items():
+        place = own[key][..., : value.size(-1)] if "encoder.posterior" in key and value.dim() > 1 else own[key]
+        place.copy_(value)
+    eps, sample = torch.randn(B, Z), batch(SENTENCES)
+    empty = {**sample["net_input"], "src_tokens": torch.empty(B, 0, dtype=torch.long), "src_lengths": torch.zeros(B)}
+    one, other = losses(vae, sample, eps), losses(cvae, {**sample, "net_input": empty}, eps)
+    torch.testing.assert_close(one.nll_rows, other.nll_rows, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(one.rate, other.rate, rtol=1e-5, atol=1e-5)
+
+
+def test_the_rate_is_the_kl_of_two_gaussians_of_each_source():
+    built = model(SELF, std=0.3)
+    found = losses(built, pairs(), torch.randn(B, Z))
+    q, p = (Independent(Normal(g.mu, (0.5 * g.logvar).exp()), 1) for g in (found.posterior, found.prior))
+    torch.testing.assert_close(found.rate.sum(1), kl_divergence(q, p), rtol=1e-4, atol=1e-5)
+    assert found.prior.mu.std(0).min() > 1e-3, "each source has a prior of its own"
+
+
+def test_the_prior_begins_as_the_standard_normal_and_is_bounded():
+    built = model(SELF)
+    context = built.encoder.context(pairs()["net_input"]["src_tokens"])
+    prior = built.encoder.prior(context)
+    assert prior.mu.eq(0).all() and prior.logvar.eq(0).all()
+    with torch.no_grad():
+        built.encoder.prior.logvar.bias.fill_(1e6)
+    assert built.encoder.prior(context).logvar.max() <= LOGVAR_BOUND
+
+
+def test_rows_depend_on_their_own_source_and_target_alone():
+    built, eps = model(SELF, std=0.3), torch.randn(B, Z)
+    expected = losses(built, pairs(), eps)
+    order = [3, 0, 4, 1, 2]
+    variants = {
+        "permuted": (pairs([OTHERS[i] for i in order], [SENTENCES[i] for i in order]), order),
+        "alone": (pairs([OTHERS[1]], [SENTENCES[1]]), [1]),
+        "padded": (pairs(extra_padding=4), range(B)),
+        "padded on the left": (pairs(left_pad=True, extra_padding=2), range(B)),
+    }
+    for what, (sample, places) in variants.items():
+        found = losses(built, sample, eps[list(places)])
+        for name in ("nll_rows", "rate"):
+            wanted = getattr(expected, name)[list(places)]
+            torch.testing.assert_close(getattr(found, name), wanted, rtol=1e-4, atol=2e-5, msg=f"{what}: {name}")
+    changed = losses(built, pairs(OTHERS[1:] + OTHERS[:1]), eps)
+    assert (changed.nll_rows - expected.nll_rows).abs().min() > 1e-3, "the source counts"
+
+
+def test_a_target_that_begins_with_its_mark_is_read_once():
+    """As the targets of stock denoising do, behind <s>."""
+    built, sample = model(SELF, std=0.3), pairs()
+    marked = torch.cat((torch.zeros(B, 1, dtype=torch.long), sample["target"]), dim=1)
+    source = sample["net_input"]["src_tokens"]
+    one, other = (built.encoder.infer(source, target=target) for target in (sample["target"], marked))
+    torch.testing.assert_close(one.mu, other.mu, rtol=1e-4, atol=1e-5)
+    without = built(**sample["net_input"])[1]["posterior"]
+    torch.testing.assert_close(one.mu, without.mu, msg="a decoder's input has the target, too")
+
+
+def test_without_a_target_z_is_the_priors():
+    built, source = model(SELF, std=0.3), pairs()["net_input"]["src_tokens"]
+    prior = built.encoder.prior(built.encoder.context(source))
+    found, eps = built.encoder(source)["vae"], torch.randn(B, Z)
+    assert found.z.equal(prior.mu) and found.posterior is None
+    assert built.encoder(source, prior_eps=eps)["vae"].z.equal(prior.rsample(eps))
+    with pytest.raises(InputError, match="there is no target"):
+        built.encoder.infer(source)
+
+
+def test_a_copy_of_the_encoder_begins_as_it_and_learns_by_itself():
+    shared, copy = model(SELF), model(SELF, target_encoder="copy")
+    state = bart().state_dict()
+    for built in (shared, copy):
+        built.load_state_dict(dict(state))
+    key = "layers.1.fc1.weight"
+    own = copy.state_dict()
+    assert own[f"encoder.target_encoder.{key}"].equal(state[f"encoder.{key}"])
+    target = pairs()["target"]
+    for one, other in zip(shared.encoder.target_states(target), copy.encoder.target_states(target)):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+    changed, _ = one_update(copy)
+    assert {f"encoder.{key}", f"encoder.target_encoder.{key}"} <= changed
+    own = copy.state_dict()
+    assert not own[f"encoder.target_encoder.{key}"].equal(own[f"encoder.{key}"])
+    assert copy.encoder.target_encoder.embed_tokens is copy.encoder.embed_tokens
+
+
+@pytest.mark.parametrize("target_encoder", ["shared", "copy"])
+def test_every_network_learns(target_encoder):
+    built = model(SELF, std=0.3, target_encoder=target_encoder, latent_pooling="attention")
+    changed, before = one_update(built)
+    assert all(name.endswith("k_proj.bias") for name in set(before) - changed)  # softmax does not see them
+
+
+def test_zero_latent_is_bart_with_slots():
+    built, sample = model(SELF, std=0.3, zero_latent=True), pairs()
+    with torch.no_grad():
+        logits, extra = built(**sample["net_input"], eps=torch.randn(B, Z))
+        given, _ = built(**sample["net_input"], z=torch.randn(B, Z))
+        other, _ = built(**pairs(OTHERS[::-1])["net_input"])
+    assert logits.equal(given) and not logits.equal(other), "the source alone reaches the decoder"
+    assert extra["posterior"].kl(extra["vae"].prior).eq(0).all()
+    changed, before = one_update(built)
+    idle = {name for name in before if name.startswith(("encoder.posterior", "encoder.prior"))}
+    slots = {"encoder.memory.project.weight"}  # of z = 0
+    assert all(name.endswith("k_proj.bias") for name in set(before) - changed - idle - slots)
+    assert not idle & changed
+
+
+def test_checkpoints_load_where_that_makes_sense():
+    cvae, same = model(SELF, std=0.3), model(SELF)
+    same.load_state_dict(dict(cvae.state_dict()))
+    assert all(value.equal(cvae.state_dict()[key]) for key, value in same.state_dict().items())
+    for there, here in ((model(), model(SELF)), (model(SELF), model()), (cvae, model(SELF, target_encoder="copy"))):
+        with pytest.raises(InputError, match="^the checkpoint is of another architecture: .* same --arch$"):
+            here.load_state_dict(dict(there.state_dict()))
+
+
+@pytest.mark.parametrize(
+    "injection, flags, message",
+    [
+        ("self-attention", {"latent_prior": "conditional"}, "--latent-prior conditional .* give --arch bart_cvae$"),
+        (SELF, PRIORS["vamp"], "--latent-prior vamp: its pseudo-inputs"),
+        (f"cross-attention{GIVEN}", {"mirror_slots": True}, "--mirror-slots: mu of bart_cvae"),
+        (SELF, {"no_cross_attention": True}, "--no-cross-attention: bart_cvae's decoder reads the source by it"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(injection, flags, message):
+    with pytest.raises(InputError, match=message):
+        model(injection, **flags)
+
+
+def test_the_prior_without_a_source_says_so():
+    with pytest.raises(InputError, match="give sources"):
+        model(SELF).encoder.prior()
+
+
+class Meter:
+    def __init__(self, total):
+        self.sum = total
+
+
+def test_mutual_information_is_that_of_target_and_z_given_the_source():
+    """A posterior that says no more than the prior of its source has none; z of the target alone has all of it."""
+    generator = torch.Generator().manual_seed(3)
+    means = 12 * torch.randn(40, 4, generator=generator)
+    prior = Gaussian(means, torch.zeros(40, 4))
+    standard = Gaussian.standard(torch.zeros(40, 4))
+
+    def logged(posterior, prior):
+        statistics = latent_statistics(range(40), posterior, rate(posterior, prior, posterior.mu), prior)
+        return mi({name: Meter(torch.as_tensor(total).as_subclass(torch.Tensor)) for name, total in statistics.items()})
+
+    assert logged(prior, prior) == pytest.approx(0, abs=0.02)
+    assert logged(prior, standard) == pytest.approx(math.log(40), abs=0.05)
+    eps = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    assert logged(prior, Gaussian.standard(torch.zeros(4))) == pytest.approx(mutual_information(prior, eps), abs=1e-3)
+    active = [
+        latent_statistics(range(40), prior, torch.zeros(40, 4), p)["_mu_square_sum"].sum() for p in (prior, standard)
+    ]
+    assert active[0] == 0 and active[1] > 0, "units are active beyond the prior of the source"
+
+
+def test_the_loss_of_the_criterion_is_the_bound_given_the_source():
+    built = model(SELF, std=0.3)
+    sample = pairs()
+    loss, _, log = criterion()(built, sample)
+    eps = criterion().posterior_eps(built, sample)
+    found = losses(built, sample, eps)
+    assert loss.item() == pytest.approx((found.nll + found.rate.sum()).item(), rel=1e-5)
+    assert log["kl"].item() == pytest.approx(found.rate.sum().item(), rel=1e-5)
+
+
+def test_pooled_sources_stand_behind_pooled_sentences():
+    context = Context(torch.zeros(0, 2, 4), torch.zeros(2, 0, dtype=torch.bool), torch.ones(2, 4))
+    built = model(f"self-attention x 2{GIVEN}")
+    states = torch.randn(5, 2, 16)
+    with pytest.raises(RuntimeError):
+        built.encoder.posterior(states, torch.zeros(2, 5, dtype=torch.bool), context)  # of another width
+    context = context._replace(pooled=torch.ones(2, 16))
+    found = built.encoder.posterior(states, torch.zeros(2, 5, dtype=torch.bool), context)
+    assert found.mu.shape == (2, Z)
