@@ -1,11 +1,13 @@
 """What the tasks of this package share: batches of all sentences, none that is too long, and checks before a run."""
 
 import os
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, ClassVar, Dict, Optional, Sequence, Tuple
 
 import numpy as np
+import torch
 from fairseq import utils
-from fairseq.data import Dictionary
+from fairseq.data import Dictionary, LanguagePairDataset
+from torch import Tensor
 
 from .. import data  # in hints, as strings: when `data` is imported first, this module runs before its end
 from ..base.errors import InputError, reported
@@ -32,12 +34,15 @@ class SentenceTask(TrainingTask, GeneratingTask):
         dictionaries: as fairseq's task, if it is one of fairseq's, takes them
 
     Attributes:
+        source_starts: whether a source begins with <s>
         positions: of source and target, once there is a model
         trains: the flags of the model that is built for training; None: its weights are loaded
 
     Raises:
         InputError: a flag has a bad value, or a checkpoint of --path is missing or truncated
     """
+
+    source_starts: ClassVar[bool]
 
     def __init__(self, cfg: SentenceFlags, dictionary: Dictionary, *dictionaries: Dictionary):
         super().__init__(cfg, *dictionaries)
@@ -83,6 +88,19 @@ class SentenceTask(TrainingTask, GeneratingTask):
                 f"{path}: line {int(sizes.argmin()) + 1} of the text is empty ({int((sizes < 2).sum())} empty lines in "
                 "all): remove such lines and run fairseq-preprocess again"
             )
+
+    def pairs(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> "data.PairDataset":
+        """The data set of some sources and their targets, for a conditional model.
+
+        Args:
+            sources: N tensors of tokens, each with </s> at its end
+            targets: as many
+        """
+        start = torch.tensor([self.dictionary.bos()] if self.source_starts else [], dtype=torch.long)
+        given = [torch.cat((start, source)) for source in sources]
+        sizes = ([len(tokens) for tokens in side] for side in (given, targets))
+        sides = zip((given, targets), sizes, (self.dictionary, self.dictionary))
+        return data.PairDataset(LanguagePairDataset(*(part for side in sides for part in side), left_pad_source=False))
 
     def get_batch_iterator(
         self,

@@ -41,6 +41,8 @@ class VAETranslationTask(SentenceTask, TranslationTask):
         InputError: the two differ, a flag has a bad value, or a checkpoint of --path is missing or truncated
     """
 
+    source_starts = False
+
     @reported()
     def __init__(self, cfg: VAETranslationFlags, src_dict: Dictionary, tgt_dict: Dictionary):
         super().__init__(cfg, src_dict, src_dict, tgt_dict)
