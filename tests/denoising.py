@@ -10,7 +10,8 @@ TRAIN = [[random.randrange(25) for _ in range(random.randint(1, 20))] for _ in r
 VALID = [[random.randrange(25) for _ in range(random.randint(1, 20))] for _ in range(13)]
 
 
-def build(data, **cfg):
+def settings(**cfg):
+    """What fairseq's other flags give a task."""
     defaults = {
         "seed": 1,
         "dataset_impl": None,
@@ -30,7 +31,11 @@ def build(data, **cfg):
         "update_freq": [1],
         **dict.fromkeys(("cpu", "fp16", "tpu"), False),
     }
-    return VAEDenoisingTask.setup_task(task_config()(data=data, **{**defaults, **cfg}))
+    return {**defaults, **cfg}
+
+
+def build(data, **cfg):
+    return VAEDenoisingTask.setup_task(task_config()(data=data, **settings(**cfg)))
 
 
 def epoch(task, split, number=1, workers=0, **options):

@@ -186,18 +186,37 @@ def hypotheses(built, sample, beam=5):
 
 def write_data(folder, **splits):
     """A folder as fairseq-preprocess --only-source writes it; splits are lists of sentences of word numbers."""
-    from fairseq.data import indexed_dataset
+    for split, sentences in splits.items():
+        write_sentences(folder / split, sentences)
+    return write_dictionary(folder / "dict.txt")
 
+
+def write_pairs(folder, **splits):
+    """A folder as fairseq-preprocess --joined-dictionary writes it; splits are lists of pairs of such sentences."""
+    for split, pairs in splits.items():
+        for side, name in enumerate(("src", "tgt")):
+            write_sentences(folder / f"{split}.src-tgt.{name}", [pair[side] for pair in pairs])
+    write_dictionary(folder / "dict.src.txt")
+    return write_dictionary(folder / "dict.tgt.txt")
+
+
+def write_dictionary(path):
+    """The file of a dictionary of words of the numbers below V - 5; its folder."""
     words = Dictionary()
     for i in range(V - 5):
         words.add_symbol(f"w{i}")
-    words.save(str(folder / "dict.txt"))
-    for split, sentences in splits.items():
-        builder = indexed_dataset.make_builder(str(folder / f"{split}.bin"), "mmap", vocab_size=len(words))
-        for sentence in sentences:
-            builder.add_item(torch.tensor([words.index(f"w{i}") for i in sentence] + [words.eos()]))
-        builder.finalize(str(folder / f"{split}.idx"))
-    return str(folder)
+    words.save(str(path))
+    return str(path.parent)
+
+
+def write_sentences(path, sentences):
+    from fairseq.data import indexed_dataset
+
+    words = dictionary()
+    builder = indexed_dataset.make_builder(f"{path}.bin", "mmap", vocab_size=V - 1)
+    for sentence in sentences:
+        builder.add_item(torch.tensor([words.index(f"w{i}") for i in sentence] + [words.eos()]))
+    builder.finalize(f"{path}.idx")
 
 
 WORDS = ("a", "barks", "cat", "dog", "sleeps", "the", ".")

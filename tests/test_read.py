@@ -110,14 +110,14 @@ def words(*symbols):
 def test_a_dictionary_of_other_words_is_refused(bart):
     path = str(bart)
     bart.with_name("dict.txt").write_text("a 1\nb 1\nc 1\n")
-    check_dictionary(path, words("a", "b", "c"), "data")
-    check_dictionary(path, words("a", "b"), "data")
-    check_dictionary(path, words("a", "b", "c", "more"), "data")
-    check_dictionary(path, words("a", "b", "<mask>"), "data")
+    check_dictionary(path, words("a", "b", "c"), "data/dict.txt")
+    check_dictionary(path, words("a", "b"), "data/dict.txt")
+    check_dictionary(path, words("a", "b", "c", "more"), "data/dict.txt")
+    check_dictionary(path, words("a", "b", "<mask>"), "data/dict.txt")
     with pytest.raises(InputError, match="data/dict.txt, line 2: 'c' where the checkpoint's .*/dict.txt has 'b'"):
-        check_dictionary(path, words("a", "c", "b"), "data")
+        check_dictionary(path, words("a", "c", "b"), "data/dict.txt")
     bart.with_name("dict.txt").unlink()
-    check_dictionary(path, words("a", "c", "b"), "data")
+    check_dictionary(path, words("a", "c", "b"), "data/dict.txt")
 
 
 def test_folders_of_dictionary_and_bpe(tmp_path):

@@ -13,6 +13,12 @@ from .read import check_whole, model_settings, reading
 
 __all__ = ["load_model"]
 
+TASKS = {  # of checkpoints of bart_cvae, and the one that reads the same data for a measurement
+    "translation": "vae_translation",
+    "vae_denoising": "vae_denoising",
+    "vae_translation": "vae_translation",
+}
+
 
 def load_model(path: str, data: str, **overrides: Any) -> Tuple[BaseFairseqModel, Any, Any]:
     """Load a trained model, in evaluation mode, on the GPU if there is one.
@@ -26,7 +32,8 @@ def load_model(path: str, data: str, **overrides: Any) -> Tuple[BaseFairseqModel
         the model, fairseq's configuration (`cfg.task`, `cfg.model`, …) and the task
 
     Raises:
-        InputError: checkpoint or folder is missing, the checkpoint cannot be read, or it is not of bart_vae
+        InputError: checkpoint or folder is missing, the checkpoint cannot be read, or it is not of bart_vae or
+            bart_cvae, or of bart_cvae and of a task without pairs
     """
     if not os.path.isdir(data):
         raise InputError(f"data folder {data} does not exist: give the one that fairseq-preprocess wrote")
@@ -35,9 +42,16 @@ def load_model(path: str, data: str, **overrides: Any) -> Tuple[BaseFairseqModel
     with reading(path):
         state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)
     architecture = model_settings(state).arch
-    if not architecture.startswith("bart_vae"):
-        raise InputError(f"checkpoint {path} is of architecture {architecture}, expected bart_vae")
+    if not architecture.startswith(("bart_vae", "bart_cvae")):
+        raise InputError(f"checkpoint {path} is of architecture {architecture}, expected bart_vae or bart_cvae")
     cfg = convert_namespace_to_omegaconf(state["args"]) if state.get("args") else state["cfg"]
+    if architecture.startswith("bart_cvae"):
+        if cfg.task._name not in TASKS:
+            raise InputError(
+                f"checkpoint {path} is of bart_cvae and of the task {cfg.task._name}: expected one of "
+                f"{', '.join(sorted(TASKS))}"
+            )
+        cfg.task._name = TASKS[cfg.task._name]
     task = tasks.setup_task(cfg.task, from_checkpoint=True)
     task.load_state_dict(state.get("task_state") or {})
     model = task.build_model(cfg.model, from_checkpoint=True)

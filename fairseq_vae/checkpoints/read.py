@@ -130,7 +130,7 @@ def first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def check_dictionary(path: str, dictionary: Dictionary, data: str) -> None:
+def check_dictionary(path: str, dictionary: Dictionary, file: str) -> None:
     """Hold the data's dictionary against the dict.txt beside a checkpoint, if there is one.
 
     Only the symbols that both have at one place are compared: <mask> may stand elsewhere, one of the two may go on with
@@ -139,7 +139,7 @@ def check_dictionary(path: str, dictionary: Dictionary, data: str) -> None:
     Args:
         path: the checkpoint
         dictionary: the data's
-        data: the folder that the dictionary is from, for messages
+        file: that the dictionary is from, for messages
 
     Raises:
         InputError: one number means two different words, so every embedding would be another word's
@@ -151,7 +151,7 @@ def check_dictionary(path: str, dictionary: Dictionary, data: str) -> None:
     for index, (symbol, expected) in enumerate(zip(dictionary.symbols, own.symbols)):
         if symbol != expected and symbol != "<mask>" and expected != "<mask>":
             raise InputError(
-                f"{os.path.join(data, 'dict.txt')}, line {index - own.nspecial + 1}: {symbol!r} where the checkpoint's "
+                f"{file}, line {index - own.nspecial + 1}: {symbol!r} where the checkpoint's "
                 f"{own_path} has {expected!r}. Binarise the data with that one (fairseq-preprocess --srcdict)"
             )
 

@@ -16,7 +16,7 @@ from ..base.needs import check_needs, plain
 from ..latent.pooling import check_vectors
 from .criterion import VAECrossEntropyFlags, check_beta
 from .model import LatentFlags, check_promises, check_slots
-from .task import VAEDenoisingFlags, check_noise, check_training, task_config
+from .task import SentenceFlags, check_noise, check_training
 
 __all__ = ["check_effects", "check_generation", "flags_of"]
 
@@ -44,8 +44,7 @@ def check_effects(model: Any, criterion: Any, task: Any) -> None:
     values: Dict[str, Any] = {}
     own: Dict[str, Any] = {}
     for group, cfg in (("model", model), ("criterion", criterion), ("task", task)):
-        given = flags_of(cfg)
-        name = given.get("_name") or given.get("arch" if group == "model" else group)
+        given, name = flags_of(cfg), name_of(group, cfg)
         own[group] = type(cfg) if dataclasses.is_dataclass(cfg) else declared(group, name)
         for field in dataclasses.fields(own[group]) if own[group] else ():
             values[field.name] = given.get(field.name, field.default)
@@ -59,7 +58,7 @@ def check_effects(model: Any, criterion: Any, task: Any) -> None:
         check_promises(merged)
     if is_a(own["criterion"], VAECrossEntropyFlags):
         check_beta(merged)
-    if is_a(own["task"], VAEDenoisingFlags):
+    if is_a(own["task"], SentenceFlags):
         check_training(merged)
 
 
@@ -75,11 +74,13 @@ def check_generation(task: Any, splits: Sequence[str], zero_latent: bool) -> Non
         InputError: the message names the flag, its value, and what would make it count
     """
     values = flags_of(task)
-    check_needs(dataclasses.fields(task_config()), values)
-    check_noise(SimpleNamespace(**values), splits)
+    config = type(task) if dataclasses.is_dataclass(task) else declared("task", name_of("task", task))
+    check_needs(dataclasses.fields(config) if config else (), values)
+    if "noise" in values:
+        check_noise(SimpleNamespace(**values), splits)
     if values.get("aggressive_inference"):
         raise InputError("--aggressive-inference has no effect in generation: give it to fairseq-train")
-    if values["num_samples"] and not splits:
+    if values.get("num_samples") and not splits:
         raise InputError(
             f"--num-samples {values['num_samples']} has no effect in fairseq-interactive, which draws a sentence for "
             "each line of its input: leave it out, and give so many lines, or --latent-samples"
@@ -88,6 +89,12 @@ def check_generation(task: Any, splits: Sequence[str], zero_latent: bool) -> Non
         raise InputError("--latent-mode sample has no effect with a model of --zero-latent: leave it out")
     if zero_latent and values.get("prior"):
         raise InputError("--prior has no effect with a model of --zero-latent: leave it out")
+
+
+def name_of(group: str, cfg: Any) -> Any:
+    """The registered name of what a configuration is of; None if it has none."""
+    given = flags_of(cfg)
+    return given.get("_name") or given.get("arch" if group == "model" else group)
 
 
 def is_a(config: Any, kind: type) -> bool:

@@ -15,6 +15,8 @@ from ..base.needs import shown
 __all__ = ["check_decoding", "check_machine", "check_search"]
 
 NO_WORDS = "the decoder reads z and never the words of the source, so no word of it is aligned with one of these"
+BESIDE_Z = "the decoder attends to z beside the words of the source, and fairseq would take z for one of these"
+NO_INTEGRAL = "the likelihood of a reference is an integral over z, which `fairseq-vae evaluate` estimates"
 NO_STEPS = "the decoder writes a sentence once, from left to right, and has no steps of refinement"
 NOT_OF_THIS_MODEL = {
     "print_alignment": NO_WORDS,
@@ -22,6 +24,7 @@ NOT_OF_THIS_MODEL = {
     "print_step": NO_STEPS,
     "retain_iter_history": NO_STEPS,
 }
+NOT_OF_PAIRS = {"print_alignment": BESIDE_Z, "replace_unk": BESIDE_Z, "score_reference": NO_INTEGRAL}
 NOT_OF_THE_PRIOR = {
     "prefix_size": "reference",
     "score_reference": "reference",
@@ -31,17 +34,22 @@ NOT_OF_THE_PRIOR = {
 NO_BEAM = ("sampling", "diverse_beam_groups", "diversity_rate", "match_source_len")  # searches of their own
 
 
-def check_decoding(args: Any, latent_mode: str) -> None:
+def check_decoding(args: Any, latent_mode: str, conditional: bool = False) -> None:
     """Refuse flags of generation that have no meaning for a sentence from z.
 
     Args:
         args: fairseq's flags of generation; absent ones count as not given
         latent_mode: the task's
+        conditional: whether the models are of sentences given sources
 
     Raises:
         InputError: names the flag
     """
-    for name, reason in NOT_OF_THIS_MODEL.items():
+    if conditional and latent_mode == "prior":
+        raise InputError(
+            "--latent-mode prior: bart_cvae draws z from p(z|x) of a source x: give sources and --latent-mode sample"
+        )
+    for name, reason in {**NOT_OF_THIS_MODEL, **(NOT_OF_PAIRS if conditional else {})}.items():
         if getattr(args, name, None) not in (None, False):
             raise InputError(f"--{name.replace('_', '-')}: {reason}; leave it out")
     for name, lacking in NOT_OF_THE_PRIOR.items():

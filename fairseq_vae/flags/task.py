@@ -1,4 +1,4 @@
-"""The flags of vae_denoising: its own, and those of the registered corruptions."""
+"""The flags of the tasks: those of all, of vae_denoising with its registered corruptions, of vae_translation."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any, List, Optional, Sequence, Type
 from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.constants import DDP_BACKEND_CHOICES, ZERO_SHARDING_CHOICES
+from fairseq.tasks.translation import TranslationConfig
 from omegaconf import II, MISSING
 
 from ..base.corruption import corruptions
@@ -14,31 +15,32 @@ from ..base.errors import InputError
 from ..base.host import fairseq_fields
 from ..base.needs import GIVEN, check_sizes, plain, shown
 
-__all__ = ["LATENT_MODES", "VAEDenoisingFlags", "check_noise", "check_training", "task_config"]
+__all__ = [
+    "LATENT_MODES",
+    "SentenceFlags",
+    "VAEDenoisingFlags",
+    "VAETranslationFlags",
+    "check_noise",
+    "check_training",
+    "task_config",
+]
 
 LATENT_MODES = ("mean", "sample", "prior")
 
 
 @dataclass
-class VAEDenoisingFlags(FairseqDataclass):
-    """The flags that do not depend on registered corruptions."""
+class SentenceFlags(FairseqDataclass):
+    """The flags that all tasks of this package have."""
 
-    data: str = field(default=MISSING, metadata={"help": "folder made by fairseq-preprocess --only-source"})
-    noise_ratio: float = field(
-        default=0.15, metadata={"help": "the corruption's ratio, 0 to 1 (default: 0.15)", "needs": {"noise": GIVEN}}
-    )
-    noise_splits: str = field(
-        default="train",
-        metadata={"help": "comma-separated splits that get the corruption (default: train)", "needs": {"noise": GIVEN}},
-    )
     latent_mode: ChoiceEnum(LATENT_MODES) = field(  # type: ignore[valid-type]  # made at run time
         default="mean",
         metadata={
             "help": "z at generation: the posterior's mean, a sample of the posterior, or a sample of the prior, for "
-            "which --num-samples stands in for the data (in fairseq-interactive, each line of the input gets one); "
-            "samples depend on --seed and the sentence's number only, which in fairseq-interactive is its line's, so "
-            "that equal lines get samples of their own; in an ensemble, each model has its own z, made of the same "
-            "standard normal draws (default: mean)"
+            "which --num-samples stands in for the data (in fairseq-interactive, each line of the input gets one); of "
+            "bart_cvae the mean or a sample of p(z|x), which is its prior and, of x alone, its posterior, so that "
+            "`prior` is refused; samples depend on --seed and the sentence's number only, which in "
+            "fairseq-interactive is its line's, so that equal lines get samples of their own; in an ensemble, each "
+            "model has its own z, made of the same standard normal draws (default: mean)"
         },
     )
     latent_samples: int = field(
@@ -49,23 +51,12 @@ class VAEDenoisingFlags(FairseqDataclass):
             "needs": {"latent_mode": ("sample", "prior")},
         },
     )
-    num_samples: int = field(
-        default=0, metadata={"help": "sentences that fairseq-generate draws with --latent-mode prior (default: 0)"}
-    )
     print_z: bool = field(
         default=False,
         metadata={
             "help": "print, before the other lines of a batch, each z as a line `Z-`, the sentence's number, a tab and "
             "a list of numbers, which `fairseq-vae decode` reads; an ensemble has such a line for each model, in the "
             "order of --path; with --results-path they stand in a file z-SUBSET.txt there (default: off)"
-        },
-    )
-    prior: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "file of `fairseq-vae fit-prior`, from whose prior --latent-mode prior draws, or for an ensemble "
-            "as many files as --path has, with colons between; None: from the model's own (default: None)",
-            "needs": {"latent_mode": ("prior",)},
         },
     )
     aggressive_inference: bool = field(
@@ -99,12 +90,6 @@ class VAEDenoisingFlags(FairseqDataclass):
             "needs": {"aggressive_inference": GIVEN},
         },
     )
-    reuse_dataloader: bool = field(
-        default=False,
-        metadata={
-            "help": "keep data workers between epochs; they would repeat the first epoch's corruption (default: off)"
-        },
-    )
     seed: int = II("common.seed")
     path: Optional[str] = II("common_eval.path")
     results_path: Optional[str] = II("common_eval.results_path")
@@ -135,8 +120,54 @@ class VAEDenoisingFlags(FairseqDataclass):
     disable_validation: bool = II("dataset.disable_validation")
 
 
+@dataclass
+class VAEDenoisingFlags(SentenceFlags):
+    """The flags of vae_denoising that do not depend on registered corruptions."""
+
+    data: str = field(default=MISSING, metadata={"help": "folder made by fairseq-preprocess --only-source"})
+    noise_ratio: float = field(
+        default=0.15, metadata={"help": "the corruption's ratio, 0 to 1 (default: 0.15)", "needs": {"noise": GIVEN}}
+    )
+    noise_splits: str = field(
+        default="train",
+        metadata={"help": "comma-separated splits that get the corruption (default: train)", "needs": {"noise": GIVEN}},
+    )
+    num_samples: int = field(
+        default=0, metadata={"help": "sentences that fairseq-generate draws with --latent-mode prior (default: 0)"}
+    )
+    prior: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "file of `fairseq-vae fit-prior`, from whose prior --latent-mode prior draws, or for an ensemble "
+            "as many files as --path has, with colons between; None: from the model's own (default: None)",
+            "needs": {"latent_mode": ("prior",)},
+        },
+    )
+    reuse_dataloader: bool = field(
+        default=False,
+        metadata={
+            "help": "keep data workers between epochs; they would repeat the first epoch's corruption (default: off)"
+        },
+    )
+
+
+@dataclass
+class VAETranslationFlags(SentenceFlags, TranslationConfig):
+    """The flags of vae_translation: those of fairseq's task translation, and its own."""
+
+    truncate_source_left: bool = field(
+        default=False,
+        metadata={
+            "help": "keep the last --max-source-positions tokens of a longer source, </s> among them, where "
+            "--truncate-source keeps the first ones: of a dialog, the latest utterances; how many are cut is logged "
+            "once a split (default: off)",
+            "needs": {"truncate_source": (False,), "num_batch_buckets": (0,)},
+        },
+    )
+
+
 def task_config() -> Type[FairseqDataclass]:
-    """The dataclass of all flags of the task, with the corruptions that are registered now."""
+    """The dataclass of all flags of vae_denoising, with the corruptions that are registered now."""
     help = f"corruption of the encoder's input: {corruptions.help()} (default: none)"
     chooser = field(default="none", metadata={"help": help})
     own = [flag.name for flag in dataclasses.fields(VAEDenoisingFlags)] + ["noise"]
@@ -161,12 +192,12 @@ def check_training(cfg: Any) -> None:
     check_aggressive(cfg)
     defaults = {field.name: plain(field.default) for field in dataclasses.fields(VAEDenoisingFlags)}
     for name in ("latent_mode", "latent_samples", "num_samples", "print_z", "prior"):
-        value = plain(getattr(cfg, name))
+        value = plain(getattr(cfg, name, defaults[name]))  # vae_translation has three of them
         if value != defaults[name]:
             raise InputError(
                 f"{shown(name, value)} has no effect in training: give it to fairseq-generate or fairseq-interactive"
             )
-    if plain(cfg.train_subset) and plain(cfg.valid_subset):
+    if hasattr(cfg, "noise") and plain(cfg.train_subset) and plain(cfg.valid_subset):
         splits = [cfg.train_subset, *cfg.valid_subset.split(",")]
         check_noise(cfg, splits)
         unknown = [name for name in cfg.noise_splits.split(",") if name not in splits]
@@ -205,7 +236,7 @@ def check_aggressive(cfg: Any) -> None:
         return
     check_sizes(cfg, aggressive_window=1, aggressive_max_steps=1)
     window, most = cfg.aggressive_window, cfg.aggressive_max_steps
-    if window != VAEDenoisingFlags.aggressive_window and 2 * window > most:
+    if window != SentenceFlags.aggressive_window and 2 * window > most:
         raise InputError(
             f"--aggressive-window {window} has no effect with --aggressive-max-steps {most}, in which no two windows "
             f"fit: give {2 * window} steps or more, or a smaller window"

@@ -1,7 +1,7 @@
 """The task vae_denoising: each sample is one sentence, with a corrupted source and a clean target."""
 
 import os
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Sequence
 
 import numpy as np
 import torch
@@ -15,23 +15,15 @@ from ..base import text  # as a module, for the same reason
 from ..base.corruption import corrupted, corruptions
 from ..base.errors import InputError, reported
 from ..base.host import declare
-from ..base.lengths import told_apart, too_long
-from ..base.needs import plain
 from ..base.stream import Purpose, stream
-from ..checkpoints.read import check_dictionary, check_file
-from ..flags.effects import check_effects
-from ..flags.host import check_machine
 from ..flags.task import VAEDenoisingFlags, task_config
-from ..latent.posterior import posteriors
-from ..latent.prior import Prior
-from .generating import GeneratingTask
-from .training import TrainingTask
+from .sentences import SentenceTask
 
 __all__ = ["VAEDenoisingTask"]
 
 
 @register_task("vae_denoising", dataclass=task_config())
-class VAEDenoisingTask(TrainingTask, GeneratingTask):
+class VAEDenoisingTask(SentenceTask):
     """Reconstruct sentences; every sentence of a split comes once an epoch.
 
     Args:
@@ -45,24 +37,19 @@ class VAEDenoisingTask(TrainingTask, GeneratingTask):
         InputError: a flag has a bad value, or a checkpoint of --path is missing or truncated
     """
 
+    source_starts = True
+
     @reported()
     def __init__(self, cfg: VAEDenoisingFlags, dictionary: Dictionary):
-        super().__init__(cfg)
+        super().__init__(cfg, dictionary)
         if not 0 <= cfg.noise_ratio <= 1:
             raise InputError(f"--noise-ratio {cfg.noise_ratio}: expected a number between 0 and 1")
-        if cfg.latent_samples < 1:
-            raise InputError(f"--latent-samples {cfg.latent_samples}: expected 1 or more")
         if cfg.latent_mode != "prior" and cfg.num_samples:
             raise InputError(
                 f"--num-samples {cfg.num_samples} has no effect without --latent-mode prior: give that too, or leave "
                 "--num-samples out"
             )
-        for path in utils.split_paths(cfg.path) if cfg.path else ():
-            check_file(path)
-        self.dictionary = dictionary
         self.mask = dictionary.add_symbol("<mask>")  # at the end, where BART's pretraining put it
-        self.positions: Optional[Tuple[int, int]] = None  # of source and target, once there is a model
-        self.trains: Any = None  # the flags of the model that is built for training; None: its weights are loaded
 
     @classmethod
     @reported()
@@ -75,10 +62,15 @@ class VAEDenoisingTask(TrainingTask, GeneratingTask):
         Raises:
             InputError: the folder has no dict.txt, or another file of that name, or see the class
         """
-        path = os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
+        path = dictionary_path(cfg)
         if not os.path.exists(path):
             raise InputError(f"{path} does not exist: give the folder that fairseq-preprocess --only-source wrote")
         return cls(cfg, text.read_dictionary(path))
+
+    @property
+    def dictionary_path(self) -> str:
+        """See GeneratingTask."""
+        return dictionary_path(self.cfg)
 
     @reported()
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
@@ -104,18 +96,9 @@ class VAEDenoisingTask(TrainingTask, GeneratingTask):
             return
         paths = utils.split_paths(self.cfg.data)
         path = os.path.join(paths[(epoch - 1) % len(paths)], split)
-        if os.path.exists(f"{path}.bin") and os.path.getsize(f"{path}.bin") == 0:
-            raise InputError(f"{path}.bin has no sentences: the text given to fairseq-preprocess was empty")
-        data.check_format(path, self.cfg.dataset_impl and str(self.cfg.dataset_impl))
-        sentences = data.read_sentences(path, self.dictionary, self.cfg.dataset_impl, combine)
-        if sentences is None:
-            raise InputError(f"{path}.bin does not exist: --{split}pref of fairseq-preprocess --only-source makes it")
+        sentences = self.read(path, f"--{split}pref of fairseq-preprocess --only-source", combine)
         sizes = np.asarray(sentences.sizes)
-        if (sizes < 2).any():
-            raise InputError(
-                f"{path}: line {int(sizes.argmin()) + 1} of the text is empty ({int((sizes < 2).sum())} empty lines in "
-                "all): remove such lines and run fairseq-preprocess again"
-            )
+        self.refuse_empty(path, sizes)
         corrupt = self.cfg.noise != "none" and split in self.cfg.noise_splits.split(",")
         self.datasets[split] = data.SentenceDataset(
             sentences, sizes, self.dictionary, self.corrupted if corrupt else None, seed=self.cfg.seed, split=split
@@ -135,175 +118,29 @@ class VAEDenoisingTask(TrainingTask, GeneratingTask):
         own = stream(self.cfg.seed, Purpose.SOURCE, epoch, index)
         return corrupted(tokens, str(self.cfg.noise), self.cfg.noise_ratio, self.mask, own)
 
-    def get_batch_iterator(
-        self,
-        dataset: Any,
-        max_tokens: Optional[int] = None,
-        max_sentences: Optional[int] = None,
-        max_positions: Any = None,
-        **options: Any,
-    ) -> Any:
-        """fairseq's batches; a sentence that is longer than a batch meets filter_indices_by_size, not an assertion.
-
-        Args:
-            dataset: of the sentences
-            max_tokens: in a batch
-            max_sentences: in a batch
-            max_positions: of source and target; None: not bounded
-            options: as in fairseq
-        """
-        if max_positions is not None:
-            max_positions = utils.resolve_max_positions(max_positions, max_tokens)
-        return super().get_batch_iterator(dataset, max_tokens, max_sentences, max_positions, **options)
-
-    @reported()
-    def filter_indices_by_size(
-        self,
-        indices: np.ndarray,
-        dataset: "data.SentenceDataset",
-        max_positions: Any = None,
-        ignore_invalid_inputs: bool = False,
-    ) -> np.ndarray:
-        """Refuse sentences that are too long for model or batch, rather than leave them out without a word.
-
-        --skip-invalid-size-inputs-valid-test leaves them out, in training too.
-
-        Args:
-            indices: the sentences' numbers
-            dataset: of these sentences
-            max_positions: of source and target, or the tokens of a batch where they are fewer
-            ignore_invalid_inputs: not used
-
-        Returns:
-            the numbers of the sentences that stay
-
-        Raises:
-            InputError: a sentence is too long; names the bounds that were met
-        """
-        stay, ignored = dataset.filter_indices_by_size(indices, max_positions)
-        skip = self.cfg.skip_invalid_size_inputs_valid_test
-        buffer = all(dataset is not split for split in self.datasets.values())  # of fairseq-interactive
-        if len(ignored) and not (skip and (len(stay) or buffer)):
-            self.refuse_long(dataset, max_positions, None if skip else "--skip-invalid-size-inputs-valid-test")
-        kept = super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs=True)
-        dataset.kept = np.sort(kept)
-        return kept
-
-    @reported()
-    def refuse_long(
-        self,
-        dataset: "data.SentenceDataset",
-        max_positions: Any,
-        skip_with: Optional[str] = None,
-        max_tokens: Optional[int] = None,
-    ) -> None:
-        """Refuse a data set with a sentence that is too long.
-
-        Args:
-            dataset: of all sentences
-            max_positions: as for filter_indices_by_size
-            skip_with: what to give to leave such sentences out; None: they cannot be left out
-            max_tokens: of the command's own --max-tokens; None: fairseq's flags are the command's
-
-        Raises:
-            InputError: names the bounds that were met
-        """
-        _, ignored = dataset.filter_indices_by_size(np.arange(len(dataset)), max_positions)
-        if len(ignored):
-            positions = utils.resolve_max_positions((None, None), max_positions)
-            limits = (max_tokens, None) if max_tokens else (self.cfg.max_tokens, self.cfg.max_tokens_valid)
-            bounds = told_apart(positions, self.positions, dataset.tgt_sizes is not None, *limits)
-            split = next((name for name, value in self.datasets.items() if value is dataset), "input")
-            first = 1 + (self.lines - len(dataset) if split == "input" else 0)  # fairseq-interactive has buffers
-            lengths = {first + index: int(dataset.src_sizes[index]) - 2 for index in ignored}
-            raise InputError(
-                too_long(os.path.join(self.cfg.data, split), lengths, bounds, self.trains is None, skip_with)
-            )
-
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """Build a model and, before training, check the checkpoint from which training starts; a prior that begins with
-        sentences of the training text gets them.
-
-        If the file of --restore-file were missing, fairseq would train from scratch without a word.
-
-        Args:
-            cfg: the model's flags
-            from_checkpoint: whether fairseq loads a checkpoint, as for generation
-
-        Returns:
-            the model, its weights initialised
+        """See SentenceTask.
 
         Raises:
-            InputError: the checkpoint is missing, truncated, unsafe, or of another dictionary; or the task has noise
-                and the model reads no source, or aggressive inference and the model has no latent or validation no MI
+            InputError: as there, or the task has noise and the model reads no source
         """
-        start = self.cfg.path
-        self.trains = None if from_checkpoint else cfg
-        with reported():  # not a decorator, since fairseq looks at the arguments of this method
-            if not from_checkpoint:
-                check_machine(self.cfg.cpu, self.cfg.fp16, self.cfg.tpu)
-                last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
-                if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
-                    start = self.cfg.restore_file
-                else:
-                    start = last if os.path.exists(last) else self.cfg.finetune_from_model
-                if start:
-                    check_file(start)
-                    check_dictionary(start, self.dictionary, self.cfg.data)
-            model = super().build_model(cfg, from_checkpoint)
-            noise, encoder = str(self.cfg.noise), getattr(model, "encoder", None)
+        model = super().build_model(cfg, from_checkpoint)
+        noise, encoder = str(self.cfg.noise), getattr(model, "encoder", None)
+        with reported():
             if noise != "none" and not from_checkpoint and not getattr(encoder, "reads_source", True):
                 raise InputError(f"--noise {noise} has no effect with --zero-latent: leave one of the two out")
-            prior = getattr(encoder, "prior", None)
-            train = None if from_checkpoint else plain(self.cfg.train_subset)
-            if train and isinstance(prior, Prior) and type(prior).begin is not Prior.begin:
-                if train not in self.datasets:
-                    self.load_dataset(train)
-                prior.begin(self.datasets[train].src)
-            if self.aggressive is not None and not from_checkpoint:
-                if not hasattr(model, "latent_dim"):
-                    raise InputError("--aggressive-inference needs a model with a latent: --arch bart_vae")
-                if not getattr(model.encoder.posterior, "has_rows", True):
-                    able = [name for name in posteriors.names() if getattr(posteriors[name], "has_rows", True)]
-                    raise InputError(
-                        "--aggressive-inference ends when mi falls, of which validation has none with "
-                        f"--latent-posterior {cfg.latent_posterior}: give {' or '.join(able)}, or leave "
-                        "--aggressive-inference out"
-                    )
-        if start:
-            model.checkpoint = f"checkpoint {start}"
-        self.positions = model.max_positions()
         return model
 
-    @reported()
-    def build_criterion(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
-        """Build a criterion and, before training, check that every flag of model, criterion and task has an effect.
+    def dataset_of_lines(
+        self, tokens: Sequence[Tensor], lengths: Sequence[int], constraints: Optional[Tensor]
+    ) -> "data.SentenceDataset":
+        """See GeneratingTask; the sentences are clean."""
+        return data.SentenceDataset(tokens, lengths, self.dictionary, has_target=False, constraints=constraints)
 
-        Args:
-            cfg: the criterion's flags
-            others: as in fairseq
 
-        Raises:
-            InputError: a flag has a bad value, or no effect beside the others, or asks for sentences from the prior
-        """
-        criterion = super().build_criterion(cfg, *args, **kwargs)
-        if self.trains is not None:
-            check_effects(self.trains, cfg, self.cfg)
-            if hasattr(criterion, "unchecked"):
-                criterion.unchecked = None
-        elif self.cfg.latent_mode == "prior":
-            raise InputError("--latent-mode prior: validation needs the data's sentences; leave it out")
-        return criterion
-
-    @property
-    def source_dictionary(self) -> Dictionary:
-        """The one dictionary, of source and target."""
-        return self.dictionary
-
-    @property
-    def target_dictionary(self) -> Dictionary:
-        """The one dictionary, of source and target."""
-        return self.dictionary
+def dictionary_path(cfg: Any) -> str:
+    """The dictionary's file beside the data of the task's flags."""
+    return os.path.join(utils.split_paths(cfg.data)[0], "dict.txt")
 
 
 def declare_flags() -> None:

@@ -58,6 +58,7 @@ class GeneratingTask(WatchedTask):
 
     Args:
         cfg: the task's flags
+        dictionaries: see SentenceTask
 
     Attributes:
         dictionary: of source and target
@@ -65,22 +66,25 @@ class GeneratingTask(WatchedTask):
 
     dictionary: Dictionary
 
-    def __init__(self, cfg: Any):
-        super().__init__(cfg)
+    def __init__(self, cfg: Any, *dictionaries: Dictionary):
+        super().__init__(cfg, *dictionaries)
         self.nbest: Optional[int] = None  # hypotheses of each z; None: all
         self.z_file = "w"  # how the file of Z- lines is opened: what a former run wrote goes
         self.lines = 0  # of fairseq-interactive, which numbers the sentences of each buffer anew
         self.numbers: Deque[List[int]] = deque()  # of the sentences in batches that are made and not yet generated from
 
+    @property
+    def dictionary_path(self) -> str:
+        """The dictionary's file."""
+        raise NotImplementedError
+
     def build_dataset_for_inference(
         self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], constraints: Optional[Tensor] = None
-    ) -> "data.SentenceDataset":
-        """The data set of some sentences, clean and without targets.
+    ) -> "data.WholeDataset":
+        """The data set of the lines of a buffer, whose numbers are remembered batch by batch.
 
         Args:
-            src_tokens: N tensors of tokens, each with </s> at its end
-            src_lengths: their lengths, N
-            constraints: of constrained decoding, as fairseq packs them, N x L
+            src_tokens, src_lengths, constraints: as for dataset_of_lines
         """
         first = self.lines
         self.lines += len(src_tokens)
@@ -88,9 +92,21 @@ class GeneratingTask(WatchedTask):
         def remember(ids: List[int]) -> None:
             self.numbers.append([first + index for index in ids])
 
-        return data.SentenceDataset(
-            src_tokens, src_lengths, self.dictionary, has_target=False, on_batch=remember, constraints=constraints
-        )
+        dataset = self.dataset_of_lines(src_tokens, src_lengths, constraints)
+        dataset.on_batch = remember
+        return dataset
+
+    def dataset_of_lines(
+        self, tokens: Sequence[Tensor], lengths: Sequence[int], constraints: Optional[Tensor]
+    ) -> "data.WholeDataset":
+        """The data set of some lines, without targets.
+
+        Args:
+            tokens: N tensors of tokens, each with </s> at its end
+            lengths: their lengths, N
+            constraints: of constrained decoding, as fairseq packs them, N x L
+        """
+        raise NotImplementedError
 
     @reported()
     def inference_step(
@@ -159,7 +175,7 @@ class GeneratingTask(WatchedTask):
             words = [word for phrase in unpack_constraints(row) for word in phrase.tolist()]
             most = min(int(generator.max_len_a * length + generator.max_len_b), generator.max_len - 1)
             if self.dictionary.unk() in words:
-                raise InputError(f"line {number + 1}: a constraint has a word that {self.cfg.data}/dict.txt lacks")
+                raise InputError(f"line {number + 1}: a constraint has a word that {self.dictionary_path} lacks")
             if len(words) > most:
                 raise InputError(
                     f"line {number + 1}: its constraints have {len(words)} tokens, and a sentence {most} at most: "
@@ -199,12 +215,12 @@ class GeneratingTask(WatchedTask):
         if mode == "mean" and not self.cfg.print_z:
             return sample
         if not all(hasattr(model, "latent_dim") for model in models):
-            raise InputError(
-                f"{'--print-z' if mode == 'mean' else f'--latent-mode {mode}'} needs a checkpoint of bart_vae"
-            )
+            given = "--print-z" if mode == "mean" else f"--latent-mode {mode}"
+            raise InputError(f"{given} needs a checkpoint of bart_vae or bart_cvae")
         if mode == "mean":
             return sample
-        name, part = ("prior_eps", "prior") if mode == "prior" else ("eps", "posterior")
+        conditional = any(model.conditional for model in models)  # whose z, given a source alone, is the prior's
+        name, part = ("prior_eps", "prior") if mode == "prior" or conditional else ("eps", "posterior")
         dim = max(getattr(model.encoder, part).eps_dim for model in models)
         eps = on_device(standard_normal(self.cfg.seed, Purpose.GENERATION, 0, numbers, dim), device)
         return {**sample, "net_input": {**sample["net_input"], name: eps}}
@@ -252,12 +268,17 @@ class GeneratingTask(WatchedTask):
         Raises:
             InputError: a flag has no effect, or no meaning for this model
         """
+        conditional = {bool(getattr(model, "conditional", False)) for model in models}
         with reported():
-            check_decoding(args, str(self.cfg.latent_mode))
+            if len(conditional) > 1:
+                raise InputError(
+                    f"--path {self.cfg.path}: bart_cvae beside other models: expected bart_cvae alone, or none"
+                )
+            check_decoding(args, str(self.cfg.latent_mode), conditional == {True})
             if self.cfg.path:  # otherwise the flags are those of a checkpoint's training
                 zero_latent = any(getattr(getattr(model, "encoder", None), "zero_latent", False) for model in models)
                 check_generation(self.cfg, list(self.datasets), zero_latent)
-            if self.cfg.prior:
+            if getattr(self.cfg, "prior", None):  # a flag of vae_denoising
                 self.use_priors(models)
         if self.cfg.path and self.cfg.latent_samples > 1:
             self.nbest = self.nbest or args.nbest

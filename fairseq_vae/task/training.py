@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from typing import Any, Dict, Tuple
 
+from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from torch import Tensor
 
@@ -19,13 +20,14 @@ class TrainingTask(WatchedTask):
 
     Args:
         cfg: the task's flags
+        dictionaries: see SentenceTask
 
     Attributes:
         aggressive: the inner steps and their end; None without the flag
     """
 
-    def __init__(self, cfg: Any):
-        super().__init__(cfg)
+    def __init__(self, cfg: Any, *dictionaries: Dictionary):
+        super().__init__(cfg, *dictionaries)
         self.aggressive = inference.AggressiveInference(cfg) if cfg.aggressive_inference else None
 
     @property

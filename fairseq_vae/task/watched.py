@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any, DefaultDict, Dict, Sequence, Tuple
 
 import torch
+from fairseq.data import Dictionary
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
@@ -20,14 +21,15 @@ class WatchedTask(FairseqTask):
 
     Args:
         cfg: the task's flags
+        dictionaries: see SentenceTask
 
     Attributes:
         watches: of the subsets, by name
         subset: the name of the one that is being validated
     """
 
-    def __init__(self, cfg: Any):
-        super().__init__(cfg)
+    def __init__(self, cfg: Any, *dictionaries: Dictionary):
+        super().__init__(cfg, *dictionaries)
         self.watches: DefaultDict[str, Watch] = defaultdict(Watch)
         self.subset = ""
 
@@ -37,7 +39,7 @@ class WatchedTask(FairseqTask):
         """fairseq's validation step, on a batch with the partners that the own-z gap needs.
 
         Args:
-            sample: fairseq's batch; as SentenceDataset makes it, with `split`
+            sample: fairseq's batch; as WholeDataset makes it, with `split`
             others: as in fairseq
         """
         self.subset = sample.get("split", "")
