@@ -415,6 +415,15 @@ STORIES: Sequence[Definition] = (  # of rouge_figures
     Definition(("rouge_l",), "F1 of the longest common subsequence of their words, gaps allowed", "0–1"),
 )
 
+OF_SOURCES: Sequence[Definition] = (
+    Definition(
+        ("responses",),
+        "figures of the responses to sources, and their intervals: an object of the keys below; null of other models",
+        "",
+        SOURCES,
+    ),
+)
+
 MAKING: Sequence[Definition] = (
     Definition(("schema",), "version of this list: raised when a key changes its meaning or goes"),
     Definition(("samples",), "K, z's of each sentence; 1 with `--zero-latent`"),
@@ -434,6 +443,7 @@ SECTIONS: Mapping[str, Sequence[Definition]] = {  # of evaluate()'s figures, the
     "A prior fitted afterwards": OF_FITTED,
     "The smoothness of the space": SMOOTHNESS,
     "Labels": PROBES,
+    "Responses": OF_SOURCES,
     "How the figures were made": MAKING,
 }
 EVALUATED: Sequence[Definition] = tuple(definition for section in SECTIONS.values() for definition in section)
