@@ -273,7 +273,7 @@ def short(path: str) -> str:
 
 
 def data_fingerprint(dictionary: Dictionary, sentences: Sequence[Tensor], sources: Sequence[Tensor] = ()) -> str:
-    """The fingerprint of a dictionary's symbols and of the tokens of sentences, and of their sources if they have some."""
+    """The fingerprint of a dictionary's symbols and of the tokens of sentences and of their sources."""
     digest = hashlib.sha256()
     for symbol in dictionary.symbols:
         digest.update(symbol.encode() + b"\n")
