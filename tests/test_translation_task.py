@@ -13,6 +13,7 @@ import torch
 from denoising import epoch, settings
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import metrics
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq_cli import generate, interactive
 from helpers import Z, arguments, criterion, model, save_trained, write_data, write_pairs, write_sentences
@@ -21,6 +22,7 @@ from omegaconf import OmegaConf
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import APART, Purpose, standard_normal
 from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.checkpoints.read import load_safely
 from fairseq_vae.flags.task import VAETranslationFlags, task_config
 from fairseq_vae.task import VAEDenoisingTask, VAETranslationTask
 
@@ -257,6 +259,22 @@ def test_validation_is_of_source_and_target_and_has_partners(data):
     built = cvae(own)
     loss, _, log = own.valid_step(epoch(own, "valid")[0], built, criterion())
     assert torch.isfinite(torch.as_tensor(loss)) and log["_gap_sentences"] == log["nsentences"] and log["_gap"] != 0
+
+
+def test_bleu_in_validation_is_fairseqs_and_its_sums_can_be_saved_for_torchs_safe_loader(data, tmp_path):
+    own = build(data, eval_bleu=True, eval_bleu_args='{"beam": 2, "max_len_b": 6}')
+    built, objective, logs = cvae(own), criterion(), []
+    with metrics.aggregate(new_root=True) as whole:
+        for batch in epoch(own, "valid", max_sentences=4):
+            _, _, log = own.valid_step(batch, built, objective)
+            own.reduce_metrics([log], objective)
+            logs.append(log)
+    assert len(logs) > 2 and whole["_bleu_totals"].sum.tolist() == [
+        sum(log[f"_bleu_totals_{n}"] for log in logs) for n in range(4)
+    ]
+    assert whole["_bleu_counts"].sum.sum() > 0 and whole.get_smoothed_value("bleu") >= 0
+    torch.save(whole.state_dict(), tmp_path / "meters.pt")
+    load_safely(str(tmp_path / "meters.pt"))
 
 
 def test_sentences_can_be_given_their_corrupted_selves(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from fairseq import utils
 from fairseq.data import Dictionary, data_utils
+from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationTask
 from torch import Tensor
@@ -200,3 +201,15 @@ class VAETranslationTask(SentenceTask, TranslationTask):
                     "give --arch bart_cvae, or --task vae_denoising for sentences without a source"
                 )
         return model
+
+    def reduce_metrics(self, logging_outputs: Sequence[Dict[str, Any]], criterion: Any) -> None:
+        """See WatchedTask; sums of --eval-bleu are tensors, since torch's safe loader refuses checkpoints with arrays.
+
+        Args:
+            logging_outputs: as in fairseq
+            criterion: as in fairseq
+        """
+        super().reduce_metrics(logging_outputs, criterion)
+        for meters in metrics.get_active_aggregators():
+            for meter in (meters[name] for name in ("_bleu_counts", "_bleu_totals") if name in meters):
+                meter.val, meter.sum = torch.as_tensor(meter.val), torch.as_tensor(meter.sum)
