@@ -296,14 +296,16 @@ class BARTVAEHubInterface(nn.Module):
                 z[part] = encoder.prior(context).rsample(eps)
         return self.decode(z, seed=seed, sources=sources, numbers=numbers, **decoding)
 
-    def respond(self, contexts: Sentences, n: int = 5, seed: int = 1, first: int = 0, **decoding: Any) -> List[Any]:
+    def respond(
+        self, contexts: Union[Sentences, Sequence[Tensor]], n: int = 5, seed: int = 1, first: int = 0, **decoding: Any
+    ) -> List[Any]:
         """Draw n z's from the prior p(z|x) of each source, and decode them beside it.
 
         `fairseq-generate --task vae_translation --latent-mode sample --latent-samples n` with this --seed has the same
         z's.
 
         Args:
-            contexts: N strings, or one
+            contexts: N strings, or one, or tokens as for decode
             n: responses of each
             seed: of z and of drawn tokens
             first: the first context's number, where these are a part of more
