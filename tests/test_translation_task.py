@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import logging
 import random
 import re
@@ -175,11 +176,12 @@ def hypotheses(built, own, max_sentences, draws):
 
 @pytest.mark.parametrize("mode, draws", [("mean", 1), ("sample", 3)])
 @torch.no_grad()
-def test_generation_is_that_of_each_source_and_z_alone(data, mode, draws):
+def test_generation_is_that_of_each_source_and_z_alone(data, capsys, mode, draws):
     """z is the mean of p(z|x), or its draw of the pair's own number; beams of several rows are reordered together."""
-    own = build(data, latent_mode=mode, latent_samples=draws)
+    own = build(data, latent_mode=mode, latent_samples=draws, print_z=True)
     built = cvae(own)
     found = hypotheses(built, own, 3, draws)
+    printed_z = re.findall(r"^Z-(\d+)\t(.*)$", capsys.readouterr().out, re.MULTILINE)
     for size in (1, None):
         assert hypotheses(built, build(data, latent_mode=mode, latent_samples=draws), size, draws) == found
     generator = own.build_generator([built], Namespace(beam=3, max_len_b=8))
@@ -189,6 +191,8 @@ def test_generation_is_that_of_each_source_and_z_alone(data, mode, draws):
         for k in range(draws):
             eps = standard_normal(1, Purpose.GENERATION, 0, [number + k * APART], Z)
             z = prior.mean if mode == "mean" else prior.rsample(eps)
+            own_z = [json.loads(line) for index, line in printed_z if int(index) == number]
+            torch.testing.assert_close(torch.tensor(own_z[k]), z[0], rtol=1e-5, atol=1e-5)
             alone = {"id": torch.tensor([number + k * APART]), "net_input": {"src_tokens": source, "z": z}}
             beams = generator.generate([built], alone)[0]
             assert [beam["tokens"].tolist() for beam in beams] == found[number][3 * k : 3 * k + 3]
@@ -381,7 +385,10 @@ def test_bad_data_is_refused_by_file_line_and_remedy(tmp_path):
     )
     lines = (folder / "dict.tgt.txt").read_text().splitlines(keepends=True)
     (folder / "dict.tgt.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
-    refused("dict.src.txt and .*dict.tgt.txt differ.*run fairseq-preprocess with --joined-dictionary", folder)
+    refused(
+        r"dict.tgt.txt and dict.src.txt differ from line 1 on, .*run fairseq-preprocess with --joined-dictionary",
+        folder,
+    )
 
 
 def test_subsets_that_are_combined_are_read_one_after_another(tmp_path):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from itertools import zip_longest
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
@@ -54,10 +55,11 @@ class VAETranslationTask(SentenceTask, TranslationTask):
         if cfg.left_pad_target:
             raise InputError("--left-pad-target: the posterior reads targets from the left; leave it out")
         if src_dict != tgt_dict:
-            source, target = (f"{cfg.data}/dict.{side}.txt" for side in (cfg.source_lang, cfg.target_lang))
+            symbols = zip_longest(*(dictionary.symbols[dictionary.nspecial :] for dictionary in (src_dict, tgt_dict)))
+            line = 1 + next(place for place, (source, target) in enumerate(symbols) if source != target)
             raise InputError(
-                f"{source} and {target} differ, and one model reads both sides: run fairseq-preprocess with "
-                "--joined-dictionary"
+                f"{self.dictionary_path} and dict.{cfg.source_lang}.txt differ from line {line} on, and one model "
+                "reads both sides: run fairseq-preprocess with --joined-dictionary"
             )
 
     @classmethod
