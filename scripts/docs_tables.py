@@ -18,7 +18,7 @@ from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.flags.model import latent_config
 from fairseq_vae.flags.task import task_config
 from fairseq_vae.hub import BARTVAEHubInterface  # noqa: F401  for the tests
-from fairseq_vae.measure.definitions import LOGGED, SECTIONS, Definition
+from fairseq_vae.measure.definitions import LOGGED, RESPONSES, SECTIONS, STORIES, Definition
 from fairseq_vae.measure.papers import PAPERS
 from fairseq_vae.model import MODELS, SIZES, BARTVAEModel  # noqa: F401
 
@@ -221,6 +221,7 @@ TABLES: Dict[str, Callable[[], str]] = {
     "commands": commands,
     "logged": logged,
     "evaluated": evaluated,
+    "responses": lambda: definitions([*RESPONSES, *STORIES]),
     "recipes": recipes,
     "settings of all recipes": shared,
     "papers": papers,

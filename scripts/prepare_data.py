@@ -5,8 +5,6 @@ conversation, so that no conversation is in two splits. With --data: the lines o
 """
 
 import argparse
-import importlib.util
-import json
 import random
 import re
 import sys
@@ -14,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Iterator, List
 
+from fairseq_vae.base.dialogs import read_chitchat
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.files import write
 from fairseq_vae.base.lines import read_lines
@@ -31,14 +30,9 @@ def words(sentence: str) -> List[str]:
 
 
 def chat() -> Iterator[List[str]]:
-    """The conversations of chitchat-dataset as lists of sentences; found without importing the package."""
-    spec = importlib.util.find_spec("chitchat_dataset")
-    if spec is None:
-        sys.exit("prepare_data.py: the package chitchat-dataset is missing: pip install chitchat-dataset==0.9.0")
-    conversations = json.loads(Path(spec.origin).with_name("dataset.json").read_text(encoding="utf-8"))
-    for conversation in conversations.values():
-        utterances = (" ".join(message["text"].split()) for turn in conversation["messages"] for message in turn)
-        yield [sentence for utterance in utterances for sentence in BOUNDARY.split(utterance)]
+    """The conversations of chitchat-dataset as lists of sentences."""
+    for dialog in read_chitchat(Counter()):
+        yield [sentence for utterance in dialog for sentence in BOUNDARY.split(utterance.text)]
 
 
 def clean(conversations: List[List[str]]) -> List[List[str]]:
@@ -92,7 +86,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the split (default: 1)")
     args = parser.parse_args()
 
-    groups = own(args.data) if args.data else clean(list(chat()))
+    try:
+        groups = own(args.data) if args.data else clean(list(chat()))
+    except InputError as error:
+        sys.exit(f"prepare_data.py: {error}")
     random.Random(args.seed).shuffle(groups)
     if args.limit:
         total = 0

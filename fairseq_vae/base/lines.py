@@ -1,14 +1,16 @@
 """Lines of text: what a file of sentences is, what ends a line, and what of a line is its sentence."""
 
 import contextlib
+import gzip
 import os
 import re
 import sys
-from typing import Iterator, List, Union
+import zlib
+from typing import Iterable, Iterator, List, Union
 
 from .errors import InputError
 
-__all__ = ["one_line", "read_lines", "sentence", "stream_lines"]
+__all__ = ["one_line", "read_lines", "sentence", "stream_lines", "whole_lines"]
 
 OTHERS = {  # the first bytes of files that are taken for text by mistake, and what to do with them
     b"\x1f\x8b": "it is compressed by gzip: unpack it with gunzip",
@@ -46,12 +48,26 @@ def stream_lines(path: Union[str, "os.PathLike[str]"]) -> Iterator[str]:
     Raises:
         InputError: the path is a folder's, or the text is not UTF-8, has a NUL, or a carriage return within a line
     """
+    return map(sentence, whole_lines(path))
+
+
+def whole_lines(path: Union[str, "os.PathLike[str]"], packed: bool = False) -> Iterator[str]:
+    """Read a text's lines as they are, white space at their ends included, one by one; see `stream_lines`.
+
+    Args:
+        path: of a file in UTF-8, or "-" for standard input
+        packed: whether a file whose name ends in .gz is unpacked
+
+    Raises:
+        InputError: as in stream_lines, or the packed file is damaged
+    """
     name = "standard input" if path == "-" else os.fspath(path)
     if path != "-" and os.path.isdir(path):
         raise InputError(f"{name} is a folder: expected a text file, one sentence a line")
+    opened = gzip.open if packed and name.endswith(".gz") else open
     done, hint = 0, None
     with contextlib.ExitStack() as stack:
-        lines = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))
+        lines = unpacked(sys.stdin.buffer if path == "-" else stack.enter_context(opened(path, "rb")), name)
         for number, content in enumerate(lines, 1):
             if number == 1:
                 hint = next((hint for start, hint in OTHERS.items() if content.startswith(start)), None)
@@ -65,7 +81,15 @@ def stream_lines(path: Union[str, "os.PathLike[str]"]) -> Iterator[str]:
             for character, what in (("\0", hint or NUL), ("\r", LONE)):
                 if character in line:
                     raise InputError(f"{name}, line {number}: {what}")
-            yield sentence(line)
+            yield line
+
+
+def unpacked(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The lines of a file that is open, gzip's errors in one line."""
+    try:
+        yield from lines
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{name} cannot be unpacked ({error}): copy it again") from error
 
 
 def sentence(line: str) -> str:

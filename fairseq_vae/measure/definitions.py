@@ -352,6 +352,69 @@ PROBES: Sequence[Definition] = (
     Definition(("probe_signature",), "settings of the classifier, and scikit-learn's version", "", LABELS),
 )
 
+WORDS, SEVERAL = "token vectors", "N above 1"
+RESPONSES: Sequence[Definition] = (  # of response_figures: N responses to each context, M references of each
+    *(
+        Definition(
+            tuple(f"bleu_{n}_{kind}" for n in range(1, 5)),
+            meaning + ", with the score the sentence BLEU of order 1 to 4 by sacrebleu (effective order, exponential "
+            "smoothing): not the smoothing 7 of NLTK, by which CVAEs were published",
+            "0–1",
+        )
+        for kind, meaning in (
+            ("precision", "mean over contexts and responses of the best reference's score"),
+            ("recall", "mean over contexts and references of the best response's score"),
+            ("f1", "harmonic mean of these two means"),
+        )
+    ),
+    Definition(
+        tuple(f"a_bow_{kind}" for kind in ("precision", "recall", "f1")),
+        "the same of another score, (1 + cosine) / 2 of the means of both texts' token vectors, wordllama's of 256 "
+        "numbers; 0 of a text without tokens. Some papers report the cosine itself, and all of them other vectors",
+        "0–1",
+        WORDS,
+    ),
+    Definition(
+        tuple(f"e_bow_{kind}" for kind in ("precision", "recall", "f1")),
+        "the same of extrema in place of means: of each dimension the value farthest from 0",
+        "0–1",
+        WORDS,
+    ),
+    Definition(
+        ("within_distinct_1", "within_distinct_2"),
+        "different / all words or bigrams of the N responses to a context; mean over contexts. DialogWAE calls it "
+        "inter-dist",
+        "0–1",
+    ),
+    Definition(("within_unique",), "different responses / N, mean over contexts", "0–1"),
+    Definition(
+        ("within_self_bleu",),
+        "mean sentence BLEU-4 of each response against the context's other ones: 0 where all differ",
+        "0–100",
+        SEVERAL,
+    ),
+    Definition(
+        ("across_distinct_1", "across_distinct_2"),
+        "different / all words or bigrams of all responses to all contexts: falls as they grow more",
+        "0–1",
+    ),
+    Definition(("response_words",), "mean words of a response", "words"),
+    Definition(("reference_words",), "mean words of a reference", "words"),
+    Definition(("contexts",), "number of contexts"),
+    Definition(("responses",), "N, responses to each context"),
+    Definition(("references",), "mean over contexts of M, references of a context"),
+    Definition(("responses_signature",), "settings of BLEU, sacrebleu's version, and the token vectors"),
+)
+STORIES: Sequence[Definition] = (  # of rouge_figures
+    Definition(
+        ("rouge_1", "rouge_2"),
+        "F1 of the words, or bigrams, that a text and its reference share; mean over texts. Words are runs of letters "
+        "and digits in lower case, not stemmed",
+        "0–1",
+    ),
+    Definition(("rouge_l",), "F1 of the longest common subsequence of their words, gaps allowed", "0–1"),
+)
+
 MAKING: Sequence[Definition] = (
     Definition(("schema",), "version of this list: raised when a key changes its meaning or goes"),
     Definition(("samples",), "K, z's of each sentence; 1 with `--zero-latent`"),

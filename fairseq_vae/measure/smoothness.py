@@ -33,6 +33,7 @@ __all__ = [
     "pairs",
     "signature",
     "straightness",
+    "token_vectors",
     "word_mover",
 ]
 
@@ -155,31 +156,43 @@ class WordMover:
         return max(0.0, float(ot.emd2(p, q, np.linalg.norm(v[:, None] - w[None], axis=2))))
 
 
-@functools.lru_cache(maxsize=1)
-def word_mover() -> WordMover:
-    """The distance by the token vectors that wordllama's wheel holds, 256 numbers for each of 32,000 tokens.
+def token_vectors() -> Tuple[Callable[[str], List[int]], np.ndarray]:
+    """The token vectors that wordllama's wheel holds, 256 numbers for each of 32,000 tokens.
 
     Only these two files are read. The package itself is not imported: it would set up logging and look for a tokenizer
     on the network.
 
+    Returns:
+        a text to its tokens' numbers, and the vectors, V x D
+
     Raises:
-        InputError: POT or wordllama is not installed
+        ImportError: wordllama is not installed
     """
-    found = importlib.util.find_spec("wordllama")
-    try:
-        import ot  # noqa: F401  takes seconds: so it is found missing before anything is decoded
-        from tokenizers import Tokenizer
-
-        if found is None or not found.origin:
-            raise ImportError("wordllama")
-    except ImportError as error:
-        raise InputError("--smoothness needs POT and wordllama: pip install POT 'wordllama<0.3.4'") from error
     from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
 
+    found = importlib.util.find_spec("wordllama")
+    if found is None or not found.origin:
+        raise ImportError("wordllama")
     folder = os.path.dirname(found.origin)
     [vectors] = load_file(os.path.join(folder, VECTORS)).values()
     tokenizer = Tokenizer.from_file(os.path.join(folder, TOKENIZER))
-    return WordMover(lambda text: tokenizer.encode(text, add_special_tokens=False).ids, vectors)
+    return lambda text: tokenizer.encode(text, add_special_tokens=False).ids, vectors
+
+
+@functools.lru_cache(maxsize=1)
+def word_mover() -> WordMover:
+    """The distance by wordllama's token vectors.
+
+    Raises:
+        InputError: POT or wordllama is not installed
+    """
+    try:
+        import ot  # noqa: F401  takes seconds: so it is found missing before anything is decoded
+
+        return WordMover(*token_vectors())
+    except ImportError as error:
+        raise InputError("--smoothness needs POT and wordllama: pip install POT 'wordllama<0.3.4'") from error
 
 
 def straightness(sentences: Sequence[str], distance: Callable[[str, str], float]) -> Tuple[float, float]:
