@@ -78,7 +78,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
     def build_criterion(cls, cfg: Any, task: FairseqTask) -> "VAECrossEntropyCriterion":
         """fairseq's hook: build the criterion; its first batch in training checks its flags with the model's.
 
-        vae_denoising has checked them before, and another task has no hook for it.
+        This package's tasks have checked them before, and another task has no hook for it.
         """
         criterion: VAECrossEntropyCriterion = super().build_criterion(cfg, task)
         criterion.unchecked = cfg

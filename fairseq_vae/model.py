@@ -427,6 +427,11 @@ class BARTCVAEModel(BARTVAEModel):
     conditional = True
     encoder_class = BARTCVAEEncoder
 
+    def max_positions(self) -> Tuple[int, int]:
+        """Positions of a source and of a target, which the encoder reads too, with <s> in front, unless z is 0."""
+        source, target = super().max_positions()
+        return source, target if self.encoder.zero_latent else min(target, source - 1)
+
 
 MODELS: Dict[str, Type[BARTVAEModel]] = {"bart_vae": BARTVAEModel, "bart_cvae": BARTCVAEModel}
 SIZES = {  # layers of the encoder and of the decoder each, width, heads; the feed-forward width is 4 times the width

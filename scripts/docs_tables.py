@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import yaml
+from fairseq.tasks.translation import TranslationConfig
 
 from fairseq_vae.cli.arguments import SHARED
 from fairseq_vae.cli.main import parser
@@ -16,7 +17,7 @@ from fairseq_vae.evaluate import SCHEMA
 from fairseq_vae.finetune import recipe
 from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.flags.model import latent_config
-from fairseq_vae.flags.task import task_config
+from fairseq_vae.flags.task import SentenceFlags, VAETranslationFlags, task_config
 from fairseq_vae.hub import BARTVAEHubInterface  # noqa: F401  for the tests
 from fairseq_vae.measure.definitions import LOGGED, RESPONSES, SECTIONS, STORIES, Definition
 from fairseq_vae.measure.papers import PAPERS
@@ -59,14 +60,15 @@ def choices(field: dataclasses.Field) -> List[str]:
     return [member.value for member in field.type] if is_choice else []
 
 
-def documented(config: Any) -> Iterator[dataclasses.Field]:
-    """The fields that are the configuration's own; what it only reads of fairseq's has no help."""
-    return (field for field in dataclasses.fields(config) if field.metadata.get("help"))
+def documented(config: Any, *others: Any) -> Iterator[dataclasses.Field]:
+    """The fields that are the configuration's own, not of others; what it only reads of fairseq's has no help."""
+    known = {field.name for other in others for field in dataclasses.fields(other)}
+    return (field for field in dataclasses.fields(config) if field.metadata.get("help") and field.name not in known)
 
 
-def flags(config: Any) -> str:
+def flags(config: Any, *others: Any) -> str:
     rows = []
-    for field in documented(config):
+    for field in documented(config, *others):
         required = default(field) == "required"
         name = field.name if required else f"--{field.name.replace('_', '-')}"
         meaning = prose(re.sub(r" \(default: [^()]*\)$", "", field.metadata["help"]))
@@ -216,7 +218,9 @@ TABLES: Dict[str, Callable[[], str]] = {
     "sizes": sizes,
     "example prior": lambda: python("examples/own_prior/laplace_prior/__init__.py"),
     "flags of the model": lambda: flags(latent_config()),
-    "flags of the task": lambda: flags(task_config()),
+    "flags of the tasks": lambda: flags(SentenceFlags),
+    "flags of vae_denoising": lambda: flags(task_config(), SentenceFlags),
+    "flags of vae_translation": lambda: flags(VAETranslationFlags, SentenceFlags, TranslationConfig),
     "flags of the criterion": lambda: flags(criterion_config()),
     "commands": commands,
     "logged": logged,

@@ -116,7 +116,7 @@ def existing_flags():
         *(command for _, _, command in docs_tables.subcommands()),
     ]
     docs_tables.BARTVAEModel.add_args(parsers[0])
-    for config in (docs_tables.task_config(), docs_tables.criterion_config()):
+    for config in (docs_tables.task_config(), docs_tables.VAETranslationFlags, docs_tables.criterion_config()):
         gen_parser_from_dataclass(parsers[1], config())
     for registry in REGISTRIES.values():
         for config in registry["dataclass_registry"].values():
@@ -142,8 +142,10 @@ def test_flags_that_are_named_exist():
 
 def test_every_flag_and_command_is_documented():
     page = expanded(ROOT / "docs/reference/flags.md")
-    for config in (docs_tables.latent_config(), docs_tables.task_config(), docs_tables.criterion_config()):
-        for field in docs_tables.documented(config):
+    configs = (docs_tables.latent_config(), docs_tables.task_config(), docs_tables.criterion_config())
+    pairs = (docs_tables.VAETranslationFlags, docs_tables.TranslationConfig)
+    for config, *others in (*((config,) for config in configs), pairs):
+        for field in docs_tables.documented(config, *others):
             name = field.name.replace("_", "-")
             assert f'| <a id="{name}"></a>`{"" if name == "data" else "--"}{name}` |' in page
     for name, _, _ in docs_tables.subcommands():

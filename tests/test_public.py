@@ -7,13 +7,14 @@ import pytest
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
+from fairseq.tasks.translation import TranslationConfig
 from helpers import model
 
 import fairseq_vae
 from fairseq_vae.base import errors
 from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.flags.model import latent_config
-from fairseq_vae.flags.task import task_config
+from fairseq_vae.flags.task import VAETranslationFlags, task_config
 from fairseq_vae.measure.definitions import EVALUATED, LOGGED, names
 
 MODEL = """autocast_bf16 bn_mu bow_weight deterministic_latent freeze_decoder freeze_embeddings latent_dim
@@ -23,6 +24,8 @@ prior_flow_hidden prior_flow_transforms rate_controller rate_gain rate_max_weigh
 vamp_length zero_latent"""
 TASK = """aggressive_inference aggressive_max_steps aggressive_window data latent_mode latent_samples noise
 noise_ratio noise_splits num_samples print_z prior reuse_dataloader"""
+PAIRS = """aggressive_inference aggressive_max_steps aggressive_window latent_mode latent_samples print_z
+truncate_source_left"""  # beside those of fairseq's translation
 CRITERION = """free_bits free_bits_group free_bits_mode kl_cycle_ratio kl_cycle_updates kl_ramp kl_schedule kl_start
 kl_warmup_updates kl_weight kl_zero_updates label_smoothing mmd_kernel mmd_weight word_dropout"""
 METRICS = """au diagnosis inner_steps kl kl_dim_max kl_dim_median kl_dim_min kl_dims kl_weight loss marginal_kl mi
@@ -67,10 +70,16 @@ def test_flags(config, expected):
     assert sorted(found) == sorted(expected.split())
 
 
+def test_flags_of_pairs():
+    stock = {field.name for field in dataclasses.fields(TranslationConfig)}
+    found = {field.name for field in dataclasses.fields(VAETranslationFlags) if field.metadata.get("help")}
+    assert sorted(found - stock) == PAIRS.split()
+
+
 def test_registry_names():
     architectures = [arch for arch, name in ARCH_MODEL_NAME_REGISTRY.items() if name == "bart_vae"]
     assert sorted(architectures) == sorted(["bart_vae", *(f"bart_vae_{s}" for s in ("base", "large", "small", "tiny"))])
-    assert "vae_denoising" in TASK_REGISTRY and "vae_cross_entropy" in CRITERION_REGISTRY
+    assert {"vae_denoising", "vae_translation"} <= set(TASK_REGISTRY) and "vae_cross_entropy" in CRITERION_REGISTRY
 
 
 def test_logged_metrics_and_json_keys():

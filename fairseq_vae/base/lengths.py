@@ -39,12 +39,14 @@ class Bounds(NamedTuple):
         target: positions of its decoder; None: there is no target
         batch: tokens in a batch, where the longer one of source and target counts; None: not bounded
         batch_flag: the flag that sets `batch`
+        read: whether the encoder reads the target of a pair too, with <s> in front
     """
 
     source: int
     target: Optional[int] = None
     batch: Optional[int] = None
     batch_flag: str = "--max-tokens"
+    read: bool = False
 
     @property
     def longest(self) -> int:
@@ -77,8 +79,9 @@ class Bounds(NamedTuple):
         Returns:
             none if the pair fits
         """
+        read = target + 1 if self.read else 0
         rows = [
-            ("--max-source-positions", self.source, source),
+            ("--max-source-positions", self.source, max(source, read)),
             ("--max-target-positions", self.target, target),
             (self.batch_flag, self.batch, max(source, target)),
         ]
@@ -160,6 +163,7 @@ needed). Cut sources with --max-source-positions 64 and --truncate-source or --t
         f"{path}: the {side} of line {first} is too long (such lines: {len(sizes):,}); for the longest, "
         f"{' and '.join(map(str, met))}. "
         f"{', or '.join(remedies(first_remedy[0].upper() + first_remedy[1:], met, trained, skip_with))}"
+        f"{' (the encoder of bart_cvae reads <s> and the target, too)' if bounds.read else ''}"
     )
 
 

@@ -16,10 +16,10 @@ class Definition(NamedTuple):
 
 
 TRAINING, VALIDATION = "training", "validation"
-AGGRESSIVE = "training of the task `vae_denoising` with `--aggressive-inference`"
-PARTNERS = f"{VALIDATION} of the task `vae_denoising`, M above 1"
+AGGRESSIVE = "training of a task of this package with `--aggressive-inference`"
+PARTNERS = f"{VALIDATION} of a task of this package, M above 1"
 
-LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cross_entropy and the task vae_denoising
+LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cross_entropy and the tasks
     Definition(
         ("loss",),
         "training: the training loss / T / ln 2; validation: neg_elbo · N / T / ln 2. With `--sentence-avg`: / N in "

@@ -180,6 +180,8 @@ class VAETranslationTask(SentenceTask, TranslationTask):
         self, path: str, sizes: Dict[int, Tuple[int, int]], bounds: Bounds, trained: bool, skip_with: Optional[str]
     ) -> str:
         """See SentenceTask."""
+        if bounds.target == bounds.source - 1:  # as a conditional model has it; a pair's target has no other bound then
+            bounds = bounds._replace(target=None, read=True)
         return pair_too_long(path, sizes, bounds, trained, skip_with)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
