@@ -1,11 +1,13 @@
 """What the tasks of this package share: batches of all sentences, none that is too long, and checks before a run."""
 
 import os
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, ClassVar, Dict, Optional, Sequence, Tuple
 
 import numpy as np
+import torch
 from fairseq import utils
-from fairseq.data import Dictionary
+from fairseq.data import Dictionary, LanguagePairDataset
+from torch import Tensor
 
 from .. import data  # in hints, as strings: when `data` is imported first, this module runs before its end
 from ..base.errors import InputError, reported
@@ -32,12 +34,15 @@ class SentenceTask(TrainingTask, GeneratingTask):
         dictionaries: as fairseq's task, if it is one of fairseq's, takes them
 
     Attributes:
+        source_starts: whether a source begins with <s>
         positions: of source and target, once there is a model
         trains: the flags of the model that is built for training; None: its weights are loaded
 
     Raises:
         InputError: a flag has a bad value, or a checkpoint of --path is missing or truncated
     """
+
+    source_starts: ClassVar[bool] = True
 
     def __init__(self, cfg: SentenceFlags, dictionary: Dictionary, *dictionaries: Dictionary):
         super().__init__(cfg, *dictionaries)
@@ -83,6 +88,28 @@ class SentenceTask(TrainingTask, GeneratingTask):
                 f"{path}: line {int(sizes.argmin()) + 1} of the text is empty ({int((sizes < 2).sum())} empty lines in "
                 "all): remove such lines and run fairseq-preprocess again"
             )
+
+    def cut(self, source: Tensor) -> Tensor:
+        """A source as long as those of a split may be, as they are cut.
+
+        Args:
+            source: tokens with </s> at the end
+        """
+        return source
+
+    def pairs(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> "data.PairDataset":
+        """The data set of some sources and as many targets, as a split's are.
+
+        Args:
+            sources: N tensors of tokens, each with </s> at its end
+            targets: N, likewise
+        """
+        start = torch.tensor([self.dictionary.bos()] if self.source_starts else [], dtype=torch.long)
+        given = [torch.cat((start, source)) for source in sources]
+        sizes, words = [list(map(len, side)) for side in (given, targets)], self.dictionary
+        return data.PairDataset(
+            LanguagePairDataset(given, sizes[0], words, targets, sizes[1], words, left_pad_source=False)
+        )
 
     def get_batch_iterator(
         self,
