@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -34,6 +35,7 @@ __all__ = ["at_least", "collect", "load_split", "score"]
 
 VERSIONS = {"fairseq_vae": __version__, "fairseq": fairseq.__version__, "torch": str(torch.__version__)}
 DECODERS = {"sentencepiece": "sentencepiece-2"}  # whose texts are other ones than in collections before 2 decoded bytes
+RESPONSES, NUCLEUS = 5, 0.9  # responses to a source by default; what a model without z draws them from
 LIKELIHOODS = ("rec", "nll_iw", "nll_iw_fitted", "effective", "shuffled", "zero", "from_prior", "lm")
 
 
@@ -52,6 +54,8 @@ def collect(
     text: Optional[str] = None,
     prior: Optional[str] = None,
     smoothness: Optional[int] = None,
+    responses: Optional[int] = None,
+    references: Optional[str] = None,
 ) -> Collection:
     """Collect everything that the evaluation of a checkpoint on a split is made of.
 
@@ -61,9 +65,17 @@ def collect(
     at_least("--words", words, 1)
     at_least("--generate", generate, 0)
     at_least("--smoothness", smoothness, 2)
+    at_least("--responses", responses, 0)
     given = read_lines(labels) if labels else None
     lines = read_lines(text) if text else None
     model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
+    if not model.conditional and (responses or references):
+        raise InputError(
+            f"--{'responses' if responses else 'references'}: {checkpoint} is of bart_vae, which responds to nothing: "
+            "leave it out"
+        )
+    if model.conditional and prior:
+        raise InputError(f"--prior {prior}: one for all sentences, and bart_cvae has one of each source: leave it out")
     fitted = load_prior(prior, model.latent_dim, fingerprint(checkpoint)) if prior else None
     scorer = load_split(model, task, split, max_tokens, cfg.common.seed if seed is None else seed)
     if given is not None and len(given) != len(scorer):
@@ -75,7 +87,7 @@ def collect(
             f"--text {text}: {len(lines):,} lines; expected {len(scorer):,}, the sentences of {split} as they were "
             "before any tokenizer"
         )
-    reference = load_language_model(language_model, data, split, max_tokens) if language_model else None
+    reference = load_language_model(language_model, data, split, max_tokens, model) if language_model else None
     dictionary, bpe = task.target_dictionary, find_bpe(folders(checkpoint, data))
     join = joiner(dictionary, bpe, words)
     if smoothness and not join:
@@ -84,10 +96,12 @@ def collect(
         )
     count = min(generate, len(scorer)) if join else 0
     smooth = min(smoothness, len(scorer)) if smoothness and not model.encoder.zero_latent else None
+    several = read_references(references, len(scorer)) if references else None
+    answers = (RESPONSES if responses is None else responses) if model.conditional and count else 0
     training = os.path.join(data, "train.bin")
     settings = Settings(
         checkpoint=short(checkpoint),
-        data=data_fingerprint(dictionary, scorer.dataset.tgt),
+        data=data_fingerprint(dictionary, scorer.dataset.tgt, scorer.dataset.src if model.conditional else ()),
         split=split,
         seed=scorer.seed,
         samples=1 if model.encoder.zero_latent else samples,  # without z there is nothing to sample
@@ -103,6 +117,8 @@ def collect(
         given_text=short(text) if text else None,
         fitted=f"{fitted.signature}#{short(prior)}" if prior and fitted else None,
         smoothness=smooth,
+        responses=f"{answers}/{'topp_' + str(NUCLEUS) if model.encoder.zero_latent else 'greedy'}" if answers else None,
+        references=short(references) if references else None,
     )
     names = Given(checkpoint, os.path.basename(os.path.normpath(data)), words)
     store = resumed(settings, names, keep)
@@ -134,6 +150,10 @@ def collect(
             decode(store, vae, sources, settings, fitted)
         if smooth:
             walk(store, vae, sources, settings)
+        if answers:
+            store.make("responses", lambda: [responded(vae, sources[:count], answers, settings)])
+        if answers and several:
+            store.make("references", lambda: [several[:count]])
     if join and settings.training:
         store.make("copied", lambda: [copies(store["samples"], task, join)])
     return Collection(settings, names, **store)
@@ -183,17 +203,46 @@ def load_split(model: Any, task: Any, split: str, max_tokens: int, seed: int) ->
     return Scorer(model, dataset, max_tokens, seed)
 
 
-def load_language_model(checkpoint: str, data: str, split: str, max_tokens: int) -> Scorer:
-    """Load the language model to compare with.
+def read_references(path: str, size: int) -> List[str]:
+    """Read a file of references, a JSON list of strings a line.
+
+    Args:
+        path: the file
+        size: lines that it is to have, one a source
 
     Raises:
-        InputError: the checkpoint has a latent
+        InputError: names the line that is none
     """
+    lines = read_lines(path)
+    if len(lines) != size:
+        raise InputError(f"--references {path}: {len(lines):,} lines; expected {size:,}, one a source of the split")
+    for number, line in enumerate(lines, 1):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        if not isinstance(found, list) or not found or not all(isinstance(text, str) and text for text in found):
+            raise InputError(f"--references {path}, line {number}: expected a JSON list of strings, none empty")
+    return lines
+
+
+def load_language_model(checkpoint: str, data: str, split: str, max_tokens: int, model: Any) -> Scorer:
+    """Load the language model to compare with; to a conditional model, the one of targets given sources.
+
+    Raises:
+        InputError: the checkpoint has a latent, or reads sources where the model does not, or the other way round
+    """
+    compared = model
     model, _, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
     if not model.encoder.zero_latent:
         raise InputError(
             f"--language-model {checkpoint} has a latent: expected one trained with --zero-latent (recipe "
             "language-model)"
+        )
+    if model.conditional != compared.conditional:
+        raise InputError(
+            f"--language-model {checkpoint} {'reads' if model.conditional else 'does not read'} sources, unlike the "
+            "model: give one of the same --arch"
         )
     return load_split(model, task, split, max_tokens, 1)
 
@@ -223,12 +272,12 @@ def short(path: str) -> str:
     return fingerprint(path)[:16]
 
 
-def data_fingerprint(dictionary: Dictionary, sentences: Sequence[Tensor]) -> str:
-    """The fingerprint of a dictionary's symbols and of sentences' tokens."""
+def data_fingerprint(dictionary: Dictionary, sentences: Sequence[Tensor], sources: Sequence[Tensor] = ()) -> str:
+    """The fingerprint of a dictionary's symbols and of the tokens of sentences and of their sources."""
     digest = hashlib.sha256()
     for symbol in dictionary.symbols:
         digest.update(symbol.encode() + b"\n")
-    for tokens in sentences:
+    for tokens in (*sentences, *sources):
         digest.update(tokens.numpy().astype("<i8").tobytes())
     return digest.hexdigest()[:12]
 
@@ -315,6 +364,28 @@ def decode(
     if fitted:
         z = drawn(fitted(), fitted.eps_dim, settings.seed, count)
         store.make("samples_fitted", lambda: sampled(z, "samples of the fitted prior"))
+
+
+def responded(vae: BARTVAEHubInterface, sources: Sequence[Tensor], count: int, settings: Settings) -> List[str]:
+    """Responses to sources, each source's after one another: greedy ones from z's of the prior.
+
+    A model without z has nucleus samples in their place (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751).
+
+    Args:
+        vae: a conditional model
+        sources: M
+        count: responses of each
+        settings: of the collection, with text
+    """
+    way = {"sampling": True, "sampling_topp": NUCLEUS} if settings.zero_latent else {"beam": 1}
+    step, found = max(1, vae.batch_size // count), []
+    with tqdm(total=len(sources), desc="responses", unit="source", leave=False) as bar:
+        for start in range(0, len(sources), step):
+            part = sources[start : start + step]
+            for texts in vae.respond(part, count, settings.seed, first=start, max_len=settings.max_len, **way):
+                found += texts
+            bar.update(len(part))
+    return found
 
 
 def walk(store: Store, vae: BARTVAEHubInterface, sources: Sequence[Tensor], settings: Settings) -> None:

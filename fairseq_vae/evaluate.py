@@ -26,6 +26,8 @@ def evaluate(
     text: Optional[str] = None,
     prior: Optional[str] = None,
     smoothness: Optional[int] = None,
+    responses: Optional[int] = None,
+    references: Optional[str] = None,
 ) -> Numbers:
     """Evaluate a checkpoint on a split, at the ELBO's own weights: no beta, no free bits, no smoothing, no dropout.
 
@@ -50,6 +52,8 @@ def evaluate(
 
         smoothness: sentences of the split to decode under growing noise, the first ones, and in random pairs to decode
             paths between; None leaves that out
+        responses: of a conditional model, to each of the first `generate` sources; None: 5; 0 leaves them out
+        references: file with a JSON list of texts a line for each source of the split; None: its target alone
 
     Returns:
         the keys that measure/definitions.py defines, with plain numbers, lists and strings; None for figures that are
@@ -86,5 +90,7 @@ def evaluate(
         text,
         prior,
         smoothness,
+        responses,
+        references,
     )
     return summarise(collection, mi_batch)

@@ -296,12 +296,7 @@ class BARTVAEHubInterface(nn.Module):
         return self.decode(z, seed=seed, sources=sources, numbers=numbers, **decoding)
 
     def respond(
-        self,
-        contexts: Union[Sentences, Sequence[Tensor]],
-        n: int = 5,
-        seed: int = 1,
-        first: int = 0,
-        **decoding: Any,
+        self, contexts: Union[Sentences, Sequence[Tensor]], n: int = 5, seed: int = 1, first: int = 0, **decoding: Any
     ) -> List[Any]:
         """Draw n z's from the prior p(z|x) of each source, and decode them beside it.
 
@@ -309,7 +304,7 @@ class BARTVAEHubInterface(nn.Module):
         z's.
 
         Args:
-            contexts: N strings, or one, or the tokens of N sources as `context` has them
+            contexts: N strings, or one, or tokens as for decode
             n: responses of each
             seed: of z and of drawn tokens
             first: the first context's number, where these are a part of more
@@ -322,7 +317,7 @@ class BARTVAEHubInterface(nn.Module):
             InputError: the model is no conditional one, n is less than 1, or as of decode
         """
         self.check_responses(n)
-        given = [self.source_of(context) for context in listed(contexts)]
+        given = [self.source_of(part) if isinstance(part, str) else part for part in listed(contexts)]
         every = [context for context in given for _ in range(n)]
         numbers = [first + place + sample * APART for place in range(len(given)) for sample in range(n)]
         found = self.sampled(numbers, seed, every, **decoding)

@@ -179,13 +179,11 @@ def respond_file(
             whole = [vae.uncut(text) for text in texts]
             found = list(attempted(vae.context, whole, located(source, "line", stage.items, texts), skip))
             cut += sum(tokens is not None and len(tokens) < len(given) for tokens, given in zip(found, whole))
-            contexts = ["" if tokens is None else tokens for tokens in found]
+            contexts = [vae.source_of("" if tokens is None else tokens) for tokens in found]
             responses = vae.respond(contexts, n, first=stage.items, **decoding)
-            rows = zip(itertools.count(stage.items + 1), texts, found, responses)
-            content = "".join(
-                answered(number, text, None if tokens is None else own, n, as_json)
-                for number, text, tokens, own in rows
-            )
+            own = [None if tokens is None else each for tokens, each in zip(found, responses)]
+            rows = zip(itertools.count(stage.items + 1), texts, own)
+            content = "".join(answered(*row, n, as_json) for row in rows)
             stage.append(content.encode(), len(texts), digest)
             bar.update(len(texts))
     if not stage.items:
@@ -214,9 +212,7 @@ def check_sources(vae: Any, sources: Optional[str]) -> None:
         InputError: the model and the file do not go together
     """
     if vae.model.conditional and sources is None:
-        raise InputError(
-            "this checkpoint is of bart_cvae, whose z is one of a source: give --sources FILE, a line each"
-        )
+        raise InputError("this checkpoint is of bart_cvae, whose z is one of a source: give --sources FILE")
     if sources is not None and not vae.model.conditional:
         raise InputError("this checkpoint is of bart_vae, which reads no sources: leave --sources out")
 

@@ -147,6 +147,7 @@ def test_files_with_and_without_acts_plain_and_packed_are_read_alike(tmp_path):
 
 def test_acts_say_what_is_continued_and_what_has_no_words_and_notes_go(tmp_path):
     rows = [
+        ("A", "sd", "so"),
         ("A", "sd", "we went <noise> out ,"),
         ("B", "b", "yes ."),
         ("A", "+", "to the sea . *typo ?"),
@@ -155,7 +156,7 @@ def test_acts_say_what_is_continued_and_what_has_no_words_and_notes_go(tmp_path)
     rows += [("B", "%", "."), ("C", "+", "who is it")]
     tally = Counter()
     found = read_dialogs(write(tmp_path / "a.tsv", [("1", *row) for row in rows]), tally)
-    expected = [("A", "we went out , to the sea ."), ("B", "yes ."), ("C", "who is it")]
+    expected = [("A", "so"), ("A", "we went out , to the sea ."), ("B", "yes ."), ("C", "who is it")]
     assert found == [[Utterance(*row) for row in expected]]
     assert sorted(tally.values()) == [2, 3], "without text, and with notes"
     plain = [("1", "A", "2 * 3 <b> ?"), ("1", "B", "6 .")]

@@ -136,6 +136,18 @@ def test_lines_of_fairseq_interactive_are_cut_as_a_split_is(data, flag):
     ]
 
 
+def test_pairs_of_tokens_are_as_the_task_has_them(data, tmp_path):
+    sides = [[torch.tensor(tokens(pair[side])) for pair in VALID] for side in (0, 1)]
+    own = build(data)
+    own.load_dataset("valid")
+    denoising = VAEDenoisingTask.setup_task(task_config()(data=write_data(tmp_path), **settings()))
+    for whole, start in ((own, []), (denoising, [0])):
+        found = whole.pairs(*sides).collater([whole.pairs(*sides)[i] for i in range(len(VALID))])
+        order = found["id"].tolist()
+        assert rows(found["net_input"]["src_tokens"]) == [[*start, *tokens(VALID[i][0])] for i in order]
+        assert rows(found["target"]) == [tokens(VALID[i][1]) for i in order]
+
+
 def cvae(own):
     """A tiny conditional model whose prior and words depend on source and z."""
     torch.manual_seed(1)

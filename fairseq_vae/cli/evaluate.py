@@ -44,6 +44,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "paths: 25 greedy decodings a sentence (pip install POT 'wordllama<0.3.4') (default: none)",
     )
     command.add_argument(
+        "--responses",
+        type=int,
+        metavar="N",
+        help="of a conditional model, responses to each of the first --generate sources: greedy ones from z's of "
+        "p(z|x), of a model with --zero-latent nucleus samples (0.9); 0 leaves them out (default: 5)",
+    )
+    command.add_argument(
+        "--references",
+        metavar="FILE",
+        help="a JSON list of texts a line for each source of the split, to hold responses to (default: its target)",
+    )
+    command.add_argument(
         "--language-model", metavar="CHECKPOINT", help="one trained with --zero-latent, to hold -ELBO to"
     )
     command.add_argument(
@@ -121,6 +133,8 @@ def run(args: argparse.Namespace) -> None:
             text=args.text,
             prior=args.prior,
             smoothness=args.smoothness,
+            responses=args.responses,
+            references=args.references,
         )
         print((f"{checkpoint}\n" if len(checkpoints) > 1 else "") + table(numbers), flush=True)
         results.append(numbers)

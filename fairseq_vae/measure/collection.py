@@ -46,6 +46,8 @@ class Settings(NamedTuple):
         fitted: kind and fingerprint of a prior that was fitted after training, if one is given
         smoothness: sentences that are decoded under noise and along paths; None without
         posterior: of the model, as in its flags
+        responses: number a source and way of decoding, as in "5/greedy"; None without sources
+        references: fingerprint of the file of several references, if one is given
     """
 
     checkpoint: str
@@ -74,6 +76,8 @@ class Settings(NamedTuple):
     fitted: Optional[str] = None
     smoothness: Optional[int] = None
     posterior: str = "diagonal"  # what older collections have
+    responses: Optional[str] = None
+    references: Optional[str] = None
 
 
 class Given(NamedTuple):
@@ -120,6 +124,9 @@ class Collection(NamedTuple):
             scale; None unless asked for
         walked: points of paths between pairs of these sentences, decoded greedily: kind by kind, pair by pair, point by
             point; None unless asked for
+        responses: to the first M sources, each source's after one another, decoded from z's of its prior; None without
+            sources
+        references: of the first M sources, each a JSON list of strings; None unless their file is given
     """
 
     settings: Settings
@@ -148,6 +155,8 @@ class Collection(NamedTuple):
     samples_fitted: Optional[List[str]] = None
     noised: Optional[List[str]] = None
     walked: Optional[List[str]] = None
+    responses: Optional[List[str]] = None
+    references: Optional[List[str]] = None
 
     def save(self, folder: str) -> None:
         """Write the collection to a folder, see base.store.
@@ -191,6 +200,8 @@ WHEN: Mapping[str, Tuple[str, ...]] = {  # parts that may come later, to setting
     "nll_iw_fitted": ("fitted",),
     "samples_fitted": ("fitted", "text_sentences"),
     **dict.fromkeys(("noised", "walked"), ("smoothness",)),
+    "responses": ("responses", "text_sentences"),
+    "references": ("references", "responses"),
 }
 LATER = {*itertools.chain.from_iterable(WHEN.values()), "max_len"}  # settings of those parts
 

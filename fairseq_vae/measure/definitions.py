@@ -358,7 +358,7 @@ RESPONSES: Sequence[Definition] = (  # of response_figures: N responses to each 
         Definition(
             tuple(f"bleu_{n}_{kind}" for n in range(1, 5)),
             meaning + ", with the score the sentence BLEU of order 1 to 4 by sacrebleu (effective order, exponential "
-            "smoothing): not the smoothing 7 of NLTK, by which CVAEs were published",
+            "smoothing); the released code of CVAEs takes NLTK's smoothing 7, whose figures are others",
             "0–1",
         )
         for kind, meaning in (
@@ -370,7 +370,7 @@ RESPONSES: Sequence[Definition] = (  # of response_figures: N responses to each 
     Definition(
         tuple(f"a_bow_{kind}" for kind in ("precision", "recall", "f1")),
         "the same of another score, (1 + cosine) / 2 of the means of both texts' token vectors, wordllama's of 256 "
-        "numbers; 0 of a text without tokens. Some papers report the cosine itself, and all of them other vectors",
+        "numbers; 0 of a text without tokens. DialogWAE reports the cosine itself, of other vectors",
         "0–1",
         WORDS,
     ),
@@ -415,6 +415,15 @@ STORIES: Sequence[Definition] = (  # of rouge_figures
     Definition(("rouge_l",), "F1 of the longest common subsequence of their words, gaps allowed", "0–1"),
 )
 
+OF_SOURCES: Sequence[Definition] = (
+    Definition(
+        ("responses",),
+        "figures of the responses to sources, and their intervals: an object of the keys below; null of other models",
+        "",
+        SOURCES,
+    ),
+)
+
 MAKING: Sequence[Definition] = (
     Definition(("schema",), "version of this list: raised when a key changes its meaning or goes"),
     Definition(("samples",), "K, z's of each sentence; 1 with `--zero-latent`"),
@@ -434,6 +443,7 @@ SECTIONS: Mapping[str, Sequence[Definition]] = {  # of evaluate()'s figures, the
     "A prior fitted afterwards": OF_FITTED,
     "The smoothness of the space": SMOOTHNESS,
     "Labels": PROBES,
+    "Responses": OF_SOURCES,
     "How the figures were made": MAKING,
 }
 EVALUATED: Sequence[Definition] = tuple(definition for section in SECTIONS.values() for definition in section)

@@ -3,6 +3,7 @@
 Shapes: N sentences, Z latent dimensions, M sentences with text. definitions.py defines every figure.
 """
 
+import json
 import math
 from typing import Any, Callable, Container, Dict, Mapping, Optional
 
@@ -10,6 +11,7 @@ import sacrebleu
 import torch
 from torch import Tensor
 
+from ..base.errors import InputError
 from ..base.stream import Purpose, standard_normal
 from ..latent.distributions import rows
 from . import sentences, smoothness
@@ -19,8 +21,20 @@ from .estimators import RESAMPLES, active_curve, aggregate, batch_information, i
 from .metrics import ACTIVE_VARIANCE, active_units
 from .papers import Numbers
 from .probes import probe
+from .responses import embedding, response_figures, rouge_figures
 
-__all__ = ["MI_SAMPLES", "SCHEMA", "latent", "likelihood", "signature", "smooth", "summarise", "text", "use"]
+__all__ = [
+    "MI_SAMPLES",
+    "SCHEMA",
+    "latent",
+    "likelihood",
+    "responses",
+    "signature",
+    "smooth",
+    "summarise",
+    "text",
+    "use",
+]
 
 SCHEMA = 2  # version of the figures: raised when a key changes its meaning or goes
 Statistic = Callable[[Mapping[str, Tensor]], Tensor]
@@ -50,6 +64,7 @@ def summarise(collection: Collection, mi_batch: Optional[int] = None) -> Numbers
     found = smooth(collection)
     numbers["intervals"].update(found.pop("intervals"))
     numbers.update(found)
+    numbers["responses"] = responses(collection)
     numbers["fitted_prior"] = None if collection.nll_iw_fitted is None else settings.fitted
     if collection.labels is not None:
         mu = collection.posterior.mean.numpy()
@@ -234,6 +249,28 @@ def smooth(collection: Collection) -> Numbers:
     between = smoothness.interpolation(walked, smoothness.word_mover(), seed)
     both = {**under_noise.pop("intervals"), **between.pop("intervals")}
     return {"smoothness_sentences": size, **under_noise, **between, "intervals": both}
+
+
+def responses(collection: Collection) -> Optional[Numbers]:
+    """Figures of the responses to sources, and of the first one of each against the target; None without sources."""
+    settings, found, texts = collection.settings, collection.responses, collection.texts
+    if settings.responses is None or found is None or not texts:
+        return None
+    count, way = settings.responses.split("/")
+    size = int(count)
+    hypotheses = [found[start : start + size] for start in range(0, len(found), size)]
+    targets = texts[: len(hypotheses)]
+    references = [[target] for target in targets]
+    if collection.references is not None:
+        references = [json.loads(line) for line in collection.references]
+    try:
+        words = embedding()
+    except InputError:  # then two scores are left out
+        words = None
+    numbers = response_figures(hypotheses, references, words, settings.seed)
+    rouge = rouge_figures([texts[0] for texts in hypotheses], targets, settings.seed)
+    numbers["intervals"] = {**numbers["intervals"], **rouge.pop("intervals")}
+    return {**numbers, **rouge, "responses_signature": f"{way}|{numbers['responses_signature']}"}
 
 
 def signature(collection: Collection) -> str:

@@ -43,6 +43,9 @@ SMOOTHNESS = (  # as COLUMNS, where a result has them
 )
 
 
+KINDS = ("precision", "recall")
+
+
 def figure(value: Optional[float], digits: int) -> str:
     """A number as text, without a negative zero; a dash for None.
 
@@ -115,7 +118,7 @@ def figures(numbers: Numbers) -> List[Tuple[str, str, str]]:
     if n["lm_nll"] is not None:
         found.append(("language model", figure(n["lm_nll"], 2), f"{nats}; its backbone without z"))
         found.append(("-ELBO less it", figure(n["lm_gap"], 2), f"{nats}, {interval(n, 'lm_gap')}"))
-    found += text_rows(n) + smooth_rows(n)
+    found += text_rows(n) + smooth_rows(n) + response_rows(n)
     if "probe" in n:
         bag = "" if n["probe_bag_of_words"] is None else f", bag of words {n['probe_bag_of_words']:.3f}"
         unit = f"accuracy on mu, {n['probe_classes']} classes; majority {n['probe_majority']:.3f}{bag}"
@@ -201,6 +204,34 @@ def smooth_rows(n: Numbers) -> List[Tuple[str, str, str]]:
             figure(n["largest_step_lerp"], 3),
             f"of lerp, as a share of its path; {largest}; even steps have 0.1",
         ),
+    ]
+
+
+def response_rows(n: Numbers) -> List[Tuple[str, str, str]]:
+    """The rows of `table` on responses to sources; none if the evaluation has none."""
+    r = n.get("responses")  # an older evaluation lacks the key
+    if not r:
+        return []
+
+    def score(name: str, key: str) -> Tuple[str, str, str]:
+        f1, parts = figure(r[f"{key}_f1"], 3), [f"{kind} {figure(r[f'{key}_{kind}'], 3)}" for kind in KINDS]
+        return name, f1, f"F1; {', '.join(parts)}, {interval(r, f'{key}_recall', 3)}"
+
+    rows = [score(f"BLEU-{order}", f"bleu_{order}") for order in (1, 4)]
+    if r["a_bow_f1"] is not None:
+        rows.append(score("bags of words", "a_bow"))
+    way = r["responses_signature"].split("|")[0]
+    of = f"{r['responses']} responses, {way}, to each of {r['contexts']:,} sources; {r['references']:.1f} references"
+    alike = "" if r["within_self_bleu"] is None else f"; self-BLEU {figure(r['within_self_bleu'], 2)}"
+    return [
+        ("responses", f"{r['within_unique']:.1%}", f"different ones; {of}"),
+        *rows,
+        (
+            "  distinct-2",
+            figure(r["within_distinct_2"], 3),
+            f"of a source's, all {figure(r['across_distinct_2'], 3)}{alike}",
+        ),
+        ("ROUGE-L", figure(r["rouge_l"], 3), f"F1 of the first response; ROUGE-1 {figure(r['rouge_1'], 3)}"),
     ]
 
 

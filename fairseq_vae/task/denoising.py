@@ -37,6 +37,8 @@ class VAEDenoisingTask(SentenceTask):
         InputError: a flag has a bad value, or a checkpoint of --path is missing or truncated
     """
 
+    source_starts = True
+
     @reported()
     def __init__(self, cfg: VAEDenoisingFlags, dictionary: Dictionary):
         super().__init__(cfg, dictionary)

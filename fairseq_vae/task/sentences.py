@@ -42,7 +42,7 @@ class SentenceTask(TrainingTask, GeneratingTask):
         InputError: a flag has a bad value, or a checkpoint of --path is missing or truncated
     """
 
-    source_starts: ClassVar[bool] = True
+    source_starts: ClassVar[bool]
 
     def __init__(self, cfg: SentenceFlags, dictionary: Dictionary, *dictionaries: Dictionary):
         super().__init__(cfg, *dictionaries)
@@ -90,7 +90,7 @@ class SentenceTask(TrainingTask, GeneratingTask):
             )
 
     def cut(self, source: Tensor) -> Tensor:
-        """A source as long as those of a split may be, as they are cut.
+        """A source cut as those of a split are.
 
         Args:
             source: tokens with </s> at the end
@@ -98,18 +98,17 @@ class SentenceTask(TrainingTask, GeneratingTask):
         return source
 
     def pairs(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> "data.PairDataset":
-        """The data set of some sources and as many targets, as a split's are.
+        """The data set of some sources and their targets, for a conditional model.
 
         Args:
             sources: N tensors of tokens, each with </s> at its end
-            targets: N, likewise
+            targets: as many
         """
         start = torch.tensor([self.dictionary.bos()] if self.source_starts else [], dtype=torch.long)
         given = [torch.cat((start, source)) for source in sources]
-        sizes, words = [list(map(len, side)) for side in (given, targets)], self.dictionary
-        return data.PairDataset(
-            LanguagePairDataset(given, sizes[0], words, targets, sizes[1], words, left_pad_source=False)
-        )
+        sizes = ([len(tokens) for tokens in side] for side in (given, targets))
+        sides = zip((given, targets), sizes, (self.dictionary, self.dictionary))
+        return data.PairDataset(LanguagePairDataset(*(part for side in sides for part in side), left_pad_source=False))
 
     def get_batch_iterator(
         self,
