@@ -6,11 +6,12 @@ import json
 import re
 from types import SimpleNamespace
 
-import finetuning
 import numpy as np
 import pytest
 import torch
-from helpers import save_cvae, save_vae
+from fairseq import options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from helpers import save_bart, save_cvae, save_vae, write_sentencepiece
 from omegaconf import OmegaConf
 
 from fairseq_vae import hub
@@ -196,3 +197,83 @@ def test_a_model_of_sentences_responds_to_nothing(tmp_path, capsys):
     assert "is of bart_vae, which reads no context: to respond, train --arch bart_cvae" in line
     with pytest.raises(InputError, match="is of bart_vae, which reads no sources: leave --sources out"):
         check_sources(SimpleNamespace(model=SimpleNamespace(conditional=False)), "sources.txt")
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """What fairseq-vae finetune calls runs in this process, and an evaluation is short."""
+    from fairseq import checkpoint_utils
+    from fairseq_cli import preprocess
+    from fairseq_cli.train import cli_main
+
+    def train(command, log=None, updates=0):
+        vars(checkpoint_utils.save_checkpoint).pop("best", None)  # of this process's last training
+        monkeypatch.setattr("sys.argv", [*command, "--cpu"])
+        cli_main()
+
+    def call(command, progress=False):
+        with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8")) as printed:
+            if command[0] == "fairseq-preprocess":
+                given = [part for part in command[1:] if not part.startswith("--workers")]
+                preprocess.main(options.get_preprocessing_parser().parse_args(given))
+            else:
+                short = {"evaluate": ["--samples=1", "--generate=0"], "respond": ["--max-len=4"]}
+                assert main([*command[1:], *short[command[1]]]) == 0
+        printed.seek(0)
+        return printed.read()
+
+    monkeypatch.setattr(steps, "train", train)
+    monkeypatch.setattr(steps, "call", call)
+    return train
+
+
+def dialogs(folder):
+    """Three conversations in each split, fourteen pairs."""
+    folder.mkdir()
+    says = ["the dog barks", "a cat sleeps", "the cat barks at the dog", "a dog sleeps on the cat", "the dog"]
+    for split in ("train", "valid", "test"):
+        rows = [(f"c{n}", "AB"[turn % 2], says[(n + turn) % 5]) for n in range(3) for turn in range(3 + n % 2)]
+        (folder / f"{split}.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    return str(folder)
+
+
+@pytest.mark.slow
+def test_from_dialogs_to_different_responses_and_with_a_stock_task(tmp_path, in_process, capsys):
+    """dialogs, finetune, respond; and fairseq's own task translation, whose checkpoint fairseq-generate answers from as
+    fairseq-vae respond does."""
+    from fairseq_cli import generate
+
+    save_bart(tmp_path / "bart", words=write_sentencepiece(tmp_path / "bart"))
+    pairs, out = tmp_path / "pairs", tmp_path / "out"
+    assert main(["dialogs", dialogs(tmp_path / "dialogs"), "--output", str(pairs)]) == 0
+    finetune = ["finetune", str(pairs), "--bart", str(tmp_path / "bart/model.pt"), "--output", str(out)]
+    finetune += ["--recipe=naive", "--phase2-updates=2", "--set=dataset.num_workers=0"]
+    assert main(finetune) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    count = len((pairs / "test.source").read_text().splitlines())
+    assert json.loads((out / "evaluation.json").read_text())["sentences"] == count > 5
+    rows = (out / "samples.txt").read_text().splitlines()
+    assert rows[0] == "Responses to 5 test sources, of five z's of each one's prior" and len(rows) == 1 + 5 * 6
+    assert main(finetune) == 0 and capsys.readouterr().out.count("done before") == 5
+    contexts = [str(pairs / "test.source"), "-n=3", "--beam=2", "--max-len=6"]
+    assert main(["respond", str(out / "phase2/checkpoint_best.pt"), *contexts]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3 * count
+
+    stock = f"fairseq-train {out}/data-bin --task translation --arch bart_cvae_tiny --criterion vae_cross_entropy "
+    stock += "--optimizer adam --lr 0.01 --max-tokens 150 --max-update 2 --num-workers 0 --disable-validation "
+    stock += f"--required-batch-size-multiple 1 --source-lang source --target-lang target --save-dir {out}/stock"
+    in_process(stock.split())
+    last = str(out / "stock/checkpoint_last.pt")
+    capsys.readouterr()
+    assert main(["respond", last, *contexts]) == 0
+    responses = capsys.readouterr().out
+    command = f"{out}/data-bin --path {last} --task vae_translation --latent-mode sample --latent-samples 3 --cpu "
+    command += f"--beam 2 --max-len-b 6 --bpe sentencepiece --sentencepiece-model {out}/sentencepiece.bpe.model"
+    parser = options.get_generation_parser()
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        generate.main(convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=command.split())))
+    found = {}
+    for number, text in re.findall(r"^D-(\d+)\t\S+\t(.*)$", printed.getvalue(), re.MULTILINE):
+        found.setdefault(int(number) + 1, []).append(text)
+    wanted = [f"{number}\t{text}" for number in sorted(found) for text in found[number]]
+    assert responses.splitlines() == wanted and len(wanted) == 3 * count
