@@ -35,15 +35,16 @@ bleu bleu_greedy bleu_signature bytes bytes_of checkpoint chrf chrf_greedy chrf_
 diagnosis_message distinct_1 distinct_1_data distinct_1_fitted distinct_2 distinct_2_data distinct_2_fitted distinct_3
 distinct_3_data distinct_3_fitted empty_share empty_share_fitted exact_match exact_match_greedy fitted_prior intervals
 iw_effective kl kl_dims largest_step_lerp largest_step_slerp largest_step_typical latent_dim length_distance
-length_distance_fitted lm_gap lm_nll marginal_kl max_len mi mi_batch mi_batch_size mi_cap mi_saturated mi_stderr
-mu_variance_dims neg_elbo nll_gap_prior nll_gap_shuffled nll_gap_zero nll_iw nll_iw_fitted noise_bleu noise_bleu_own
-noise_scales ppl_token ppl_token_iw ppl_word ppl_word_iw prior_length prior_length_fitted prior_samples probe
-probe_bag_of_words probe_classes probe_folds probe_interval probe_majority probe_signature rec samples schema seed
-self_bleu self_bleu_data self_bleu_fitted self_bleu_signature sentences signature smoothness_lerp smoothness_pairs
-smoothness_same_ends smoothness_sentences smoothness_slerp smoothness_slerp_gain smoothness_typical split
-text_sentences tokens training_copies variance_dims words"""
+length_distance_fitted lm_gap lm_nll marginal_kl max_len mi mi_batch mi_batch_size mi_cap mi_saturated mi_source
+mi_stderr mu_variance_dims neg_elbo nll_gap_prior nll_gap_shuffled nll_gap_zero nll_iw nll_iw_fitted noise_bleu
+noise_bleu_own noise_scales ppl_token ppl_token_iw ppl_word ppl_word_iw prior_length prior_length_fitted prior_samples
+probe probe_bag_of_words probe_classes probe_folds probe_interval probe_majority probe_signature rec responses samples
+schema seed self_bleu self_bleu_data self_bleu_fitted self_bleu_signature sentences signature smoothness_lerp
+smoothness_pairs smoothness_same_ends smoothness_sentences smoothness_slerp smoothness_slerp_gain smoothness_typical
+split text_sentences tokens training_copies variance_dims words"""
 WEIGHTS = """encoder.memory.project.bias encoder.memory.project.weight encoder.plugin_version
 encoder.posterior.logvar.bias encoder.posterior.logvar.weight encoder.posterior.mu.bias encoder.posterior.mu.weight"""
+BOTH = ("weight", "bias")
 PRIOR_WEIGHTS = {
     "standard": "",
     "mixture": "encoder.prior.logits encoder.prior.mu encoder.prior.raw",
@@ -54,6 +55,7 @@ PRIOR_WEIGHTS = {
         for name in ("weight", "bias")
     ),
     "vamp": "encoder.prior.offsets encoder.prior.digits",
+    "conditional": " ".join(f"encoder.prior.{layer}.{name}" for layer in ("hidden", "mu", "logvar") for name in BOTH),
 }
 OPTIONAL_WEIGHTS = """bow.0.bias bow.0.weight bow.2.bias bow.2.weight encoder.posterior.bn_mu.mean
 encoder.posterior.bn_mu.shift encoder.posterior.bn_mu.var encoder.posterior.query rate_controller.memory
@@ -77,8 +79,9 @@ def test_flags_of_pairs():
 
 
 def test_registry_names():
-    architectures = [arch for arch, name in ARCH_MODEL_NAME_REGISTRY.items() if name == "bart_vae"]
-    assert sorted(architectures) == sorted(["bart_vae", *(f"bart_vae_{s}" for s in ("base", "large", "small", "tiny"))])
+    for first in ("bart_vae", "bart_cvae"):
+        architectures = [arch for arch, name in ARCH_MODEL_NAME_REGISTRY.items() if name == first]
+        assert sorted(architectures) == sorted([first, *(f"{first}_{s}" for s in ("base", "large", "small", "tiny"))])
     assert {"vae_denoising", "vae_translation"} <= set(TASK_REGISTRY) and "vae_cross_entropy" in CRITERION_REGISTRY
 
 
@@ -99,7 +102,8 @@ def test_names_of_weights():
 
 @pytest.mark.parametrize("name", PRIOR_WEIGHTS)
 def test_names_of_a_priors_weights(name):
-    assert own(latent_prior=name) == {*WEIGHTS.split(), *PRIOR_WEIGHTS[name].split()}
+    arch = "bart_cvae" if name == "conditional" else "bart_vae"
+    assert own(latent_prior=name, arch=arch) == {*WEIGHTS.split(), *PRIOR_WEIGHTS[name].split()}
 
 
 def test_names_in_python_and_in_logs():

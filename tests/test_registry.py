@@ -168,7 +168,7 @@ def test_a_term_with_the_name_of_a_models_attribute_is_refused():
 
     terms.register("encoder", Config)(Term)
     try:
-        with pytest.raises(InputError, match="term 'encoder': bart_vae has an attribute of that name"):
+        with pytest.raises(InputError, match="term 'encoder': the model has an attribute of that name"):
             model(encoder_weight=1.0)
     finally:
         for part in (terms.parts, terms.configs, terms.helps):

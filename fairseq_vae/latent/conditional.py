@@ -33,6 +33,13 @@ class ConditionalPrior(Prior):
 
     Raises:
         InputError: `connect`: the encoder's model is not conditional
+
+    >>> from types import SimpleNamespace
+    >>> prior = ConditionalPrior(3)
+    >>> prior.connect(SimpleNamespace(conditional=True, embed_tokens=nn.Embedding(9, 4)))
+    >>> prior.reset_parameters()
+    >>> prior(Context(torch.ones(5, 2, 4), torch.zeros(2, 5, dtype=torch.bool), torch.ones(2, 4))).mu.shape
+    torch.Size([2, 3])
     """
 
     signature = "conditional"

@@ -18,6 +18,11 @@ class Context(NamedTuple):
         states: the encoder's, T x B x C
         padding_mask: true where a token is padding, B x T
         pooled: one vector of each source in float32, B x C
+
+    >>> from fairseq_vae.latent.pooling import poolings
+    >>> states, padding = torch.ones(5, 2, 4), torch.zeros(2, 5, dtype=torch.bool)
+    >>> Context.of(states, padding, poolings["mean"](4)).pooled.shape
+    torch.Size([2, 4])
     """
 
     states: Tensor
