@@ -11,7 +11,8 @@ from helpers import save_bart
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.read import model_settings
-from fairseq_vae.finetune.plan import Plan, shape
+from fairseq_vae.finetune.plan import Plan, check_folder, check_text, for_pairs, shape
+from fairseq_vae.finetune.recipe import flags, read_recipe
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,55 @@ def test_bad_text_is_refused_by_file_and_line(text, plan, content, message):
     (text / "valid.txt").write_bytes(content)
     with pytest.raises(InputError, match=f"valid.txt.*{message}"):
         plan(text)
+
+
+@pytest.fixture
+def pairs(made, tmp_path):
+    return shutil.copytree(made / "pairs", tmp_path / "pairs")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"train.target": None}, "pairs has no train.target: expected train.source, train.target, valid.source, "),
+        ({"valid.source": None, "valid.target": None}, "pairs has no valid.source: expected"),
+        ({"test.source": None}, "pairs has no test.source: expected"),
+        (
+            {"test.txt": "a dog\n"},
+            "has train.source, of pairs, and test.txt, of sentences: expected a folder of its own",
+        ),
+        (
+            {"valid.source": "a dog\n"},
+            "valid.source has 1 lines and valid.target 4: expected as many, a source and its",
+        ),
+        ({"train.target": "a dog\n\na cat\n\n"}, "train.target, line 2 is empty .2 in all.: remove empty lines"),
+        ({"test.source": "\n", "test.target": "a dog\n"}, "test.target has 1 sentence; expected 2 or more"),
+        ({"train.source": "caf\udce9\na\nb\nc\n"}, "train.source, line 1: not UTF-8 at byte 3"),
+    ],
+)
+def test_bad_pairs_are_refused_by_file_and_line(pairs, bart, change, message):
+    for name, content in change.items():
+        if content is None:
+            (pairs / name).unlink()
+        else:
+            (pairs / name).write_text(content, errors="surrogateescape")
+    with pytest.raises(InputError, match=message) as error:
+        check_text(pairs, check_folder(pairs), str(bart), {"bpe": "sentencepiece"}, "test")
+    assert "\n" not in str(error.value)
+
+
+def test_pairs_have_the_recipes_settings_but_for_what_they_lack():
+    own, sentences = read_recipe("park-lee-2021"), read_recipe("park-lee-2021")
+    assert for_pairs(own) == ["task.noise", "task.noise_ratio"]
+    told = {"--task=vae_translation", "--arch=bart_cvae", "--source-lang=source", "--target-lang=target"}
+    for phase in own:
+        found, before = (
+            set(flags(settings[phase], task={"data": ""}, common={"user_dir": None})) for settings in (own, sentences)
+        )
+        assert found - before == {*told, "--truncate-source-left"}
+        assert before - found == {"--task=vae_denoising", "--arch=bart_vae", "--noise=deletion", "--noise-ratio=0.15"}
+    tiny = read_recipe("naive", ["model._name=bart_vae_tiny"])
+    assert for_pairs(tiny) == [] and tiny["phase2"].model._name == "bart_cvae_tiny"
 
 
 @pytest.mark.parametrize("missing", ["sentencepiece.bpe.model", "dict.txt"])

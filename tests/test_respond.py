@@ -247,17 +247,13 @@ def test_from_dialogs_to_different_responses_and_with_a_stock_task(tmp_path, in_
     pairs, out = tmp_path / "pairs", tmp_path / "out"
     assert main(["dialogs", dialogs(tmp_path / "dialogs"), "--output", str(pairs)]) == 0
     finetune = ["finetune", str(pairs), "--bart", str(tmp_path / "bart/model.pt"), "--output", str(out)]
-    finetune += ["--recipe=naive", "--phase2-updates=2", "--set=dataset.num_workers=0"]
+    finetune += ["--recipe=naive", "--phase2-updates=1", "--set=dataset.num_workers=0"]
     assert main(finetune) == 0, capsys.readouterr().err
     capsys.readouterr()
     count = len((pairs / "test.source").read_text().splitlines())
     assert json.loads((out / "evaluation.json").read_text())["sentences"] == count > 5
     rows = (out / "samples.txt").read_text().splitlines()
     assert rows[0] == "Responses to 5 test sources, of five z's of each one's prior" and len(rows) == 1 + 5 * 6
-    assert main(finetune) == 0 and capsys.readouterr().out.count("done before") == 5
-    contexts = [str(pairs / "test.source"), "-n=3", "--beam=2", "--max-len=6"]
-    assert main(["respond", str(out / "phase2/checkpoint_best.pt"), *contexts]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 3 * count
 
     stock = f"fairseq-train {out}/data-bin --task translation --arch bart_cvae_tiny --criterion vae_cross_entropy "
     stock += "--optimizer adam --lr 0.01 --max-tokens 150 --max-update 2 --num-workers 0 --disable-validation "
@@ -265,7 +261,7 @@ def test_from_dialogs_to_different_responses_and_with_a_stock_task(tmp_path, in_
     in_process(stock.split())
     last = str(out / "stock/checkpoint_last.pt")
     capsys.readouterr()
-    assert main(["respond", last, *contexts]) == 0
+    assert main(["respond", last, str(pairs / "test.source"), "-n=3", "--beam=2", "--max-len=6"]) == 0
     responses = capsys.readouterr().out
     command = f"{out}/data-bin --path {last} --task vae_translation --latent-mode sample --latent-samples 3 --cpu "
     command += f"--beam 2 --max-len-b 6 --bpe sentencepiece --sentencepiece-model {out}/sentencepiece.bpe.model"
