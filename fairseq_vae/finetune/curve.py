@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
@@ -17,6 +17,8 @@ from ..base.text import find_bpe
 from ..checkpoints.read import first_line, model_settings, read_checkpoint
 from ..collect import joiner, load_split
 from ..flags.effects import check_effects
+from ..measure.collection import Collection
+from ..measure.summary import less
 from .encode import Limit
 from .plan import SPLITS, build, check_folder, check_text, configuration, shape, texts
 from .process import call
@@ -29,7 +31,7 @@ FIGURES = (  # of an evaluation, for tables and pictures
     *("rec", "kl", "neg_elbo", "nll_iw", "ppl_token", "ppl_word", "bits_per_byte", "mi", "mi_cap", "mi_saturated"),
     *("marginal_kl", "au", "latent_dim", "nll_gap_shuffled", "nll_gap_zero", "nll_gap_prior", "bleu", "bleu_greedy"),
     *("exact_match", "exact_match_greedy", "self_bleu", "diagnosis", "split", "sentences", "tokens", "samples"),
-    *("text_sentences", "signature"),
+    *("text_sentences", "signature", "intervals", "responses"),
 )
 WAIT = 600  # seconds for another run that binarises the text
 
@@ -53,7 +55,8 @@ class Curve:
     """The run of a study, in a folder where each point has its own: ARM/seed-S/FLAG-VALUE.
 
     A point's folder holds model.pt (without the optimizer's state), train.log, and of each split that was evaluated
-    SPLIT.json and SPLIT.txt; failed.txt says why a point has failed.
+    SPLIT.json and SPLIT.txt, of pairs also SPLIT with all that the evaluation is made of; failed.txt says why a point
+    has failed.
 
     Args:
         study: all that there is to do
@@ -129,15 +132,16 @@ class Curve:
         if not (updates.amount and evaluations.amount):
             return None
         wanted = sum(point.updates for point in points if not (self.folder(point) / "model.pt").exists())
-        return wanted * updates.seconds / updates.amount + len(points) * evaluations.seconds / evaluations.amount
+        evaluated = sum(point.evaluated for point in points)
+        return wanted * updates.seconds / updates.amount + evaluated * evaluations.seconds / evaluations.amount
 
     def folder(self, point: Point) -> Path:
         """Where a point lies."""
         return self.output / point.place
 
     def done(self, point: Point) -> bool:
-        """Whether a point is trained and evaluated."""
-        return (self.folder(point) / f"{self.study.split}.json").exists()
+        """Whether a point is trained, and evaluated if it is to be."""
+        return (self.folder(point) / (f"{self.study.split}.json" if point.evaluated else "model.pt")).exists()
 
     def check_settings(self) -> None:
         """Refuse to mix points of different settings in one folder; more arms, seeds and points may come.
@@ -222,7 +226,7 @@ class Curve:
         return str(before) if point.before and before.exists() else self.study.bart
 
     def make(self, point: Point) -> bool:
-        """Train and evaluate a point, as far as it is not.
+        """Train a point and, unless it is a PHASE1, evaluate it, as far as it is not.
 
         Returns:
             whether that has worked; if not, the reason is in the point's folder
@@ -238,7 +242,8 @@ class Curve:
         try:
             step(f"training: {point.updates:,} updates", folder / "model.pt", functools.partial(self.train, point))
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            step("evaluation", folder / f"{self.study.split}.json", functools.partial(self.evaluate, point))
+            if point.evaluated:
+                step("evaluation", folder / f"{self.study.split}.json", functools.partial(self.evaluate, point))
         except NotWritten:
             raise
         except InputError as error:
@@ -339,7 +344,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
     Returns:
         for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
         those of the points before it), state ("done", "failed" or "missing"), reason (of a failure) and figures, those
-        of FIGURES that its evaluation has
+        of FIGURES that its evaluation has, of pairs also `less_lm`, see hold; a PHASE1 is none
 
     Raises:
         InputError: an evaluation is damaged
@@ -359,9 +364,11 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
                 raise InputError(f"{path} is damaged ({error}): delete it and run the study again") from error
         elif told.exists():
             reason = told.read_text(encoding="utf-8").strip()
-            failed = point.setting
+            failed = f"{point.setting} failed" if point.evaluated else f"{point.setting} failed: {reason}"
         elif failed:
-            reason = f"not trained, since {failed} failed"
+            reason = f"not trained, since {failed}"
+        if not point.evaluated:
+            continue
         rows.append(
             {
                 **{"arm": point.arm, "seed": point.seed, "setting": point.setting, "zero_latent": point.zero_latent},
@@ -370,4 +377,26 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
                 "figures": figures,
             }
         )
+    if study.pairs:
+        hold(rows, {(p.arm, p.seed, p.setting): str(Path(output, p.place, study.split)) for p in study.points})
     return rows
+
+
+def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], str]) -> None:
+    """Add to the figures of each point `less_lm`: what they are less than the language model's of the same seed, or of
+    the first seed that has one, source by source; see measure.summary's less.
+
+    Args:
+        rows: of a study of pairs
+        folders: of the points' collections, by arm, seed and setting
+
+    Raises:
+        InputError: a collection is not there, or damaged
+    """
+    def kept(row: Mapping[str, Any]) -> Collection:
+        return Collection.load(folders[row["arm"], row["seed"], row["setting"]])
+
+    done = [row for row in rows if row["state"] == "done"]
+    models = {row["seed"]: kept(row) for row in done if row["zero_latent"]}
+    for row in (row for row in done if models and not row["zero_latent"]):
+        row["figures"]["less_lm"] = less(kept(row), models.get(row["seed"], next(iter(models.values()))))
