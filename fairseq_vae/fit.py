@@ -14,7 +14,7 @@ from tqdm import tqdm
 from .base.errors import InputError
 from .base.files import fingerprint
 from .base.stream import Purpose, standard_normal
-from .checkpoints.load import load_model
+from .checkpoints.load import check_alone, load_model
 from .checkpoints.priors import save_prior
 from .collect import load_split
 from .latent.distributions import Gaussian, sampled
@@ -172,6 +172,7 @@ def fit_prior(
     if not os.path.isdir(folder):
         raise InputError(f"--output {output}: the folder {folder} does not exist")
     model, _, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
+    check_alone(model, checkpoint)
     if model.encoder.zero_latent:
         raise InputError(f"checkpoint {checkpoint} has no latent (--zero-latent): there is nothing to fit a prior to")
     scorers = {split: load_split(model, task, split, max_tokens, seed) for split in ("train", "valid")}

@@ -19,7 +19,7 @@ from .base.stream import APART, Purpose, standard_normal
 from .base.text import Joiner, build_bpe, find_bpe, piece_style, pieces_of
 from .checkpoints.load import load_model
 from .checkpoints.priors import use_prior
-from .checkpoints.read import folders, model_settings, read_checkpoint
+from .checkpoints.read import folders, has_dictionary, model_settings, read_checkpoint
 from .data import SentenceDataset
 from .edit.ways import Wish, sweep
 from .flags.host import check_search
@@ -227,8 +227,7 @@ class BARTVAEHubInterface(nn.Module):
         dictionary = self.task.source_dictionary
         if sentences is None:
             return {"src_tokens": torch.full((size, 1), dictionary.eos(), device=self.device)}
-        start = torch.tensor([dictionary.bos()] if self.task.source_starts else [], dtype=torch.long)
-        rows = [torch.cat((start, self.tokens(part))) if isinstance(part, str) else part for part in sentences]
+        rows = [self.source_of(part) if isinstance(part, str) else part for part in sentences]
         source = data_utils.collate_tokens(rows, dictionary.pad()).to(self.device)
         return {"src_tokens": source, "src_lengths": source.ne(dictionary.pad()).sum(1)}
 
@@ -317,17 +316,26 @@ class BARTVAEHubInterface(nn.Module):
         Raises:
             InputError: the model is no conditional one, n is less than 1, or as of decode
         """
+        self.check_responses(n)
+        given = [self.source_of(part) if isinstance(part, str) else part for part in listed(contexts)]
+        every = [context for context in given for _ in range(n)]
+        numbers = [first + place + sample * APART for place in range(len(given)) for sample in range(n)]
+        found = self.sampled(numbers, seed, every, **decoding)
+        lists = [found[start : start + n] for start in range(0, len(found), n)]
+        return lists[0] if isinstance(contexts, str) else lists
+
+    def check_responses(self, n: int) -> None:
+        """Refuse to respond.
+
+        Raises:
+            InputError: the model is no conditional one, or n is less than 1
+        """
         if not self.model.conditional:
             raise InputError(
                 "this checkpoint is of bart_vae, which reads no context: to respond, train --arch bart_cvae"
             )
         if n < 1:
             raise InputError(f"{n} responses: expected 1 or more")
-        every = [context for context in listed(contexts) for _ in range(n)]
-        numbers = [first + place + sample * APART for place in range(len(every) // n) for sample in range(n)]
-        found = self.sampled(numbers, seed, every, **decoding)
-        lists = [found[start : start + n] for start in range(0, len(found), n)]
-        return lists[0] if isinstance(contexts, str) else lists
 
     def interpolate(
         self, a: Latents, b: Latents, steps: int = 7, path: str = "lerp", first: int = 0, **decoding: Any
@@ -582,14 +590,14 @@ class BARTVAEHubInterface(nn.Module):
         Raises:
             InputError: a sentence is empty or longer than the model's positions
         """
-        parts = (sentences,) if targets is None else (sentences, targets)
-        tokens, *others = ([self.tokens(s) if isinstance(s, str) else s for s in listed(part)] for part in parts)
+        first = self.tokens if targets is None else self.context
+        tokens = [first(part) if isinstance(part, str) else part for part in listed(sentences)]
         sizes = [len(sentence) for sentence in tokens]
-        dictionary = self.task.source_dictionary
-        if others:
-            dataset = self.task.pairs(tokens, others[0])
+        if targets is None:
+            dataset = SentenceDataset(tokens, sizes, self.task.source_dictionary, has_target=has_target)
         else:
-            dataset = SentenceDataset(tokens, sizes, dictionary, has_target=has_target)
+            others = [self.tokens(part) if isinstance(part, str) else part for part in listed(targets)]
+            dataset = self.task.pairs(tokens, others)
         order = sorted(range(len(tokens)), key=lambda i: (i // self.window, sizes[i]))
         for start in range(0, len(order), self.batch_size):
             sample = dataset.collater([dataset[i] for i in order[start : start + self.batch_size]])
@@ -608,15 +616,45 @@ class BARTVAEHubInterface(nn.Module):
         Raises:
             InputError: the sentence is empty or longer than the model's positions
         """
-        dictionary = self.task.source_dictionary
-        pieces = pieces_of(stripped(sentence), self.bpe, dictionary)
-        tokens = torch.tensor([*map(dictionary.index, pieces), dictionary.eos()])  # fairseq's encode_line is slow
+        tokens = self.uncut(sentence)
         longest = Bounds(*self.model.max_positions()).longest
         if not 1 <= len(tokens) - 1 <= longest:
             raise InputError(
                 f"{sentence[:60]!r} has {len(tokens) - 1} tokens; expected 1 to {longest}, the model's positions"
             )
         return tokens
+
+    def uncut(self, sentence: str) -> Tensor:
+        """The tokens of any text with </s>, however many, T."""
+        dictionary = self.task.source_dictionary
+        pieces = pieces_of(stripped(sentence), self.bpe, dictionary)
+        return torch.tensor([*map(dictionary.index, pieces), dictionary.eos()])  # fairseq's encode_line is slow
+
+    def context(self, source: Union[str, Tensor]) -> Tensor:
+        """The tokens of a conditional model's source with </s>: perhaps no others, and cut as training cut its own.
+
+        Args:
+            source: a string, or what `uncut` makes of one
+
+        Returns:
+            T
+
+        Raises:
+            InputError: it is longer than the model's positions, and training has cut none
+        """
+        tokens = self.task.cut(self.uncut(source) if isinstance(source, str) else source)
+        longest = self.model.max_positions()[0] - 1 - self.task.source_starts
+        if len(tokens) - 1 > longest:
+            raise InputError(
+                f"a source of {len(tokens) - 1:,} tokens; expected at most {longest:,}, the model's positions: shorten "
+                "it; a training with --truncate-source-left keeps a source's last ones"
+            )
+        return tokens
+
+    def source_of(self, source: Union[str, Tensor]) -> Tensor:
+        """The tokens of a source as the training's data set has them; see context."""
+        starts = [self.task.source_dictionary.bos()] if self.task.source_starts else []
+        return torch.cat((torch.tensor(starts, dtype=torch.long), self.context(source)))
 
 
 def check_path(path: str) -> None:
@@ -635,7 +673,7 @@ def listed(sentences: Union[Sentences, Sequence[Tensor]]) -> Sequence[Any]:
 
 
 def find_data(checkpoint: str) -> str:
-    """The folder with the dict.txt of a checkpoint's training: near it, or the one that it was trained with.
+    """The folder with the dictionary of a checkpoint's training: near it, or the one that it was trained with.
 
     Args:
         checkpoint: a file
@@ -645,10 +683,10 @@ def find_data(checkpoint: str) -> str:
     """
     near = folders(checkpoint)
     for folder in [*near, *(os.path.join(folder, "data-bin") for folder in near)]:
-        if os.path.isfile(os.path.join(folder, "dict.txt")):
+        if has_dictionary(folder):
             return folder
     trained = str(getattr(model_settings(read_checkpoint(checkpoint)), "data", ""))
-    if os.path.isfile(os.path.join(trained, "dict.txt")):
+    if has_dictionary(trained):
         return trained
     raise InputError(
         f"no dict.txt beside {checkpoint} or above it: give the folder of its training's data (--data DIR)"
@@ -679,7 +717,7 @@ def load(
     Raises:
         InputError: a file is missing, or the checkpoint is not of bart_vae
     """
-    if not os.path.isfile(os.path.join(data, "dict.txt")):
+    if not has_dictionary(data):
         raise InputError(f"{data} has no dict.txt: give the folder with the one that the model was trained with")
     model, cfg, task = load_model(checkpoint, data, latent_mode="mean", num_samples=0)
     settings = find_bpe(folders(checkpoint, data), bpe) if isinstance(bpe, str) else bpe

@@ -1,10 +1,11 @@
-"""Files of text to files of vectors and back: window by window, in order, in constant memory, resumable.
+"""Files of text to files of vectors and back, or of responses: window by window, in order, little memory, resumable.
 
 Shapes: N lines, Z latent dimensions, W lines of a window.
 """
 
 import hashlib
 import itertools
+import json
 import os
 import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
@@ -20,13 +21,20 @@ from .base.lines import one_line, stream_lines
 from .base.stage import Stage
 from .base.tables import read_vectors, table
 
-__all__ = ["LARGEST", "Report", "attempted", "decode_file", "encode_file", "shown"]
+__all__ = ["LARGEST", "Report", "attempted", "decode_file", "encode_file", "respond_file", "shown"]
 
 Report = Callable[[str], None]
 LARGEST = 1e6  # number of a z that can be decoded: beyond, the decoder's own numbers overflow
 
 
-def encode_file(vae: Any, checkpoint: str, source: str, output: str, skip: Optional[Report] = None) -> int:
+def encode_file(
+    vae: Any,
+    checkpoint: str,
+    source: str,
+    output: str,
+    skip: Optional[Report] = None,
+    sources: Optional[str] = None,
+) -> int:
     """Write the posterior of each line of a text: .npy holds the means, .jsonl and .parquet text, mu and logvar.
 
     The numbers are those of `vae.encode` on the same lines with the same batch size, bit for bit; other batch sizes
@@ -39,23 +47,31 @@ def encode_file(vae: Any, checkpoint: str, source: str, output: str, skip: Optio
         output: a file that ends in .npy, .jsonl or .parquet
         skip: told of each line that cannot be encoded, which gets a row of NaN (in JSON, null); None: such a line is
             an error
+        sources: of a conditional model, a file with the source of each line
 
     Returns:
         the number of lines
 
     Raises:
-        InputError: a line cannot be encoded, the output's ending is unknown, or a beginning of another run lies there
+        InputError: a line cannot be encoded, sources are missing, too many or too few, the output's ending is unknown,
+            or a beginning of another run lies there
     """
+    check_sources(vae, sources)
     total = count_lines(source)  # first: a missing file leaves nothing behind
     stage = table(output, run_settings(vae, checkpoint), vae.model.latent_dim)
     with progress(total, "sentence") as bar:
         lines = ((text, text.encode() + b"\n") for text in stream_lines(source))
-        for texts, digest in remaining(stage, lines, source, vae.window, bar):
-            where = [
-                f"{shown(source)}, line {number}" for number in range(stage.items + 1, stage.items + 1 + len(texts))
-            ]
-            found = list(attempted(vae.tokens, texts, where, skip))
-            posterior = vae.encode([tokens for tokens in found if tokens is not None])
+        items = lines if sources is None else with_sources(lines, sources, source)
+        for window, digest in remaining(stage, items, source, vae.window, bar):
+            where = located(source, "line", stage.items, window)
+            if sources is None:
+                found = list(attempted(vae.tokens, window, where, skip))
+                posterior = vae.encode([tokens for tokens in found if tokens is not None])
+            else:
+                found = list(attempted(lambda pair: (vae.tokens(pair[0]), vae.context(pair[1])), window, where, skip))
+                both = [pair for pair in found if pair is not None]
+                posterior = vae.encode([context for _, context in both], [tokens for tokens, _ in both])
+            texts = window if sources is None else [text for text, _ in window]
             good = np.array([tokens is not None for tokens in found])
             logvar = getattr(posterior, "logvar", None)
             stage.add(texts, spread(posterior.mean, good), None if logvar is None else spread(logvar, good), digest)
@@ -70,6 +86,7 @@ def decode_file(
     source: str,
     output: str,
     skip: Optional[Report] = None,
+    sources: Optional[str] = None,
     **decoding: Any,
 ) -> int:
     """Write a sentence for each row of a file of vectors.
@@ -83,30 +100,151 @@ def decode_file(
         output: a text file, or "-" for standard output
         skip: told of each row that has a number which is not finite or beyond LARGEST, and gets an empty line; None:
             such a row is an error
+        sources: of a conditional model, a file with the source of each row
         decoding: as for `vae.decode`
 
     Returns:
         the number of rows
 
     Raises:
-        InputError: a row cannot be decoded, or a beginning of another run lies there
+        InputError: a row cannot be decoded, sources are missing, too many or too few, or a beginning of another run
+            lies there
     """
+    check_sources(vae, sources)
     stage = Printed() if output == "-" else Stage(output, {**run_settings(vae, checkpoint), **decoding})
     with progress(None, "sentence") as bar:
         rows = ((row, row.tobytes()) for step in read_vectors(source, vae.model.latent_dim) for row in step)
-        for window, digest in remaining(stage, rows, source, vae.window, bar):
-            where = [
-                f"{shown(source)}, row {number}" for number in range(stage.items + 1, stage.items + 1 + len(window))
-            ]
-            good = [row is not None for row in attempted(decodable, window, where, skip)]
+        items = rows if sources is None else with_sources(rows, sources, source)
+        for window, digest in remaining(stage, items, source, vae.window, bar):
+            where, given = located(source, "row", stage.items, window), None
+            read = [True] * len(window)
+            if sources is not None:
+                window, lines = map(list, zip(*window))
+                beside = located(sources, "line", stage.items, window)
+                contexts = list(attempted(vae.context, lines, beside, skip))
+                read = [tokens is not None for tokens in contexts]
+                given = [vae.source_of("" if tokens is None else tokens) for tokens in contexts]
+            found = attempted(decodable, window, where, skip)
+            good = [row is not None and context for row, context in zip(found, read)]
             z = torch.from_numpy(np.stack(window))
             z[[not one for one in good]] = 0
-            texts = vae.decode(z, first=stage.items, **decoding)
+            texts = vae.decode(z, first=stage.items, sources=given, **decoding)
             kept = [one_line(text) if one else "" for text, one in zip(texts, good)]
             stage.append("".join(f"{text}\n" for text in kept).encode(), len(window), digest)
             bar.update(len(window))
     stage.finish()
     return stage.items
+
+
+def respond_file(
+    vae: Any,
+    checkpoint: str,
+    source: str,
+    output: str,
+    n: int = 5,
+    as_json: bool = False,
+    skip: Optional[Report] = None,
+    tell: Optional[Report] = None,
+    **decoding: Any,
+) -> int:
+    """Write n responses to each line of a text: the line's number, a tab and a response, or an object of JSON a line.
+
+    The responses are those of `vae.respond` on the same lines.
+
+    Args:
+        vae: a hub interface of a conditional model
+        checkpoint: its file
+        source: a text file, or "-" for standard input
+        output: a text file, or "-" for standard output
+        n: responses to each
+        as_json: whether to write objects with the line's `number`, `input`, the line, and `output`, the responses
+        skip: told of each line that is too long, and gets blanks (in JSON, null); None: such a line is an error
+        tell: told, at the end, how many lines were cut
+        decoding: as for `vae.decode`
+
+    Returns:
+        the number of lines
+
+    Raises:
+        InputError: the model is no conditional one, the text has no lines, one is too long, or a beginning of another
+            run lies there
+    """
+    vae.check_responses(n)
+    total, cut = count_lines(source), 0
+    settings = {**run_settings(vae, checkpoint), "n": n, "json": as_json, **decoding}
+    stage = Printed() if output == "-" else Stage(output, settings)
+    with progress(total, "context") as bar:
+        lines = ((text, text.encode() + b"\n") for text in stream_lines(source))
+        for texts, digest in remaining(stage, lines, source, max(1, vae.batch_size // n), bar):
+            whole = [vae.uncut(text) for text in texts]
+            found = list(attempted(vae.context, whole, located(source, "line", stage.items, texts), skip))
+            cut += sum(tokens is not None and len(tokens) < len(given) for tokens, given in zip(found, whole))
+            contexts = [vae.source_of("" if tokens is None else tokens) for tokens in found]
+            responses = vae.respond(contexts, n, first=stage.items, **decoding)
+            own = [None if tokens is None else each for tokens, each in zip(found, responses)]
+            rows = zip(itertools.count(stage.items + 1), texts, own)
+            content = "".join(answered(*row, n, as_json) for row in rows)
+            stage.append(content.encode(), len(texts), digest)
+            bar.update(len(texts))
+    if not stage.items:
+        raise InputError(f"{shown(source)} has no lines: expected one context a line")
+    if cut and tell is not None:
+        tell(f"{shown(source)}: {cut:,} contexts are longer than the model's positions and were cut, as in training")
+    stage.finish()
+    return stage.items
+
+
+def answered(number: int, text: str, responses: Optional[List[str]], n: int, as_json: bool) -> str:
+    """What is written of a line and its n responses; None: blanks.
+
+    >>> answered(3, "is it cold ?", ["yes .", "no ."], 2, False)
+    '3\\tyes .\\n3\\tno .\\n'
+    """
+    if as_json:
+        return json.dumps({"number": number, "input": text, "output": responses}, ensure_ascii=False) + "\n"
+    return "".join(f"{number}\t{one_line(response)}\n" for response in responses or [""] * n)
+
+
+def check_sources(vae: Any, sources: Optional[str]) -> None:
+    """Refuse a conditional model without a file of sources, and another model with one.
+
+    Raises:
+        InputError: the model and the file do not go together
+    """
+    if vae.model.conditional and sources is None:
+        raise InputError("this checkpoint is of bart_cvae, whose z is one of a source: give --sources FILE")
+    if sources is not None and not vae.model.conditional:
+        raise InputError("this checkpoint is of bart_vae, which reads no sources: leave --sources out")
+
+
+def with_sources(
+    items: Iterable[Tuple[Any, bytes]], sources: str, name: str
+) -> Iterator[Tuple[Tuple[Any, str], bytes]]:
+    """Items, each beside its source, with the bytes that stand for both in a digest.
+
+    Args:
+        items: of the input
+        sources: a file with a line for each
+        name: of the input
+
+    Raises:
+        InputError: the file has more lines than there are items, or fewer
+    """
+    for number, (item, line) in enumerate(itertools.zip_longest(items, stream_lines(sources)), 1):
+        if item is None or line is None:
+            short, long = (sources, name) if line is None else (name, sources)
+            raise InputError(f"{shown(long)} goes on at {number:,}, where {shown(short)} ends: expected as many lines")
+        value, content = item
+        yield (value, line), content + line.encode() + b"\n"
+
+
+def located(source: str, unit: str, done: int, items: Sequence[Any]) -> List[str]:
+    """Names, for messages, of the items that follow the first ones.
+
+    >>> located("-", "line", 2, ["a", "b"])
+    ['standard input, line 3', 'standard input, line 4']
+    """
+    return [f"{shown(source)}, {unit} {number}" for number in range(done + 1, done + 1 + len(items))]
 
 
 def run_settings(vae: Any, checkpoint: str) -> Dict[str, Any]:

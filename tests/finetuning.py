@@ -6,17 +6,21 @@ from fairseq.data import Dictionary, indexed_dataset
 from helpers import save_bart, write_sentencepiece
 
 SENTENCES = ["the dog barks at the cat", "a cat sleeps on the dog", "the cat barks", "a dog sleeps"]
+SOURCES = ["a dog", "", "the cat sleeps at the dog " * 9, "a dog"]  # none, one that is too long, one twice
 
 
 def make(folder):
-    """bart/{model.pt, dict.txt, sentencepiece.bpe.model}, text/{train,valid,test}.txt and data/, as the command would
-    make it of them."""
+    """bart/{model.pt, dict.txt, sentencepiece.bpe.model}, text/{train,valid,test}.txt, data/, as the command would make
+    it of them, and pairs/{train,valid,test}.{source,target}."""
     save_bart(folder / "bart", words=write_sentencepiece(folder / "bart"))
     (folder / "text").mkdir()
     (folder / "data").mkdir()
+    (folder / "pairs").mkdir()
     (folder / "data/dict.txt").write_bytes((folder / "bart/dict.txt").read_bytes())
     for split in ("train", "valid", "test"):
         (folder / f"text/{split}.txt").write_text("\n".join(SENTENCES) + "\n")
+        (folder / f"pairs/{split}.source").write_text("\n".join(SOURCES) + "\n")
+        (folder / f"pairs/{split}.target").write_text("\n".join(SENTENCES) + "\n")
         binarise(folder / "data", split, SENTENCES, folder / "bart/sentencepiece.bpe.model")
     return folder
 

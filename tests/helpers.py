@@ -228,6 +228,19 @@ def save_vae(folder, *flags, words=WORDS, std=0.3):
     return save_trained(folder, "checkpoint_best.pt", flags, words, std)
 
 
+def save_cvae(folder, *flags, words=WORDS, std=0.3):
+    """A tiny conditional VAE, likewise, with the dict.txt alone beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for side in ("source", "target"):
+        (folder / f"dict.{side}.txt").write_text("".join(f"{word} 1\n" for word in words), encoding="utf-8")
+    flags = ("--source-lang=source", "--target-lang=target", "--arch=bart_cvae_tiny", *flags)
+    flags = ("--task=vae_translation", "--criterion=vae_cross_entropy", *flags)
+    built = save_trained(folder, "checkpoint_best.pt", flags, words, std)
+    for side in ("source", "target"):
+        (folder / f"dict.{side}.txt").unlink()
+    return built
+
+
 def save_bart(folder, *flags, words=WORDS, std=0.3):
     """A tiny stock BART as fairseq-train saves it: model.pt and dict.txt in the folder."""
     sizes = {"layers": 2, "embed-dim": 16, "ffn-embed-dim": 24, "attention-heads": 2}

@@ -65,6 +65,11 @@ def checked_settings(source: str, state: Dict[str, Any]) -> Namespace:
     settings = model_settings(state)
     if not settings.arch.startswith(("bart", "mbart")):
         raise InputError(f"{source} is of architecture {settings.arch}, expected a BART's or bart_vae's")
+    if settings.arch.startswith("bart_cvae"):
+        raise InputError(
+            f"{source} is of bart_cvae, whose decoder reads z and a source: Hugging Face's BART has no place for z; "
+            "expected a BART or bart_vae"
+        )
     injection = getattr(settings, "latent_injection", "cross-attention")
     if settings.arch.startswith("bart_vae") and injection != "cross-attention":
         raise InputError(

@@ -11,7 +11,7 @@ from fairseq.models import BaseFairseqModel
 from ..base.errors import InputError
 from .read import check_whole, model_settings, reading
 
-__all__ = ["load_model"]
+__all__ = ["check_alone", "load_model"]
 
 TASKS = {  # of checkpoints of bart_cvae, and the one that reads the same data for a measurement
     "translation": "vae_translation",
@@ -61,3 +61,20 @@ def load_model(path: str, data: str, **overrides: Any) -> Tuple[BaseFairseqModel
     model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
     model.eval()
     return (model.cuda() if torch.cuda.is_available() else model), cfg, task
+
+
+def check_alone(model: Any, path: str) -> None:
+    """Refuse a conditional model where z has to be one of a sentence alone.
+
+    Args:
+        model: of a checkpoint
+        path: its file
+
+    Raises:
+        InputError: the model is conditional; names what takes it
+    """
+    if model.conditional:
+        raise InputError(
+            f"checkpoint {path} is of bart_cvae, whose z is one of a source: expected bart_vae; `fairseq-vae respond` "
+            "draws z given a source, `encode` and `decode` take --sources"
+        )

@@ -1,6 +1,7 @@
 """Checkpoints read from files, by the safe loader, and their settings; bad files are refused in one line."""
 
 import contextlib
+import glob
 import os
 import re
 import zipfile
@@ -21,6 +22,7 @@ __all__ = [
     "check_whole",
     "first_line",
     "folders",
+    "has_dictionary",
     "load_safely",
     "model_settings",
     "read_checkpoint",
@@ -185,3 +187,8 @@ def folders(checkpoint: str, data: Optional[str] = None) -> List[str]:
     """
     folder = os.path.dirname(os.path.abspath(checkpoint))
     return [folder, os.path.dirname(folder), *([os.path.abspath(data)] if data else [])]
+
+
+def has_dictionary(folder: str) -> bool:
+    """Whether a folder has a dict.txt, or the dict.LANGUAGE.txt of data with two sides."""
+    return os.path.isfile(os.path.join(folder, "dict.txt")) or bool(glob.glob(f"{glob.escape(folder)}/dict.*.txt"))

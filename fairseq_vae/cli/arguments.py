@@ -13,6 +13,7 @@ __all__ = [
     "add_input",
     "add_json",
     "add_model",
+    "add_sources",
     "decoding",
     "given",
     "labelled",
@@ -26,15 +27,18 @@ MODEL, OUTPUT, LABELLED, DECODING = "the model", "output", "labelled sentences",
 SHARED = (MODEL, OUTPUT, LABELLED, DECODING)  # titles of the groups, which the documentation shows once
 
 
-def add_model(command: argparse.ArgumentParser, data: bool = False, prior: bool = False) -> None:
+def add_model(
+    command: argparse.ArgumentParser, data: bool = False, prior: bool = False, arch: str = "bart_vae"
+) -> None:
     """The checkpoint, and where its dictionary and BPE are.
 
     Args:
         command: the parser
         data: whether the folder of the data is an argument after the checkpoint, as older commands have it
         prior: whether the command draws from the prior
+        arch: the architectures that it takes, for its help
     """
-    command.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint of bart_vae")
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help=f"a checkpoint of {arch}")
     if data:
         command.add_argument("data", metavar="DATA", help="folder that fairseq-preprocess wrote")
     group = command.add_argument_group(MODEL)
@@ -66,14 +70,19 @@ def add_model(command: argparse.ArgumentParser, data: bool = False, prior: bool 
     group.add_argument("--user-dir", metavar="DIR", help="your own plug-in")
 
 
-def load(args: argparse.Namespace) -> Any:
+def load(args: argparse.Namespace, conditional: bool = False) -> Any:
     """The hub interface of the arguments of add_model.
 
+    Args:
+        args: of the command
+        conditional: whether the command takes a bart_cvae as well
+
     Raises:
-        ValueError: the model cannot be loaded
+        ValueError: the model cannot be loaded, or is one that the command does not take
     """
     from .. import hub
     from ..base.text import find_bpe
+    from ..checkpoints.load import check_alone
     from ..checkpoints.read import folders
     from ..flags.host import check_search
 
@@ -85,7 +94,19 @@ def load(args: argparse.Namespace) -> Any:
     given = args.sentencepiece_model
     settings = {"bpe": "sentencepiece", "sentencepiece_model": given}
     bpe = settings if given else find_bpe(folders(args.checkpoint, data))
-    return hub.load(args.checkpoint, data, bpe, args.batch_size, getattr(args, "prior", None))
+    vae = hub.load(args.checkpoint, data, bpe, args.batch_size, getattr(args, "prior", None))
+    if not conditional:
+        check_alone(vae.model, args.checkpoint)
+    return vae
+
+
+def add_sources(command: argparse.ArgumentParser) -> None:
+    """The sources of a conditional model."""
+    command.add_argument(
+        "--sources",
+        metavar="FILE",
+        help="of a checkpoint of bart_cvae: the source of each line of --input, a line each (default: none)",
+    )
 
 
 def add_decoding(command: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import add_decoding, add_model, decoding, load, warn
+from .arguments import add_decoding, add_model, add_sources, decoding, load, warn
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,7 +15,7 @@ DESCRIPTION = (
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Model, input, output and the decoding."""
-    add_model(command)
+    add_model(command, arch="bart_vae or bart_cvae")
     command.add_argument(
         "--input",
         required=True,
@@ -23,6 +23,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help=".npy (N x Z), .jsonl or .parquet (column z, or else mu); -: .npy or .jsonl on standard input",
     )
     command.add_argument("--output", default="-", metavar="FILE|-", help="text to write (default: standard output)")
+    add_sources(command)
     command.add_argument(
         "--skip-invalid",
         action="store_true",
@@ -36,4 +37,5 @@ def run(args: argparse.Namespace) -> None:
     from ..vectors import decode_file
 
     skip = warn if args.skip_invalid else None
-    decode_file(load(args), args.checkpoint, args.input, args.output, skip, **decoding(args))
+    vae = load(args, conditional=True)
+    decode_file(vae, args.checkpoint, args.input, args.output, skip, args.sources, **decoding(args))

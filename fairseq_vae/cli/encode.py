@@ -2,7 +2,7 @@
 
 import argparse
 
-from .arguments import add_model, load, warn
+from .arguments import add_model, add_sources, load, warn
 
 __all__ = ["add_arguments", "run"]
 
@@ -16,11 +16,12 @@ DESCRIPTION = (
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Model, input and output."""
-    add_model(command)
+    add_model(command, arch="bart_vae or bart_cvae")
     command.add_argument(
         "--input", required=True, metavar="FILE|-", help="text, one sentence a line; -: standard input"
     )
     command.add_argument("--output", required=True, metavar="FILE", help="to write: .npy, .jsonl or .parquet")
+    add_sources(command)
     command.add_argument(
         "--skip-invalid",
         action="store_true",
@@ -33,4 +34,5 @@ def run(args: argparse.Namespace) -> None:
     """Encode the file; lines that are left blank are named on standard error."""
     from ..vectors import encode_file
 
-    encode_file(load(args), args.checkpoint, args.input, args.output, warn if args.skip_invalid else None)
+    skip = warn if args.skip_invalid else None
+    encode_file(load(args, conditional=True), args.checkpoint, args.input, args.output, skip, args.sources)

@@ -8,8 +8,9 @@ __all__ = ["add_arguments", "run"]
 
 HELP = "a BART and text to a trained, measured and sampled VAE"
 DESCRIPTION = (
-    "Finetune a BART into a VAE by a recipe, in one or two phases, then evaluate and sample it. Every fairseq command "
-    "is printed and can be run by hand. Interrupted or run again, it goes on where it stopped."
+    "Finetune a BART into a VAE, or with pairs of source and target into a conditional one, by a recipe, "
+    "in one or two phases, then evaluate and sample it. Every fairseq command is printed and can be run by hand. "
+    "Interrupted or run again, it goes on where it stopped."
 )
 
 
@@ -19,7 +20,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         help="folder of fairseq-preprocess, made with the BART's dict.txt; or of plain text, one sentence a line, in "
-        "train.txt, valid.txt and perhaps test.txt, to encode with dict.txt and BPE beside the BART",
+        "train.txt, valid.txt and perhaps test.txt, to encode with dict.txt and BPE beside the BART; or of pairs, in "
+        "train.source and train.target, valid.source and so on",
     )
     command.add_argument("--bart", metavar="CHECKPOINT", help="fairseq checkpoint of a BART (default: random weights)")
     command.add_argument("--output", metavar="DIR", required=True, help="folder for everything made")

@@ -31,6 +31,7 @@ from . import (
     path,
     reconstruct,
     report,
+    respond,
     sample,
     traverse,
 )
@@ -48,6 +49,7 @@ COMMANDS = {
     "decode": decode,
     "fit-prior": fit_prior,
     "sample": sample,
+    "respond": respond,
     "reconstruct": reconstruct,
     "interpolate": interpolate,
     "analogy": analogy,

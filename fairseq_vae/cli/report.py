@@ -174,6 +174,7 @@ def sentences(args: argparse.Namespace, found: "Run", lacks: List[str]) -> Tuple
     from .. import hub
     from ..base.errors import InputError
     from ..base.lines import read_lines
+    from ..checkpoints.load import check_alone
     from ..report.contents import find_split, gather
 
     given: Optional[Sequence[Any]] = read_lines(args.text) if args.text else None
@@ -183,6 +184,7 @@ def sentences(args: argparse.Namespace, found: "Run", lacks: List[str]) -> Tuple
         return source, None
     try:
         vae = hub.load(found.checkpoint, hub.find_data(found.checkpoint))
+        check_alone(vae.model, found.checkpoint)
         if given is None:
             split = find_split(args.run, found.checkpoint)
             if split is None:

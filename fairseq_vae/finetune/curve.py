@@ -20,7 +20,7 @@ from ..flags.effects import check_effects
 from ..measure.collection import Collection
 from ..measure.summary import less
 from .encode import Limit
-from .plan import SPLITS, build, check_folder, check_text, configuration, shape, texts
+from .plan import PAIRS, SPLITS, TEXT, build, check_folder, check_text, configuration, shape, texts
 from .process import call
 from .steps import USER_DIR, alone, binarise, minutes, step, train_on
 from .study import Point, Study, as_flags
@@ -78,15 +78,19 @@ class Curve:
         self.points = [point for point in study.points if not arms or point.arm in arms]
         self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
         self.data = Path(study.data)
-        self.is_text = check_folder(self.data)
+        form = check_folder(self.data)
+        if form == PAIRS:
+            raise InputError(f"{study.path}: data: {self.data} holds pairs; expected sentences, whose z stands alone")
+        self.is_text = form == TEXT
         self.bin = self.output / "data-bin" if self.is_text else self.data
         self.bpe = find_bpe([*([os.path.dirname(study.bart)] if study.bart else []), study.data])
         self.weights: Optional[Dict[str, Any]] = None
         self.shape: Dict[str, str] = {}
         self.spent = {"updates": Spent(), "evaluations": Spent()}
         if self.is_text:
-            check_text(self.data, study.bart, self.bpe, study.split)
-        if study.split not in texts(self.data, self.is_text):
+            check_text(self.data, form, study.bart, self.bpe, study.split)
+        self.texts = {split: paths[0] for split, paths in texts(self.data, form).items()}
+        if study.split not in self.texts:
             raise InputError(f"{study.path}: split: {study.split}: {self.data} has no such split")
         if study.bart:
             state = read_checkpoint(study.bart)
@@ -152,7 +156,7 @@ class Curve:
         study = self.study
         common = {
             "bart": None if study.bart is None else fingerprint(study.bart)[:16],
-            "data": {split: fingerprint(path)[:16] for split, path in texts(self.data, self.is_text).items()},
+            "data": {split: fingerprint(path)[:16] for split, path in self.texts.items()},
             "evaluate": study.evaluate,
         }
         self.output.mkdir(parents=True, exist_ok=True)
@@ -176,7 +180,7 @@ class Curve:
         cfg = configuration(self.arguments(self.points[0]), f"{self.study.path}: {self.points[0].arm}").model
         positions = min(cfg.max_source_positions - 2, cfg.max_target_positions - 1)
         most = dict.fromkeys(SPLITS, Limit(positions, "the model's positions take", ""))
-        binarise(self.data, self.study.bart, self.bpe, most, self.output / "data-bin-pieces", target)
+        binarise(self.data, TEXT, self.study.bart, self.bpe, most, self.output / "data-bin-pieces", target)
 
     def check(self, points: Sequence[Point]) -> None:
         """Hold the flags of every point against one another, and build a model of each arm.

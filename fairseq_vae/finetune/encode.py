@@ -43,28 +43,29 @@ class Encoded(NamedTuple):
     changed: List[Tuple[int, str]]
 
 
-def check_lines(path: Path) -> int:
+def check_lines(path: Path, blank: bool = False) -> int:
     """Refuse a file that is no text of a sentence a line, before any tokenizer reads it.
 
     Args:
         path: the file
+        blank: whether lines may be empty
 
     Returns:
         the number of its lines
 
     Raises:
-        InputError: it is no text, or empty, or has an empty line
+        InputError: it is no text, or empty, or has an empty line where none may be
     """
     lines = read_lines(path)
     empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
-    if empty:
+    if empty and not blank:
         raise InputError(f"{path}, line {empty[0]} is empty ({len(empty):,} in all): remove empty lines")
     if not lines:
         raise InputError(f"{path} is empty: expected one sentence a line")
     return len(lines)
 
 
-def encode(path: Path, bpe: BPE, dictionary: Dictionary, limit: Optional[Limit] = None) -> Encoded:
+def encode(path: Path, bpe: BPE, dictionary: Dictionary, limit: Optional[Limit] = None, blank: bool = False) -> Encoded:
     """Encode a file's sentences, and decode them again to see what the tokenizer changes.
 
     Args:
@@ -72,6 +73,7 @@ def encode(path: Path, bpe: BPE, dictionary: Dictionary, limit: Optional[Limit] 
         bpe: the tokenizer
         dictionary: that the pieces will be binarised with
         limit: of a sentence's length; None: none
+        blank: whether lines may be empty
 
     Raises:
         InputError: of a line the tokenizer makes nothing, more than the limit, or what the dictionary reads as a mark
@@ -82,7 +84,7 @@ def encode(path: Path, bpe: BPE, dictionary: Dictionary, limit: Optional[Limit] 
             found = pieces_of(line, bpe, dictionary)
         except InputError as error:
             raise InputError(f"{path}, line {number}: {error}") from error
-        if not found:
+        if not found and not blank:
             raise InputError(
                 f"{path}, line {number} has nothing that the tokenizer keeps ({line[:20]!a}): remove the line"
             )

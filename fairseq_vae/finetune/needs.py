@@ -16,7 +16,16 @@ from ..measure.definitions import LOGGED, names
 from .encode import Limit
 from .process import environment
 
-__all__ = ["as_settings", "check_saving", "check_space", "check_splits", "check_surroundings", "limit", "written"]
+__all__ = [
+    "as_settings",
+    "check_saving",
+    "check_space",
+    "check_splits",
+    "check_surroundings",
+    "limit",
+    "source_limit",
+    "written",
+]
 
 COMMANDS = ("fairseq-train", "fairseq-generate", "fairseq-interactive", "fairseq-vae")
 SKIP = "skip_invalid_size_inputs_valid_test"
@@ -53,6 +62,28 @@ def limit(split: str, evaluated: str, phases: Dict[str, DictConfig], fixed: bool
             raised = ", or raise --set dataset.max_tokens_valid=N"
             found.append(Limit(data.max_tokens_valid - 2, "a batch (dataset.max_tokens_valid) takes", raised))
     return min(found, default=Limit(10**9, "", ""), key=lambda part: part.tokens)
+
+
+def source_limit(split: str, phases: Dict[str, DictConfig]) -> Limit:
+    """The most tokens of a source in any step, which are the model's positions unless a batch has less room.
+
+    Longer ones are cut to the positions, so only a limit below them refuses any.
+
+    Args:
+        split: its name
+        phases: fairseq's configuration of each phase
+    """
+    found: List[Limit] = []
+    for cfg in phases.values():
+        data, subsets = cfg.dataset, cfg.dataset.valid_subset.split(",")
+        found.append(Limit(cfg.model.max_source_positions - 1, "the model's positions take", ""))
+        if split == data.train_subset and data.max_tokens and not getattr(data, SKIP):
+            remedy = ", or raise --set dataset.max_tokens=N"
+            found.append(Limit(data.max_tokens - 1, "a batch (dataset.max_tokens) takes", remedy))
+        if split in subsets and data.max_tokens_valid:
+            remedy = ", or raise --set dataset.max_tokens_valid=N"
+            found.append(Limit(data.max_tokens_valid - 1, "a batch (dataset.max_tokens_valid) takes", remedy))
+    return min(found, key=lambda part: part.tokens)
 
 
 def check_splits(folder: Path, task: Any, evaluated: str, phases: Dict[str, DictConfig], fixed: bool) -> None:

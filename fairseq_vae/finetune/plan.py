@@ -1,8 +1,10 @@
 """A plan of `fairseq-vae finetune`: data, BART, recipe and settings, checked before the first update."""
 
 import contextlib
+import dataclasses
 import io
 import os
+import re
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -17,13 +19,19 @@ from ..base.files import fingerprint
 from ..base.text import Joiner, find_bpe
 from ..checkpoints.read import model_settings, read_checkpoint
 from ..flags.effects import check_effects
+from ..flags.task import VAETranslationFlags, task_config
 from .encode import check_lines
 from .needs import check_number, check_saving, check_space, check_splits, check_surroundings, written
 from .recipe import flags, read_recipe
 
-__all__ = ["SPLITS", "Plan", "build", "check_folder", "check_text", "configuration", "shape", "texts"]
+__all__ = ["PAIRS", "SPLITS", "TEXT", "Plan", "build", "check_folder", "check_text", "configuration", "shape", "texts"]
 
 SPLITS = ("train", "valid", "test")
+BINARISED, TEXT, PAIRS = (
+    (".bin",),
+    (".txt",),
+    (".source", ".target"),
+)  # forms of a data folder: endings of a split's files
 STRUCTURE = [  # a BART checkpoint's settings of its shape
     *(f"{side}_{size}" for side in ("encoder", "decoder") for size in ("layers", "embed_dim", "ffn_embed_dim")),
     *(f"{side}_{what}" for side in ("encoder", "decoder") for what in ("attention_heads", "normalize_before")),
@@ -40,7 +48,11 @@ class Plan:
         data: the folder that was given
         bin: the folder of binarised text: `data`, or the one in `output` to make of its plain text
         output: the folder for everything made
-        is_text: whether `data` holds plain text
+        form: of `data`, see check_folder
+        is_text: whether `data` holds plain text, of sentences or of pairs
+        is_pairs: whether `data` holds sources and targets, for bart_cvae
+        words: the dictionary in `bin`
+        left_out: settings of the recipe that pairs do not have, by name
         bart: the BART's checkpoint; None: random weights
         weights: the BART's weights, for check_parts
         shape: the flags that make bart_vae as large as the BART
@@ -64,7 +76,7 @@ class Plan:
     ):
         """
         Args:
-            data: folder of fairseq-preprocess, or of plain text in train.txt, valid.txt and perhaps test.txt
+            data: folder of fairseq-preprocess, or of plain text, see check_folder
             output: folder for everything made
             recipe, overrides, updates: see read_recipe
             bart: fairseq checkpoint of a BART to start from; None: random weights
@@ -75,8 +87,11 @@ class Plan:
         """
         self.data, self.output = Path(data).absolute(), Path(output).absolute()
         self.phases = read_recipe(recipe, overrides, updates)
-        self.is_text = check_folder(self.data)
+        self.form = check_folder(self.data)
+        self.is_text, self.is_pairs = self.form != BINARISED, self.form == PAIRS
+        self.left_out = for_pairs(self.phases) if self.is_pairs else []
         self.bin = self.output / "data-bin" if self.is_text else self.data
+        self.words = self.bin / ("dict.target.txt" if self.is_pairs else "dict.txt")
         self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
         self.bart = None if bart is None else os.path.abspath(bart)
         self.weights: Optional[Dict[str, Any]] = None
@@ -93,14 +108,14 @@ class Plan:
         check_saving(self.configurations)
         beside = [] if self.bart is None else [os.path.dirname(self.bart)]
         self.bpe = find_bpe([*beside, str(self.data)])
-        inputs = texts(self.data, self.is_text)
+        inputs = texts(self.data, self.form)
         self.split = "test" if "test" in inputs else "valid"
         if self.is_text:
-            check_text(self.data, self.bart, self.bpe, self.split)
+            check_text(self.data, self.form, self.bart, self.bpe, self.split)
         self.settings: Dict[str, Any] = {
             "recipe": {phase: flags(settings) for phase, settings in self.phases.items()},
             "bart": None if self.bart is None else fingerprint(self.bart),
-            "data": [fingerprint(path) for path in inputs.values()],
+            "data": [fingerprint(path) for paths in inputs.values() for path in paths],
         }
 
     def check_flags(self, phase: str) -> DictConfig:
@@ -154,43 +169,90 @@ class Plan:
         )
 
 
-def check_folder(data: Path) -> bool:
-    """Refuse a data folder that is neither of fairseq-preprocess nor of plain text.
+def for_pairs(phases: Dict[str, DictConfig]) -> List[str]:
+    """Make the settings of phases those of pairs: bart_cvae in the place of bart_vae, and the task vae_translation.
+
+    Args:
+        phases: settings of each, which are changed
 
     Returns:
-        whether it holds plain text
+        the settings that only the task of sentences has, and that are left out, by name
+    """
+    known, sentences = (
+        {field.name for field in dataclasses.fields(cls)} for cls in (VAETranslationFlags, task_config())
+    )
+    found: Dict[str, None] = {}
+    for settings in phases.values():
+        settings.model._name = re.sub("^bart_vae", "bart_cvae", settings.model._name)
+        for key in [key for key in settings.task if key in sentences - known]:
+            settings.task.pop(key)
+            found[f"task.{key}"] = None
+        sides = {name: ending[1:] for name, ending in zip(("source_lang", "target_lang"), PAIRS)}
+        settings.task.update({"_name": "vae_translation", **sides, "truncate_source_left": True})
+    return list(found)
+
+
+def check_folder(data: Path) -> Tuple[str, ...]:
+    """Refuse a data folder that is neither of fairseq-preprocess nor of plain text, of sentences or of pairs.
+
+    Returns:
+        the endings of a split's files: BINARISED, TEXT or PAIRS
 
     Raises:
-        InputError: a file is missing
+        InputError: a file is missing, or the folder is of two forms
     """
+    sides = [f"{split}{side}" for split in SPLITS for side in PAIRS if (data / f"{split}{side}").is_file()]
+    others = [name for name in ("dict.txt", *(f"{split}.txt" for split in SPLITS)) if (data / name).is_file()]
+    if sides and others:
+        raise InputError(
+            f"{data} has {sides[0]}, of pairs, and {others[0]}, of sentences: expected a folder of its own for each"
+        )
+    if sides:
+        splits = [split for split in SPLITS if split != "test" or any(side.startswith(split) for side in sides)]
+        for name in (f"{split}{side}" for split in splits for side in PAIRS):
+            if name not in sides:
+                raise InputError(
+                    f"{data} has no {name}: expected train.source, train.target, valid.source, valid.target and "
+                    "perhaps test.source and test.target, a source and its target on the same line"
+                )
+        return PAIRS
     is_text = (data / "train.txt").is_file() and not (data / "dict.txt").is_file()
     for name in ("train.txt", "valid.txt") if is_text else ("dict.txt", "train.bin", "valid.bin"):
         if not (data / name).is_file():
             raise InputError(
                 f"{data} has no {name}: expected a folder of fairseq-preprocess (dict.txt, train.bin, …), or of plain "
-                "text, one sentence a line, in train.txt, valid.txt and perhaps test.txt"
+                "text, one sentence a line, in train.txt, valid.txt and perhaps test.txt, or pairs in train.source and "
+                "train.target, and so on"
             )
-    return is_text
+    return TEXT if is_text else BINARISED
 
 
-def texts(data: Path, is_text: bool) -> Dict[str, Path]:
-    """The files of a data folder's splits, binarised or of plain text; a split that is not there is left out."""
-    paths = {split: data / f"{split}.{'txt' if is_text else 'bin'}" for split in SPLITS}
-    return {split: path for split, path in paths.items() if path.is_file()}
+def texts(data: Path, form: Tuple[str, ...]) -> Dict[str, List[Path]]:
+    """The files of a data folder's splits, one or, of pairs, two; a split that is not there is left out.
+
+    Args:
+        data: the folder
+        form: of it, see check_folder
+    """
+    paths = {split: [data / f"{split}{ending}" for ending in form] for split in SPLITS}
+    return {split: found for split, found in paths.items() if found[0].is_file()}
 
 
-def check_text(data: Path, bart: Optional[str], bpe: Optional[Dict[str, str]], evaluated: str) -> None:
+def check_text(
+    data: Path, form: Tuple[str, ...], bart: Optional[str], bpe: Optional[Dict[str, str]], evaluated: str
+) -> None:
     """Refuse plain text that cannot be encoded; what the tokenizer makes of its lines is for encode to see.
 
     Args:
         data: its folder
+        form: of it, see check_folder
         bart: the checkpoint, beside which the dictionary lies
         bpe: settings of the BPE
         evaluated: the split of the evaluation
 
     Raises:
-        InputError: no BPE or no dictionary lies beside the BART, a file is no text, a line is empty, or there are too
-            few lines
+        InputError: no BPE or no dictionary lies beside the BART, a file is no text, a line other than a source is
+            empty, a source lacks its target, or there are too few lines
     """
     dictionary = None if bart is None else os.path.join(os.path.dirname(bart), "dict.txt")
     if bpe is None or dictionary is None or not os.path.isfile(dictionary):
@@ -198,10 +260,15 @@ def check_text(data: Path, bart: Optional[str], bpe: Optional[Dict[str, str]], e
             f"{data} is plain text: expected dict.txt and encoder.json with vocab.bpe, or sentencepiece.bpe.model, "
             f"beside --bart {bart}; or give a folder of fairseq-preprocess"
         )
-    for split, path in texts(data, True).items():
-        count = check_lines(path)
+    for split, paths in texts(data, form).items():
+        counts = [check_lines(path, blank=path.suffix == ".source") for path in paths]
+        if counts[0] != counts[-1]:
+            raise InputError(
+                f"{paths[0]} has {counts[0]:,} lines and {paths[-1].name} {counts[-1]:,}: expected as many, a source "
+                "and its target on the same line"
+            )
         if split == evaluated:
-            check_number(f"{path}", count, split)
+            check_number(f"{paths[-1]}", counts[-1], split)
 
 
 def shape(path: str, settings: Namespace) -> Dict[str, Any]:

@@ -11,19 +11,20 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from types import MappingProxyType
+from typing import IO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from fairseq.data import data_utils
 from torch import Tensor
 
 from ..base.errors import InputError, NotWritten
 from ..base.files import write
-from ..base.lines import one_line, sentence
+from ..base.lines import one_line, read_lines, sentence
 from ..base.text import Joiner, bpe_flags, build_bpe, pieces_of, read_dictionary
 from ..checkpoints.read import read_checkpoint
 from .encode import Limit, encode, loss
-from .needs import as_settings, limit
-from .plan import SPLITS, Plan
+from .needs import as_settings, limit, source_limit
+from .plan import PAIRS, SPLITS, Plan, texts
 from .process import call, clear, mend, train
 
 __all__ = ["USER_DIR", "Finetuning", "alone", "binarise", "hypotheses", "minutes", "step", "train_on"]
@@ -57,6 +58,8 @@ class Finetuning:
         out = self.output
         self.check_settings()
         try:
+            if self.plan.left_out:
+                print(f"  left out, since pairs do not have them: {', '.join(self.plan.left_out)}", flush=True)
             if self.plan.is_text:
                 step("binarised text", self.plan.bin, self.binarise)
             step("checks of data, recipe and BART", out / "dict.txt", self.check)
@@ -114,7 +117,11 @@ class Finetuning:
         plan = self.plan
         assert plan.bpe is not None and plan.bart is not None, "a plan of plain text has both"
         most = {split: limit(split, plan.split, plan.configurations, fixed=True) for split in SPLITS}
-        binarise(plan.data, plan.bart, plan.bpe, most, self.output / "pieces", target)
+        sources, cut = {}, None
+        if plan.is_pairs:
+            sources = {split: source_limit(split, plan.configurations) for split in SPLITS}
+            cut = min(cfg.model.max_source_positions - 1 for cfg in plan.configurations.values())
+        binarise(plan.data, plan.form, plan.bart, plan.bpe, most, self.output / "pieces", target, sources, cut)
 
     def check(self, target: Path) -> None:
         """Check the plan's parts against one another; keep dictionary and BPE at hand, in the output folder.
@@ -129,7 +136,7 @@ class Finetuning:
         for path in (self.plan.bpe or {}).values():
             if os.path.isfile(path):
                 write(self.output / os.path.basename(path), Path(path).read_bytes())
-        write(target, (self.plan.bin / "dict.txt").read_bytes())
+        write(target, self.plan.words.read_bytes())
 
     def train(self, phase: str, start: Optional[str], target: Path) -> None:
         """Train a phase to its last update, from where it was stopped if it was.
@@ -154,14 +161,31 @@ class Finetuning:
     def evaluate(self, target: Path) -> None:
         """Evaluate the model on the plan's split; the numbers go to evaluation.json, the table to `target`."""
         command = ["fairseq-vae", "evaluate", str(self.model), str(self.plan.bin), f"--split={self.plan.split}"]
-        command += [f"--text={self.plan.data / self.plan.split}.txt"] if self.plan.is_text else []
+        command += [f"--text={self.plan.data / self.plan.split}{self.plan.form[-1]}"] if self.plan.is_text else []
         positions = self.plan.configurations["phase2"].model.max_source_positions
         command += [f"--max-tokens={positions}"] if positions > 4096 else []  # no sentence is longer
         command += self.own_parts()
         write(target, call([*command, f"--json={self.output / 'evaluation.json'}"], progress=True))
 
     def sample(self, target: Path) -> None:
-        """Write ten sentences from the prior, five reconstructions, and a line between the latents of two sentences."""
+        """Write what the model makes of examples."""
+        write(target, "\n".join(self.responses() if self.plan.is_pairs else self.sentences()) + "\n")
+
+    def responses(self) -> List[str]:
+        """Five responses to each of five sources."""
+        given = read_lines(self.plan.data / f"{self.plan.split}.source")
+        sources = list(dict.fromkeys(given))[:5]
+        path = self.output / "sources.txt"
+        write(path, "".join(f"{source}\n" for source in sources))
+        command = ["fairseq-vae", "respond", str(self.model), str(path), f"--data={self.plan.bin}", "--beam=1"]
+        rows = [f"Responses to {len(sources)} {self.plan.split} sources, of five z's of each one's prior"]
+        found = [line.partition("\t") for line in call([*command, *self.own_parts()]).splitlines()]
+        for number, source in enumerate(sources, 1):
+            rows += [f"  {source}", *(f"  → {text}" for place, _, text in found if int(place) == number)]
+        return rows
+
+    def sentences(self) -> List[str]:
+        """Ten sentences from the prior, five reconstructions, and a line between the latents of two sentences."""
         plan = self.plan
         dictionary = read_dictionary(str(plan.bin / "dict.txt"))
         dataset = data_utils.load_indexed_dataset(str(plan.bin / plan.split), dictionary)
@@ -185,7 +209,7 @@ class Finetuning:
             command = ["fairseq-vae", "interpolate", str(self.model), str(plan.bin), *self.own_parts(), "--", *ends]
             rows.append("\nOn the line between the latents of the first two")
             rows += [f"  · {text}" for text in call(command).rstrip("\n").split("\n")]
-        write(target, "\n".join(rows) + "\n")
+        return rows
 
     def examples(self, dataset: Sequence[Tensor], join: Joiner) -> Iterator[Tuple[str, str]]:
         """Sentences of a split that can be given to a command again; one with <unk> may be longer then, or empty.
@@ -242,16 +266,29 @@ def locked(file: IO[str], patience: float) -> bool:
         time.sleep(0.1)
 
 
-def binarise(text: Path, bart: str, bpe: Dict[str, str], most: Dict[str, Limit], pieces: Path, target: Path) -> None:
+def binarise(
+    text: Path,
+    form: Tuple[str, ...],
+    bart: str,
+    bpe: Dict[str, str],
+    most: Mapping[str, Limit],
+    pieces: Path,
+    target: Path,
+    sources: Mapping[str, Limit] = MappingProxyType({}),
+    cut: Optional[int] = None,
+) -> None:
     """Encode plain text with the BPE beside a BART, and binarise it with its dictionary.
 
     Args:
-        text: folder of train.txt, valid.txt and perhaps test.txt
+        text: folder of sentences or pairs
+        form: of the folder, see plan.check_folder
         bart: the checkpoint, beside which the dictionary lies
         bpe: settings of the BPE
-        most: each split's longest sentence
+        most: each split's longest sentence, of pairs its longest target
         pieces: folder for the encoded text
         target: the folder to write
+        sources: of pairs, each split's longest source
+        cut: of pairs, the number of a source's last tokens that training keeps
 
     Raises:
         InputError: a sentence is too long
@@ -259,13 +296,25 @@ def binarise(text: Path, bart: str, bpe: Dict[str, str], most: Dict[str, Limit],
     pieces.mkdir(exist_ok=True)
     words = Path(bart).with_name("dict.txt")
     encoder, dictionary, parts = build_bpe(bpe), read_dictionary(str(words)), []
-    command = ["fairseq-preprocess", "--only-source", f"--srcdict={words}"]
-    for split in SPLITS:
-        path = text / f"{split}.txt"
-        if path.is_file():
-            parts.append(encode(path, encoder, dictionary, most[split]))
-            write(pieces / f"{split}.txt", "".join(f"{line}\n" for line in parts[-1].pieces))
-            command.append(f"--{split}pref={pieces / f'{split}.txt'}")
+    sides = [f"--{side}-lang={ending[1:]}" for side, ending in zip(("source", "target"), PAIRS)]
+    command = ["fairseq-preprocess", *([*sides, "--joined-dictionary"] if form == PAIRS else ["--only-source"])]
+    command.append(f"--srcdict={words}")
+    long = total = 0
+    for split, paths in texts(text, form).items():
+        for path in paths:
+            is_source = form == PAIRS and path.suffix == PAIRS[0]
+            limit = sources[split] if is_source else most[split]
+            kept = cut is not None and is_source and limit.tokens >= cut
+            parts.append(encode(path, encoder, dictionary, None if kept else limit, blank=is_source))
+            write(pieces / path.name, "".join(f"{line}\n" for line in parts[-1].pieces))
+            if is_source and cut is not None:
+                long += sum(len(line.split(" ")) > cut for line in parts[-1].pieces)
+                total += len(parts[-1].pieces)
+        command.append(f"--{split}pref={pieces / (split if form == PAIRS else f'{split}.txt')}")
+    if long:
+        print(
+            f"  {long:,} of {total:,} sources have more than {cut:,} tokens: their beginnings are cut off", flush=True
+        )
     changed = loss(parts)
     if changed:
         print(f"  {changed}", flush=True)

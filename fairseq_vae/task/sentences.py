@@ -89,6 +89,14 @@ class SentenceTask(TrainingTask, GeneratingTask):
                 "all): remove such lines and run fairseq-preprocess again"
             )
 
+    def cut(self, source: Tensor) -> Tensor:
+        """A source cut as those of a split are.
+
+        Args:
+            source: tokens with </s> at the end
+        """
+        return source
+
     def pairs(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> "data.PairDataset":
         """The data set of some sources and their targets, for a conditional model.
 

@@ -62,7 +62,7 @@ class VAETranslationTask(SentenceTask, TranslationTask):
     @classmethod
     @reported()
     def setup_task(cls, cfg: VAETranslationFlags, **kwargs: Any) -> "VAETranslationTask":
-        """Make the task of a configuration, with the dictionary of its data.
+        """Make the task of a configuration, with the dictionary of its data, or of a checkpoint the dict.txt beside it.
 
         Args:
             cfg: the task's flags
@@ -78,6 +78,9 @@ class VAETranslationTask(SentenceTask, TranslationTask):
             languages = data_utils.infer_language_pair(folder)
         missing = [f"dict.{side}.txt" for side in languages if not os.path.isfile(f"{folder}/dict.{side}.txt")]
         if None in languages or missing:
+            if kwargs.get("from_checkpoint") and os.path.isfile(f"{folder}/dict.txt"):
+                both = cls.load_dictionary(f"{folder}/dict.txt")
+                return cls(cfg, both, both)
             raise InputError(
                 f"{folder} has no {' and no '.join(missing) if None not in languages else 'pairs of two languages'}: "
                 f"give the folder that {PREPROCESS} wrote, or --task vae_denoising for sentences without a source"
@@ -154,14 +157,17 @@ class VAETranslationTask(SentenceTask, TranslationTask):
         self, tokens: Sequence[Tensor], lengths: Sequence[int], constraints: Optional[Tensor]
     ) -> "data.PairDataset":
         """See GeneratingTask; longer sources are cut as those of a split are."""
-        most = self.cfg.max_source_positions
         self.tell_cut("input", np.asarray(lengths))
-        if self.cfg.truncate_source:
-            tokens = [torch.cat((line[: most - 1], line[-1:])) if len(line) > most else line for line in tokens]
-        elif self.cfg.truncate_source_left:
-            tokens = [line[-most:] for line in tokens]
+        tokens = [self.cut(line) for line in tokens]
         lengths = [len(line) for line in tokens]
         return data.PairDataset(TranslationTask.build_dataset_for_inference(self, tokens, lengths, constraints))
+
+    def cut(self, source: Tensor) -> Tensor:
+        """See SentenceTask."""
+        most = self.cfg.max_source_positions
+        if self.cfg.truncate_source and len(source) > most:
+            return torch.cat((source[: most - 1], source[-1:]))
+        return source[-most:] if self.cfg.truncate_source_left else source
 
     def tell_cut(self, split: str, sizes: np.ndarray) -> None:
         """Log how many sources are cut.
