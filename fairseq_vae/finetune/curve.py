@@ -20,7 +20,7 @@ from ..flags.effects import check_effects
 from ..measure.collection import Collection
 from ..measure.summary import less
 from .encode import Limit
-from .plan import PAIRS, SPLITS, TEXT, build, check_folder, check_text, configuration, shape, texts
+from .plan import BINARISED, SPLITS, build, check_folder, check_text, configuration, shape, texts
 from .process import call
 from .steps import USER_DIR, alone, binarise, minutes, step, train_on
 from .study import Point, Study, as_flags
@@ -78,18 +78,17 @@ class Curve:
         self.points = [point for point in study.points if not arms or point.arm in arms]
         self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
         self.data = Path(study.data)
-        form = check_folder(self.data)
-        if form == PAIRS:
-            raise InputError(f"{study.path}: data: {self.data} holds pairs; expected sentences, whose z stands alone")
-        self.is_text = form == TEXT
+        self.form = check_folder(self.data)
+        self.is_text = self.form != BINARISED
         self.bin = self.output / "data-bin" if self.is_text else self.data
         self.bpe = find_bpe([*([os.path.dirname(study.bart)] if study.bart else []), study.data])
         self.weights: Optional[Dict[str, Any]] = None
         self.shape: Dict[str, str] = {}
         self.spent = {"updates": Spent(), "evaluations": Spent()}
         if self.is_text:
-            check_text(self.data, form, study.bart, self.bpe, study.split)
-        self.texts = {split: paths[0] for split, paths in texts(self.data, form).items()}
+            check_text(self.data, self.form, study.bart, self.bpe, study.split)
+        self.texts = texts(self.data, self.form)
+        self.references = self.data / f"{study.split}.references"
         if study.split not in self.texts:
             raise InputError(f"{study.path}: split: {study.split}: {self.data} has no such split")
         if study.bart:
@@ -154,11 +153,13 @@ class Curve:
             InputError: the folder or a point in it is of other settings; the message names the first one
         """
         study = self.study
-        common = {
+        common: Dict[str, Any] = {
             "bart": None if study.bart is None else fingerprint(study.bart)[:16],
-            "data": {split: fingerprint(path)[:16] for split, path in self.texts.items()},
+            "data": {split: prints(paths) for split, paths in self.texts.items()},
             "evaluate": study.evaluate,
         }
+        if self.references.exists():
+            common["data"][self.references.name] = prints([self.references])
         self.output.mkdir(parents=True, exist_ok=True)
         path = self.output / "settings.json"
         if path.exists():
@@ -177,10 +178,15 @@ class Curve:
     def binarise(self, target: Path) -> None:
         """Encode plain text with the BPE beside the BART, and binarise it with its dictionary."""
         assert self.bpe is not None and self.study.bart is not None, "check_text saw both"
-        cfg = configuration(self.arguments(self.points[0]), f"{self.study.path}: {self.points[0].arm}").model
-        positions = min(cfg.max_source_positions - 2, cfg.max_target_positions - 1)
-        most = dict.fromkeys(SPLITS, Limit(positions, "the model's positions take", ""))
-        binarise(self.data, TEXT, self.study.bart, self.bpe, most, self.output / "data-bin-pieces", target)
+        cfg = configuration(self.arguments(self.points[0]), f"{self.study.path}: {self.points[0].arm}")
+        size = cfg.model
+        positions = min(size.max_source_positions - 2, size.max_target_positions - 1)
+        reason = "the model's positions take"
+        most = dict.fromkeys(SPLITS, Limit(positions, reason, ""))
+        sources = dict.fromkeys(SPLITS, Limit(size.max_source_positions - 1, reason, ""))
+        cut = size.max_source_positions - 1 if getattr(cfg.task, "truncate_source_left", False) else None
+        pieces = self.output / "data-bin-pieces"
+        binarise(self.data, self.form, self.study.bart, self.bpe, most, pieces, target, sources, cut)
 
     def check(self, points: Sequence[Point]) -> None:
         """Hold the flags of every point against one another, and build a model of each arm.
@@ -258,10 +264,11 @@ class Curve:
 
     def keep_words(self, folder: Path) -> None:
         """Put dictionary and BPE above the points' models, where they are looked for."""
-        paths = [str(self.bin / "dict.txt"), *(path for path in (self.bpe or {}).values() if os.path.isfile(path))]
-        for path in paths:
-            if not (folder / os.path.basename(path)).exists():
-                write(folder / os.path.basename(path), Path(path).read_bytes())
+        words = self.bin / ("dict.target.txt" if self.study.pairs else "dict.txt")
+        others = [path for path in map(str, (self.bpe or {}).values()) if os.path.isfile(path)]
+        for name, path in (("dict.txt", words), *((os.path.basename(path), Path(path)) for path in others)):
+            if not (folder / name).exists():
+                write(folder / name, path.read_bytes())
 
     def train(self, point: Point, target: Path) -> None:
         """Train a point to its last update; the model without the optimizer's state goes to `target`."""
@@ -280,11 +287,18 @@ class Curve:
         """Evaluate a point's model on the study's split: the numbers to `target`, the table beside it."""
         study, folder = self.study, self.folder(point)
         command = ["fairseq-vae", "evaluate", str(folder / "model.pt"), str(self.bin), f"--split={study.split}"]
-        command += [f"--text={self.data / study.split}.txt"] if self.is_text else []
+        command += [f"--text={self.texts[study.split][-1]}"] if self.is_text else []
+        command += [f"--keep={folder / study.split}"] if study.pairs else []
+        command += [f"--references={self.references}"] if study.pairs and self.references.exists() else []
         command += [f"--{flag}={value}" for flag, value in study.evaluate.items()]
         command += [f"--user-dir={self.user_dir}"] if self.user_dir else []
         with self.spent["evaluations"].more(1):
             write(folder / f"{study.split}.txt", call([*command, f"--json={target}"], progress=True))
+
+
+def prints(paths: Sequence[Path]) -> str:
+    """Short fingerprints of files."""
+    return "+".join(fingerprint(path)[:16] for path in paths)
 
 
 def chains(points: Sequence[Point]) -> Iterator[List[Point]]:
@@ -397,6 +411,7 @@ def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], 
     Raises:
         InputError: a collection is not there, or damaged
     """
+
     def kept(row: Mapping[str, Any]) -> Collection:
         return Collection.load(folders[row["arm"], row["seed"], row["setting"]])
 

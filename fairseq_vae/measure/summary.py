@@ -303,19 +303,19 @@ def less(ours: Collection, theirs: Collection) -> Dict[str, Tuple[float, float, 
         if here != there:
             raise InputError(f"{name} {here} and {there}: expected two evaluations of the same sentences")
     seed = ours.settings.seed
-    bounds = ({"neg_elbo": (found.rec + found.kl.double().sum(1))} for found in (ours, theirs))
-    result = compared(*bounds, seed)
-    both = [answers(found) for found in (ours, theirs)]
-    if both[0] is None or both[1] is None:
+    bounds = [{"neg_elbo": found.rec + found.kl.double().sum(1)} for found in (ours, theirs)]
+    result = compared(bounds[0], bounds[1], seed)
+    both = [found for found in map(answers, (ours, theirs)) if found is not None]
+    if len(both) < 2:
         return result
-    counts = [len(hypotheses[0]) for hypotheses, _, _ in both if hypotheses]
-    if counts[0] != counts[-1]:
-        raise InputError(f"{counts[0]} and {counts[-1]} responses to a source: expected as many of both")
+    counts = [len(hypotheses[0]) for hypotheses, _, _ in both]
+    if counts[0] != counts[1]:
+        raise InputError(f"{counts[0]} and {counts[1]} responses to a source: expected as many of both")
     columns = [
         {**response_columns(found, references), **rouge_columns([texts[0] for texts in found], targets)}
         for found, references, targets in both
     ]
-    return {**result, **compared(*columns, seed)}
+    return {**result, **compared(columns[0], columns[1], seed)}
 
 
 def signature(collection: Collection) -> str:

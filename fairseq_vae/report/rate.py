@@ -266,8 +266,8 @@ def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
             x, y = [p.figures["kl"].mean for p in some], [factor * p.figures[key].mean for p in some]
             axis.plot(x, y, dashes, marker=marker, markersize=5, linewidth=1.4, label=arm, zorder=3, color=color)
             if any(point.seeds > 1 for point in some):
-                own = [flat(row["figures"]) for row in rows if row["arm"] == arm]
-                pairs = [(figures.get("kl"), figures.get(key)) for figures in own]
+                own: List[Dict[str, Any]] = [flat(row["figures"]) for row in rows if row["arm"] == arm]
+                pairs: List[Tuple[Any, Any]] = [(figures.get("kl"), figures.get(key)) for figures in own]
                 single = [(kl, factor * value) for kl, value in pairs if finite(kl) and finite(value)]
                 x, y = [kl for kl, _ in single], [value for _, value in single]
                 axis.plot(x, y, marker, markersize=2.5, alpha=0.5, linestyle="none", zorder=2, color=color)
