@@ -28,8 +28,8 @@ def candidates(text: str) -> List[Tuple[str, ...]]:
     """
     runs: List[List[str]] = [[]]
     for word in re.findall(r"[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]", text.lower()):
-        stops = not word[0].isalnum() or word.replace("’", "'").split("'")[0] in ENGLISH_STOP_WORDS
-        if stops:
+        plain = word.replace("’", "'")
+        if not word[0].isalnum() or plain.endswith("n't") or plain.split("'")[0] in ENGLISH_STOP_WORDS:
             runs.append([])
         else:
             runs[-1].append(word)
@@ -77,6 +77,15 @@ def pair(story: List[str], count: int) -> Tuple[str, str]:
     return story[0], " ".join(story[1:])
 
 
+def parsed() -> argparse.Namespace:
+    """The arguments of the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stories")
+    parser.add_argument("output")
+    parser.add_argument("--keywords", type=int, default=0, metavar="N", help="at most N key phrases (default: none)")
+    return parser.parse_args()
+
+
 def main(args: argparse.Namespace) -> None:
     """Write the pairs."""
     found = {split: [pair(story, args.keywords) for story in stories(args.stories, split)] for split in SPLITS}
@@ -88,8 +97,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stories")
-    parser.add_argument("output")
-    parser.add_argument("--keywords", type=int, default=0, metavar="N", help="at most N key phrases (default: none)")
-    main(parser.parse_args())
+    main(parsed())
