@@ -65,6 +65,60 @@ def test_bad_text_is_refused_by_file_and_line(text, plan, content, message):
         plan(text)
 
 
+@pytest.fixture
+def pairs(made, tmp_path):
+    return shutil.copytree(made / "pairs", tmp_path / "pairs")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"train.target": None}, "pairs has no train.target: expected train.source, train.target, valid.source, "),
+        ({"valid.source": None, "valid.target": None}, "pairs has no valid.source: expected"),
+        ({"test.source": None}, "pairs has no test.source: expected"),
+        (
+            {"test.txt": "a dog\n"},
+            "has train.source, of pairs, and test.txt, of sentences: expected a folder of its own",
+        ),
+        (
+            {"valid.source": "a dog\n"},
+            "valid.source has 1 lines and valid.target 4: expected as many, a source and its",
+        ),
+        ({"train.target": "a dog\n\na cat\n\n"}, "train.target, line 2 is empty .2 in all.: remove empty lines"),
+        ({"test.source": "\n", "test.target": "a dog\n"}, "test.target has 1 sentence; expected 2 or more"),
+        ({"train.source": "caf\udce9\na\nb\nc\n"}, "train.source, line 1: not UTF-8 at byte 3"),
+    ],
+)
+def test_bad_pairs_are_refused_by_file_and_line(pairs, plan, change, message):
+    for name, content in change.items():
+        if content is None:
+            (pairs / name).unlink()
+        else:
+            (pairs / name).write_text(content, errors="surrogateescape")
+    with pytest.raises(InputError, match=message) as error:
+        plan(pairs)
+    assert "\n" not in str(error.value)
+
+
+def test_pairs_have_the_recipes_settings_but_for_what_they_lack(tmp_path, pairs, text, plan):
+    own, sentences = plan(pairs, "park-lee-2021"), plan(text, "park-lee-2021")
+    assert own.is_pairs and own.left_out == ["task.noise", "task.noise_ratio"] and not sentences.left_out
+    for phase in own.phases:
+        changed = {f"--{key}" for key in ("task", "arch", "noise", "noise-ratio", "source-lang", "target-lang")}
+        changed |= {"--truncate-source-left"}
+        found = [
+            [flag for flag in each.flags(phase, None) if flag.partition("=")[0] not in changed]
+            for each in (own, sentences)
+        ]
+        assert found[0] == found[1]
+        flags = own.flags(phase, None)
+        assert {"--task=vae_translation", "--arch=bart_cvae", "--truncate-source-left"} <= set(flags)
+        assert own.configurations[phase].model.max_source_positions == 64
+    assert own.settings["data"] != sentences.settings["data"] and len(own.settings["data"]) == 6
+    assert (own.words, own.split) == (tmp_path / "out/data-bin/dict.target.txt", "test")
+    assert plan(pairs, overrides=["model._name=bart_vae_tiny"]).configurations["phase2"].model._name == "bart_cvae_tiny"
+
+
 @pytest.mark.parametrize("missing", ["sentencepiece.bpe.model", "dict.txt"])
 def test_text_needs_the_barts_bpe(text, bart, plan, missing):
     (bart.parent / missing).unlink()
