@@ -146,7 +146,8 @@ def test_labels_are_probed_on_mu():
 
 def test_every_figure_is_defined_with_its_condition():
     full = summarise(made_up(), mi_batch=3)
-    assert set(full) == set(names(EVALUATED)) and None not in full.values() and full["schema"] == SCHEMA
+    lacking = [name for name in full if full[name] is None]
+    assert set(full) == set(names(EVALUATED)) and lacking == ["mi_source", "responses"] and full["schema"] == SCHEMA
     collection = made_up(**NOTHING)
     collection = collection._replace(given=collection.given._replace(words=20))
     bare = {key for key, value in summarise(collection).items() if value is not None}
