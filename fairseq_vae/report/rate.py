@@ -48,7 +48,8 @@ PANELS = (
     ("exact_match_greedy", "exact greedy reconstructions, %", 100),
 )
 PANELS_OF_PAIRS = (
-    *PANELS[:2],
+    PANELS[0],
+    ("mi", "mutual information of y and z given x, nats", 1),
     ("bleu_4_recall", "best response to a source: BLEU-4, %", 100),
     ("within_self_bleu", "responses to a source: self-BLEU, 0 to 100", 1),
 )
@@ -273,7 +274,7 @@ def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
                 axis.plot(x, y, marker, markersize=2.5, alpha=0.5, linestyle="none", zorder=2, color=color)
         for point in (point for point in points if point.zero_latent and key in point.figures and key != "mi"):
             height = factor * point.figures[key].mean
-            label = f"{point.arm} (no z)"
+            label = point.arm if "no z" in point.arm else f"{point.arm} (no z)"
             axis.plot([0], [height], "*", color=drawing.INK, markersize=11, clip_on=False, label=label, zorder=4)
         axis.set_xlabel(RATE)
         axis.set_ylabel(unit)
@@ -283,7 +284,7 @@ def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
         elif key == "mi":
             limits(axis, rows)
         else:
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.07 * axis.dataLim.y1 or 1)
     for axis in found.flat[len(panels) :]:
         axis.remove()
     figure = found[0, 0].figure
