@@ -320,7 +320,7 @@ def bounds(axis: Any, models: Sequence[float]) -> None:
 
 def limits(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """What mutual information cannot exceed: the rate, and its cap."""
-    right, high = axis.get_xlim()[1], axis.get_ylim()[1]
+    right, high = max(axis.get_xlim()[1], 1.05 * axis.dataLim.x1), max(axis.get_ylim()[1], 1.05 * axis.dataLim.y1)
     top = min(row["figures"]["mi_cap"] for row in rows if row["figures"])
     axis.plot([0, right], [0, right], **FAINT)
     axis.axhline(top, **FAINT)
