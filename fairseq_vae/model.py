@@ -76,16 +76,12 @@ class BARTVAEModel(BARTModel):
         for part in (self.encoder.posterior, self.encoder.memory, self.encoder.prior):
             part.reset_parameters()
         if self.cfg.mirror_slots:
-            if self.conditional:
-                raise InputError(
-                    "--mirror-slots: mu of bart_cvae is of source and target, and no slot mirrors both; leave it out"
-                )
             if not isinstance(getattr(encoder.posterior, "mu", None), torch.nn.Linear):
                 raise InputError(
                     f"--mirror-slots has no effect with --latent-posterior {self.cfg.latent_posterior}, whose mean is "
                     "no affine map: leave one of the two out"
                 )
-            self.encoder.memory.mirror(encoder.posterior.mu, decoder.layout)
+            self.encoder.memory.mirror(encoder.posterior.mu, decoder.layout, self.cfg.encoder.embed_dim)
         self.rate_controller: Optional[RateController] = None
         if str(self.cfg.rate_controller) != "none":
             self.rate_controller = RateController(

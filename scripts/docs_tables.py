@@ -218,6 +218,7 @@ TABLES: Dict[str, Callable[[], str]] = {
     "sizes": sizes,
     "example prior": lambda: python("examples/own_prior/laplace_prior/__init__.py"),
     "flags of the model": lambda: flags(latent_config()),
+    "flags of bart_cvae": lambda: flags(latent_config(conditional=True), latent_config()),
     "flags of the tasks": lambda: flags(SentenceFlags),
     "flags of vae_denoising": lambda: flags(task_config(), SentenceFlags),
     "flags of vae_translation": lambda: flags(VAETranslationFlags, SentenceFlags, TranslationConfig),

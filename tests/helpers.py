@@ -33,9 +33,8 @@ def choosing(registry, name, **flags):
     least = least_vectors(registry, name)
     several = {"latent_vectors": least, "latent_pooling": "attention"} if least > 1 else {}
     small = SMALL.get(name, {}) if registry is priors else {}
-    if getattr(registry[name], "conditional", False):
-        small = {**small, "arch": "bart_cvae_tiny"}
-    return {f"latent_{registry.kind}": name, **several, **small, **flags}
+    arch = {"arch": "bart_cvae_tiny"} if getattr(registry[name], "conditional", False) else {}
+    return {**arch, f"latent_{registry.kind}": name, **several, **small, **flags}
 
 
 def every_injection(vectors):

@@ -118,6 +118,7 @@ def existing_flags():
     docs_tables.BARTVAEModel.add_args(parsers[0])
     for config in (docs_tables.task_config(), docs_tables.VAETranslationFlags, docs_tables.criterion_config()):
         gen_parser_from_dataclass(parsers[1], config())
+    gen_parser_from_dataclass(parsers[2], docs_tables.latent_config(conditional=True)())
     for registry in REGISTRIES.values():
         for config in registry["dataclass_registry"].values():
             if config is not None:

@@ -11,7 +11,8 @@ from helpers import save_bart
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.read import model_settings
-from fairseq_vae.finetune.plan import Plan, shape
+from fairseq_vae.finetune.plan import Plan, check_folder, check_text, for_pairs, shape
+from fairseq_vae.finetune.recipe import flags, read_recipe
 
 
 @pytest.fixture(scope="module")
@@ -89,34 +90,29 @@ def pairs(made, tmp_path):
         ({"train.source": "caf\udce9\na\nb\nc\n"}, "train.source, line 1: not UTF-8 at byte 3"),
     ],
 )
-def test_bad_pairs_are_refused_by_file_and_line(pairs, plan, change, message):
+def test_bad_pairs_are_refused_by_file_and_line(pairs, bart, change, message):
     for name, content in change.items():
         if content is None:
             (pairs / name).unlink()
         else:
             (pairs / name).write_text(content, errors="surrogateescape")
     with pytest.raises(InputError, match=message) as error:
-        plan(pairs)
+        check_text(pairs, check_folder(pairs), str(bart), {"bpe": "sentencepiece"}, "test")
     assert "\n" not in str(error.value)
 
 
-def test_pairs_have_the_recipes_settings_but_for_what_they_lack(tmp_path, pairs, text, plan):
-    own, sentences = plan(pairs, "park-lee-2021"), plan(text, "park-lee-2021")
-    assert own.is_pairs and own.left_out == ["task.noise", "task.noise_ratio"] and not sentences.left_out
-    for phase in own.phases:
-        changed = {f"--{key}" for key in ("task", "arch", "noise", "noise-ratio", "source-lang", "target-lang")}
-        changed |= {"--truncate-source-left"}
-        found = [
-            [flag for flag in each.flags(phase, None) if flag.partition("=")[0] not in changed]
-            for each in (own, sentences)
-        ]
-        assert found[0] == found[1]
-        flags = own.flags(phase, None)
-        assert {"--task=vae_translation", "--arch=bart_cvae", "--truncate-source-left"} <= set(flags)
-        assert own.configurations[phase].model.max_source_positions == 64
-    assert own.settings["data"] != sentences.settings["data"] and len(own.settings["data"]) == 6
-    assert (own.words, own.split) == (tmp_path / "out/data-bin/dict.target.txt", "test")
-    assert plan(pairs, overrides=["model._name=bart_vae_tiny"]).configurations["phase2"].model._name == "bart_cvae_tiny"
+def test_pairs_have_the_recipes_settings_but_for_what_they_lack():
+    own, sentences = read_recipe("park-lee-2021"), read_recipe("park-lee-2021")
+    assert for_pairs(own) == ["task.noise", "task.noise_ratio"]
+    told = {"--task=vae_translation", "--arch=bart_cvae", "--source-lang=source", "--target-lang=target"}
+    for phase in own:
+        found, before = (
+            set(flags(settings[phase], task={"data": ""}, common={"user_dir": None})) for settings in (own, sentences)
+        )
+        assert found - before == {*told, "--truncate-source-left"}
+        assert before - found == {"--task=vae_denoising", "--arch=bart_vae", "--noise=deletion", "--noise-ratio=0.15"}
+    tiny = read_recipe("naive", ["model._name=bart_vae_tiny"])
+    assert for_pairs(tiny) == [] and tiny["phase2"].model._name == "bart_cvae_tiny"
 
 
 @pytest.mark.parametrize("missing", ["sentencepiece.bpe.model", "dict.txt"])

@@ -85,29 +85,31 @@ def test_what_the_tokenizer_changes_is_counted_and_said_once(made, tmp_path, mon
 def test_sources_are_cut_and_counted_and_targets_too_long_refused(made, tmp_path, plan, monkeypatch, capsys):
     (tmp_path / "out").mkdir()
     called = []
-    monkeypatch.setattr(steps, "call", called.append)
-    Finetuning(plan("pairs")).binarise(tmp_path / "bin")
+    monkeypatch.setattr(steps, "call", lambda command, progress=False: called.append(command) or "table")
+    run = Finetuning(plan(str(shutil.copytree(made / "pairs", tmp_path / "pairs"))))
+    run.binarise(tmp_path / "bin")
     told = "  3 of 12 sources have more than 63 tokens: their beginnings are cut off\n"
     assert capsys.readouterr().out == told and "--joined-dictionary" in called[0]
     lines = (tmp_path / "out/pieces/test.source").read_text().split("\n")
     assert lines[1] == "" and len(lines[2].split()) > 63 and len(lines) == 5
-    with pytest.raises(InputError, match=r"train.source, line 3 is too long: \d+ tokens, where a batch .* at most 9; "):
-        Finetuning(plan("pairs", overrides=["dataset.max_tokens=10"])).binarise(tmp_path / "bin")
-    pairs = shutil.copytree(made / "pairs", tmp_path / "pairs")
-    (pairs / "valid.target").write_text("a\n" + "the cat " * 40 + "\na\na\n")
+    run.evaluate(tmp_path / "out/evaluation.txt")
+    assert f"--text={tmp_path}/pairs/test.target" in called[1]
+    (tmp_path / "pairs/valid.target").write_text("a\n" + "the cat " * 40 + "\na\na\n")
+    with pytest.raises(InputError, match=r"valid.target, line 2 is too long: \d+ tokens, where the model's positions"):
+        run.binarise(tmp_path / "bin")
+    run.plan.configurations["phase2"].dataset.max_tokens = 32
     with pytest.raises(
-        InputError, match=r"valid.target, line 2 is too long: \d+ tokens, where the model's positions ta"
+        InputError, match=r"train.source, line 3 is too long: \d+ tokens, where a batch .* at most 31; "
     ):
-        Finetuning(plan(str(pairs))).binarise(tmp_path / "bin")
+        run.binarise(tmp_path / "bin")
 
 
 def test_the_evaluation_is_given_the_text_where_it_is_at_hand(made, tmp_path, plan, monkeypatch):
     (tmp_path / "out").mkdir()
     called = []
     monkeypatch.setattr(steps, "call", lambda command, progress: called.append(command) or "table")
-    for given in "text", "data", "pairs":
+    for given in "text", "data":
         Finetuning(plan(given)).evaluate(tmp_path / "out/evaluation.txt")
-    assert f"--text={made}/pairs/test.target" in called[2]
     assert f"--text={made}/text/test.txt" in called[0] and not any("--text" in part for part in called[1])
 
 

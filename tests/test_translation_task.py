@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import logging
 import random
 import re
@@ -13,6 +14,7 @@ import torch
 from denoising import epoch, settings
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.logging import metrics
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq_cli import generate, interactive
 from helpers import Z, arguments, criterion, model, save_trained, write_data, write_pairs, write_sentences
@@ -21,6 +23,7 @@ from omegaconf import OmegaConf
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import APART, Purpose, standard_normal
 from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.checkpoints.read import load_safely
 from fairseq_vae.flags.task import VAETranslationFlags, task_config
 from fairseq_vae.task import VAEDenoisingTask, VAETranslationTask
 
@@ -173,11 +176,12 @@ def hypotheses(built, own, max_sentences, draws):
 
 @pytest.mark.parametrize("mode, draws", [("mean", 1), ("sample", 3)])
 @torch.no_grad()
-def test_generation_is_that_of_each_source_and_z_alone(data, mode, draws):
+def test_generation_is_that_of_each_source_and_z_alone(data, capsys, mode, draws):
     """z is the mean of p(z|x), or its draw of the pair's own number; beams of several rows are reordered together."""
-    own = build(data, latent_mode=mode, latent_samples=draws)
+    own = build(data, latent_mode=mode, latent_samples=draws, print_z=True)
     built = cvae(own)
     found = hypotheses(built, own, 3, draws)
+    printed_z = re.findall(r"^Z-(\d+)\t(.*)$", capsys.readouterr().out, re.MULTILINE)
     for size in (1, None):
         assert hypotheses(built, build(data, latent_mode=mode, latent_samples=draws), size, draws) == found
     generator = own.build_generator([built], Namespace(beam=3, max_len_b=8))
@@ -187,6 +191,8 @@ def test_generation_is_that_of_each_source_and_z_alone(data, mode, draws):
         for k in range(draws):
             eps = standard_normal(1, Purpose.GENERATION, 0, [number + k * APART], Z)
             z = prior.mean if mode == "mean" else prior.rsample(eps)
+            own_z = [json.loads(line) for index, line in printed_z if int(index) == number]
+            torch.testing.assert_close(torch.tensor(own_z[k]), z[0], rtol=1e-5, atol=1e-5)
             alone = {"id": torch.tensor([number + k * APART]), "net_input": {"src_tokens": source, "z": z}}
             beams = generator.generate([built], alone)[0]
             assert [beam["tokens"].tolist() for beam in beams] == found[number][3 * k : 3 * k + 3]
@@ -257,6 +263,22 @@ def test_validation_is_of_source_and_target_and_has_partners(data):
     built = cvae(own)
     loss, _, log = own.valid_step(epoch(own, "valid")[0], built, criterion())
     assert torch.isfinite(torch.as_tensor(loss)) and log["_gap_sentences"] == log["nsentences"] and log["_gap"] != 0
+
+
+def test_bleu_in_validation_is_fairseqs_and_its_sums_can_be_saved_for_torchs_safe_loader(data, tmp_path):
+    own = build(data, eval_bleu=True, eval_bleu_args='{"beam": 2, "max_len_b": 6}')
+    built, objective, logs = cvae(own), criterion(), []
+    with metrics.aggregate(new_root=True) as whole:
+        for batch in epoch(own, "valid", max_sentences=4):
+            _, _, log = own.valid_step(batch, built, objective)
+            own.reduce_metrics([log], objective)
+            logs.append(log)
+    assert len(logs) > 2 and whole["_bleu_totals"].sum.tolist() == [
+        sum(log[f"_bleu_totals_{n}"] for log in logs) for n in range(4)
+    ]
+    assert whole["_bleu_counts"].sum.sum() > 0 and whole.get_smoothed_value("bleu") >= 0
+    torch.save(whole.state_dict(), tmp_path / "meters.pt")
+    load_safely(str(tmp_path / "meters.pt"))
 
 
 def test_sentences_can_be_given_their_corrupted_selves(tmp_path):
@@ -363,7 +385,10 @@ def test_bad_data_is_refused_by_file_line_and_remedy(tmp_path):
     )
     lines = (folder / "dict.tgt.txt").read_text().splitlines(keepends=True)
     (folder / "dict.tgt.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
-    refused("dict.src.txt and .*dict.tgt.txt differ.*run fairseq-preprocess with --joined-dictionary", folder)
+    refused(
+        r"dict.tgt.txt and dict.src.txt differ from line 1 on, .*run fairseq-preprocess with --joined-dictionary",
+        folder,
+    )
 
 
 def test_subsets_that_are_combined_are_read_one_after_another(tmp_path):

@@ -98,7 +98,7 @@ def told_apart(
     """The bounds of which fairseq has kept the smallest: it takes the tokens of a batch for positions of the model.
 
     >>> told_apart((9, 9), (64, 32), has_target=True, max_tokens=100, max_tokens_valid=9)
-    Bounds(source=64, target=32, batch=9, batch_flag='--max-tokens-valid')
+    Bounds(source=64, target=32, batch=9, batch_flag='--max-tokens-valid', read=False)
 
     Args:
         resolved: positions of source and target, or tokens of a batch where these are fewer

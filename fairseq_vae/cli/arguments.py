@@ -105,7 +105,7 @@ def add_sources(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--sources",
         metavar="FILE",
-        help="of a checkpoint of bart_cvae: the source of each line of --input, a line each (default: none)",
+        help="for bart_cvae: the sources, one for each line (default: none)",
     )
 
 

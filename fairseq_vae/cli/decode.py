@@ -15,7 +15,7 @@ DESCRIPTION = (
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Model, input, output and the decoding."""
-    add_model(command, arch="bart_vae or bart_cvae")
+    add_model(command, arch="bart_vae, bart_cvae")
     command.add_argument(
         "--input",
         required=True,

@@ -16,7 +16,7 @@ DESCRIPTION = (
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Model, input and output."""
-    add_model(command, arch="bart_vae or bart_cvae")
+    add_model(command, arch="bart_vae, bart_cvae")
     command.add_argument(
         "--input", required=True, metavar="FILE|-", help="text, one sentence a line; -: standard input"
     )

@@ -165,32 +165,36 @@ class LatentSlots(nn.Module):
         nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)
 
     @torch.no_grad()
-    def mirror(self, mu: nn.Linear, layout: SlotLayout) -> None:
+    def mirror(self, mu: nn.Linear, layout: SlotLayout, width: Optional[int] = None) -> None:
         """Start a slot of cross-attention of each vector as the pooled state that z was made of, as far as z holds it.
 
         Each vector's map W from pooled states to mu becomes orthonormal, and the map from z to its first slot of
         cross-attention W^T: the slot is the projection W^T W h of the pooled state h, all of h where Z / K is at least
         C. So BART's pretrained cross-attention starts on what it was trained to read. Further slots of the vector keep
-        their own start: equal ones would have equal gradients, and stay equal.
+        their own start: equal ones would have equal gradients, and stay equal. Of a conditional model's mu, the part
+        that reads the source starts at 0.
 
         Args:
             mu: the affine map of the posterior from pooled states to mu, changed in place
             layout: of the M slots
+            width: C of the encoder; None: all that mu reads
 
         Raises:
             InputError: encoder and decoder are of different widths
         """
-        width = mu.in_features
+        width = width or mu.in_features
         rows = self.project.weight.view(self.slots, -1, self.project.in_features)  # M x C x Z/K
         if rows.size(1) != width:
             raise InputError(
                 f"--mirror-slots: --encoder-embed-dim {width} is not --decoder-embed-dim {rows.size(1)}; leave it out"
             )
-        for own in mu.weight.view(self.vectors, -1, width):
+        nn.init.zeros_(mu.weight)
+        maps = mu.weight[:, :width].unflatten(0, (self.vectors, -1))  # K x Z/K x C
+        for own in maps:
             nn.init.orthogonal_(own)
         for injection, place in layout.places:
             if injection.cross_attention:
-                rows[place.start] = mu.weight.view(self.vectors, -1, width)[injection.vector].t()
+                rows[place.start] = maps[injection.vector].t()
 
     def forward(self, z: Tensor) -> Tensor:
         """

@@ -2,12 +2,14 @@
 
 import logging
 import os
+from itertools import zip_longest
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from fairseq import utils
 from fairseq.data import Dictionary, data_utils
+from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationTask
 from torch import Tensor
@@ -53,10 +55,11 @@ class VAETranslationTask(SentenceTask, TranslationTask):
         if cfg.left_pad_target:
             raise InputError("--left-pad-target: the posterior reads targets from the left; leave it out")
         if src_dict != tgt_dict:
-            source, target = (f"{cfg.data}/dict.{side}.txt" for side in (cfg.source_lang, cfg.target_lang))
+            symbols = zip_longest(*(dictionary.symbols[dictionary.nspecial :] for dictionary in (src_dict, tgt_dict)))
+            line = 1 + next(place for place, (source, target) in enumerate(symbols) if source != target)
             raise InputError(
-                f"{source} and {target} differ, and one model reads both sides: run fairseq-preprocess with "
-                "--joined-dictionary"
+                f"{self.dictionary_path} and dict.{cfg.source_lang}.txt differ from line {line} on, and one model "
+                "reads both sides: run fairseq-preprocess with --joined-dictionary"
             )
 
     @classmethod
@@ -206,3 +209,15 @@ class VAETranslationTask(SentenceTask, TranslationTask):
                     "give --arch bart_cvae, or --task vae_denoising for sentences without a source"
                 )
         return model
+
+    def reduce_metrics(self, logging_outputs: Sequence[Dict[str, Any]], criterion: Any) -> None:
+        """See WatchedTask; sums of --eval-bleu are tensors, since torch's safe loader refuses checkpoints with arrays.
+
+        Args:
+            logging_outputs: as in fairseq
+            criterion: as in fairseq
+        """
+        super().reduce_metrics(logging_outputs, criterion)
+        for meters in metrics.get_active_aggregators():
+            for meter in (meters[name] for name in ("_bleu_counts", "_bleu_totals") if name in meters):
+                meter.val, meter.sum = torch.as_tensor(meter.val), torch.as_tensor(meter.sum)
