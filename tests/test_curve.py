@@ -10,12 +10,14 @@ from pathlib import Path
 import finetuning
 import pytest
 import torch
+from evaluation import made_up
 
 from fairseq_vae.base.errors import InputError, NotWritten
 from fairseq_vae.cli import main
 from fairseq_vae.finetune import curve, steps
 from fairseq_vae.finetune.curve import Curve, chains, difference, gather
 from fairseq_vae.finetune.study import Point, read_study
+from fairseq_vae.report.rate import table
 
 STUDY = """
 flags: {arch: bart_vae_tiny, latent-dim: 4, max-tokens: 64, num-workers: 0}
@@ -281,6 +283,60 @@ def test_plain_text_is_binarised_once_with_the_barts_pieces(study, calls, made, 
     flags = [flags for _, what, flags in calls if what == "evaluate"]
     assert len(flags) == 3 and flags[0]["text"] == str(made / "text/valid.txt")
     assert (tmp_path / "out/plain/seed-1/sentencepiece.bpe.model").exists()
+
+
+def test_a_phase1_is_trained_and_not_evaluated_and_its_failure_is_told(study, run, calls, tmp_path):
+    found = study("plain: {}", "plain: {phase1: {updates: 1, kl-weight: 0}}")
+    assert run(found, "plain") == [("plain/seed-1/phase1", "train"), *WHOLE[2:]] and run(found, "plain") == []
+    rows = gather(found, str(tmp_path / "out"))[1:]
+    assert [(row["setting"], row["updates"]) for row in rows] == [("kl-weight=0.1", 1 + 3), ("kl-weight=1", 1 + 3 + 2)]
+    assert rows[0]["start"] == "phase1"
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "out/plain/seed-1/phase1").mkdir(parents=True)
+    (tmp_path / "out/plain/seed-1/phase1/bad").touch()
+    assert run(found, "plain") == [("plain/seed-1/phase1", "train")]
+    reasons = {row["reason"] for row in gather(found, str(tmp_path / "out"))[1:]}
+    assert reasons == {"not trained, since phase1 failed: fairseq-train failed: no more"}
+
+
+def test_pairs_keep_responses_and_are_held_to_those_without_z(study, calls, made, tmp_path, monkeypatch):
+    pairs = shutil.copytree(made / "pairs", tmp_path / "pairs")
+    (pairs / "valid.references").write_text('["a"]\n' * 4)
+
+    def preprocessed(command):
+        target = Path(command[-2].partition("=")[2])
+        target.mkdir()
+        (target / "dict.target.txt").write_bytes((made / "bart/dict.txt").read_bytes())
+
+    def evaluated(command, progress=False):
+        flags = dict(part[2:].partition("=")[::2] for part in command if part.startswith("--"))
+        model = "language-model" in command[2]
+        kept = made_up(responses=["a b", "b" if model else "c"] * 4)
+        kept = kept._replace(rec=kept.rec - int(model), settings=kept.settings._replace(responses="2/greedy"))
+        kept.save(flags["keep"])
+        assert (flags["references"], flags["text"]) == (str(pairs / "valid.references"), str(pairs / "valid.target"))
+        scores = {"bleu_4_recall": 0.5, "responses": 2, "contexts": 4}
+        Path(flags["json"]).write_text(json.dumps({**FIGURES, "split": "valid", "responses": scores}))
+        return "table\n"
+
+    monkeypatch.setattr(steps, "call", preprocessed)
+    monkeypatch.setattr(curve, "call", evaluated)
+    monkeypatch.setattr(Curve, "check", lambda self, points: None)
+    bart = str(made / "bart/model.pt")
+    found = study("arch: bart_vae_tiny", "arch: bart_cvae_tiny", data=str(pairs), bart=bart)
+    Curve(found, str(tmp_path / "out")).run()
+    rows = gather(found, str(tmp_path / "out"))
+    assert "less_lm" not in rows[0]["figures"] and (tmp_path / "out/plain/seed-1/dict.txt").exists()
+    for row in rows[1:]:
+        gaps = row["figures"]["less_lm"]
+        assert gaps["neg_elbo"] == pytest.approx((1, 1, 1)) and gaps["bleu_1_recall"][0] > 0
+    assert "BLEU-4 recall" in table(rows)
+    shutil.rmtree(tmp_path / "out" / SECOND / "valid")
+    with pytest.raises(InputError, match="holds no collection"):
+        gather(found, str(tmp_path / "out"))
+    (pairs / "valid.references").write_text('["b"]\n' * 4)
+    with pytest.raises(InputError, match="made with valid.references="):
+        Curve(found, str(tmp_path / "out")).run()
 
 
 def test_chains_and_differences():

@@ -80,6 +80,43 @@ def test_figures_that_are_no_numbers_are_left_out():
     assert [cell(None, 2, 1), cell(means(study())[0].figures["kl"], 1, 1)] == ["-", "0.0"]
 
 
+def of_pairs(rows):
+    """The same with responses, and differences to the model without z of all that have one."""
+    for number, found in enumerate(rows):
+        figures = found["figures"]
+        some = {"bleu_4_recall": 0.1 + number / 100, "rouge_l": 0.2, "within_self_bleu": 30.0, "responses": 5}
+        figures["responses"] = {**some, "contexts": 9, "intervals": {"rouge_l": [0.1, 0.3]}}
+        figures["intervals"] = {"nll_gap_shuffled": [1.0, 4.0], "rec": [0.0, 1.0]}
+        if not found["zero_latent"]:
+            figures["less_lm"] = {"neg_elbo": [3.5, 3.0, 4.5], "bleu_4_recall": [number / 100, -0.01, 0.05]}
+    return rows
+
+
+def test_responses_are_a_table_of_their_own_and_gaps_of_one_seed_have_the_intervals_of_sentences():
+    found = table(of_pairs(study()))
+    first, second = ([line.split("  ") for line in part.splitlines()] for part in found.split("\n\n"))
+    assert len(first) == len(second) == 5 and "BLEU-4 recall" in found and "distinct-1" not in found
+    cells = {part.strip() for line in first for part in line}
+    assert {"3.50 [3.00, 4.50]", "3.00 [1.00, 4.00]"} <= cells and "less LM" in cells
+    last = [part.strip() for part in second[-1] if part.strip()]
+    assert last == ["plain", "kl-weight 1", "1,000", "0.130", "0.030 [-0.010, 0.050]", "0.200", "30.0"]
+    assert "| --- " not in found and table(of_pairs(study()), markdown=True).count("|---|---:|") == 2
+    told = caption(of_pairs(study()), warm=False)
+    assert "5 responses to each of 9 sources" in told and "Less LM:" in told
+
+
+def test_over_seeds_differences_have_students_interval():
+    points = means(of_pairs(study((1, 2))))
+    gap = points[1].figures["bleu_4_recall_gap"]
+    assert gap.mean == pytest.approx((0.02 + 0.05) / 2) and gap.half > 0.1 and not points[1].intervals
+    assert "±" in table(of_pairs(study((1, 2)))) and "[" not in table(of_pairs(study((1, 2))))
+
+
+def test_what_has_a_phase1_says_so():
+    rows = [{**found, "start": "phase1"} for found in study()]
+    assert "behind its phase1" in caption(rows, warm=False) and "phase1" not in caption(study(), warm=False)
+
+
 def test_the_caption_says_how_points_were_trained_and_measured():
     told = caption(study((1, 2)), warm=True)
     assert "each from the one before (a warm start)" in told and "Means over 2 seeds" in told
@@ -120,6 +157,15 @@ def test_the_picture_shows_the_planted_points_and_the_bound(drawn):
         "nats per sentence" in distortion.get_ylabel() and "nats" in mi.get_ylabel() and "0 to 100" in bleu.get_ylabel()
     )
     assert max(mi.lines[0].get_ydata()) == 8.0 and mi.get_ylim()[1] > 8.5
+
+
+def test_of_pairs_the_picture_shows_responses(drawn):
+    figure = drawn(of_pairs(study((1, 2))))
+    labels = [axis.get_ylabel() for axis in figure.axes]
+    assert len(labels) == 4 and "BLEU-4, %" in labels[2] and "self-BLEU" in labels[3]
+    lines = {line.get_label(): line for line in figure.axes[2].lines}
+    assert list(lines["plain"].get_ydata()) == pytest.approx([100 * (0.1 + n / 100) for n in (3.5, 4.5, 5.5)])
+    assert list(lines["language model (no z)"].get_ydata()) == pytest.approx([10.5])
 
 
 def test_arms_differ_in_more_than_colour_and_seeds_are_shown(drawn):

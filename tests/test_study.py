@@ -1,5 +1,6 @@
 """Studies of `fairseq-vae curve`: what a file says, and the points that follow from it."""
 
+import functools
 import math
 from pathlib import Path
 
@@ -8,7 +9,15 @@ import pytest
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.finetune.study import as_flags, changed, defaults, read_study, swept
 
-EXAMPLE = Path(__file__).parent.parent / "examples/latents/study.yaml"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLE = EXAMPLES / "latents/study.yaml"
+
+
+@functools.lru_cache(maxsize=None)
+def example(name, data="text"):
+    return read_study(str(EXAMPLES / name / "study.yaml"), data=data)
+
+
 STUDY = """
 data: text
 bart: bart/model.pt
@@ -101,6 +110,8 @@ def test_data_and_bart_of_the_command_come_first(study):
         ("warm_updates: 5", "warm_updates: 5\nwarm: false", "warm_updates has no effect with warm: false"),
         ("seeds: [1, 2]", "seeds: 3", "seeds: 3: expected a list of whole numbers, each once"),
         ("seeds: [1, 2]", "warm: sometimes", "warm: sometimes: expected true or false"),
+        ("plain: {}", "plain: {phase1: {lr: 1}}", "arms: plain: phase1: updates: None: expected a number of updates"),
+        ("plain: {}", "plain: {phase1: 3}", "arms: plain: phase1: 3: expected updates, and flags"),
         ("seeds: [1, 2]", "evaluate: {json: x}", "evaluate: json: x: expected whole numbers for samples,"),
         ("seeds: [1, 2]", "evaluate: {samples: many}", "evaluate: samples: many: expected whole numbers"),
     ],
@@ -126,16 +137,67 @@ def test_what_a_study_leaves_open_is_as_in_finetune():
     assert not {"kl-weight", "save-dir", "data", "seed", "max-update"} & set(found)
 
 
-@pytest.mark.parametrize("arm", read_study(str(EXAMPLE), data="text").arms)
-def test_flags_of_the_example_go_together(arm):
+def test_pairs_make_it_a_study_of_conditional_models(study, tmp_path):
+    assert not study().pairs
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/train.target").touch()
+    found = study()
+    flags = [point.flags for point in found.points]
+    assert found.pairs and {(own["arch"], own["task"]) for own in flags} == {("bart_cvae", "vae_translation")}
+    assert all((own["source-lang"], own["target-lang"]) == ("source", "target") for own in flags)
+    assert study("{latent-dim: 8,", "{arch: bart_cvae_tiny,").points[0].flags["arch"] == "bart_cvae_tiny"
+
+
+PHASE = "plain: {lr: 0.1, free-bits: 2, phase1: {updates: 3, deterministic-latent: true, free-bits: false}}"
+
+
+def test_a_phase1_is_trained_before_the_first_point_with_flags_of_its_own(study):
+    points = [point for point in study("plain: {}", PHASE).points if point.arm == "plain" and point.seed == 2]
+    assert [(p.setting, p.before, p.updates, p.evaluated) for p in points[:3]] == [
+        ("phase1", "", 3, False),
+        ("kl-weight=0.01", "phase1", 20, True),
+        ("kl-weight=0.1", "kl-weight=0.01", 5, True),
+    ]
+    first, second = points[0].flags, points[1].flags
+    assert {first["lr"], second["lr"]} == {"0.1"} and first["max-update"] == "3"
+    assert "deterministic-latent" in first and not {"deterministic-latent", "phase1"} & set(second)
+    assert "free-bits" not in first and second["free-bits"] == "2" and "kl-weight" not in first
+    assert points[0].place == "plain/seed-2/phase1"
+
+
+def test_a_phase1_is_no_warm_start_and_stands_before_one_point_without_them(study, tmp_path):
+    assert study().warm and not example("dialog").warm
+    (tmp_path / "study.yaml").write_text(STUDY.replace("plain: {}", PHASE).replace("warm_updates: 5", "warm: false"))
+    with pytest.raises(InputError, match="arms: plain: phase1 before 3 points: leave warm: false out, or give one"):
+        read_study(str(tmp_path / "study.yaml"))
+
+
+EVERY = [("latents", arm) for arm in example("latents").arms]
+EVERY += [("dialog", "two phases"), ("stories", "softmax, standard")]
+
+
+@pytest.mark.parametrize("name, arm", EVERY)
+def test_flags_of_the_examples_go_together(name, arm, tmp_path):
     from fairseq_vae.finetune.plan import configuration
     from fairseq_vae.flags.effects import check_effects
 
-    points = [point for point in read_study(str(EXAMPLE), data="text").points if point.arm == arm]
+    if name != "latents":
+        (tmp_path / "train.source").touch()
+    points = [
+        point for point in example(name, "text" if name == "latents" else str(tmp_path)).points if point.arm == arm
+    ]
     for point in points[:2]:
         arguments = ["text", *(f"--{flag}={value}" if value else f"--{flag}" for flag, value in point.flags.items())]
         cfg = configuration(arguments, arm)
         check_effects(cfg.model, cfg.criterion, cfg.task)
+
+
+def test_the_arms_of_dialogs_have_as_many_updates_and_one_learning_rate():
+    points = [point for point in example("dialog").points if point.seed == 1]
+    totals = {arm: sum(p.updates for p in points if p.arm == arm) for arm in example("dialog").arms}
+    assert set(totals.values()) == {1000} and {"no z", "naive", "monotonic", "cyclical", "two phases"} == set(totals)
+    assert len({(p.flags["lr"], p.flags["lr-scheduler"]) for p in points}) == 1 and points[0].flags["lr"] == "0.0003"
+    assert all(p.flags["warmup-updates"] == ("0" if p.before else "50") for p in points)
 
 
 def test_the_example_spans_two_orders_of_magnitude_beside_a_language_model():

@@ -7,13 +7,14 @@ import torch
 from evaluation import made_up
 from test_distributions import Opaque
 
+from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import Purpose, standard_normal
 from fairseq_vae.latent.distributions import Gaussian, rows
 from fairseq_vae.measure import sentences
 from fairseq_vae.measure.definitions import EVALUATED, names
 from fairseq_vae.measure.estimators import aggregate, batch_information, information
 from fairseq_vae.measure.probes import probe
-from fairseq_vae.measure.summary import MI_SAMPLES, SCHEMA, signature, summarise
+from fairseq_vae.measure.summary import MI_SAMPLES, SCHEMA, less, responses, signature, summarise
 
 TEXTS = ("texts", "reconstructions", "greedy", "samples", "samples_z", "copied", "samples_fitted")
 NOTHING = dict.fromkeys(("lm", "labels", "nll_iw_fitted", "noised", "walked", *TEXTS))
@@ -145,7 +146,8 @@ def test_labels_are_probed_on_mu():
 
 def test_every_figure_is_defined_with_its_condition():
     full = summarise(made_up(), mi_batch=3)
-    assert set(full) == set(names(EVALUATED)) and None not in full.values() and full["schema"] == SCHEMA
+    lacking = [name for name in full if full[name] is None]
+    assert set(full) == set(names(EVALUATED)) and lacking == ["mi_source", "responses"] and full["schema"] == SCHEMA
     collection = made_up(**NOTHING)
     collection = collection._replace(given=collection.given._replace(words=20))
     bare = {key for key, value in summarise(collection).items() if value is not None}
@@ -168,3 +170,32 @@ def test_the_signature_names_all_settings_and_the_text():
     assert "|text:none|" in signature(without)
     other = collection._replace(settings=collection.settings._replace(posterior="full"))
     assert "posterior" not in found and "|posterior:full" in signature(other)
+
+
+def answered(**parts):
+    """A collection with two responses to each of the first four sentences."""
+    found = made_up(responses=["a b", "a", "c", "c c", "a b", "b d", "d", "d d"], **parts)
+    return found._replace(settings=found.settings._replace(responses="2/greedy"))
+
+
+def test_differences_of_two_models_are_those_of_their_figures_and_none_of_one_to_itself():
+    ours = answered()
+    theirs = answered(rec=ours.rec + 1)._replace(responses=["a b", "b", "b", "c d", "a", "b", "d d", "d"])
+    found, figures = less(ours, theirs), [responses(collection) for collection in (ours, theirs)]
+    assert found["neg_elbo"] == pytest.approx((-1, -1, -1)), "of each sentence alike"
+    for name in ("bleu_4_recall", "bleu_1_f1", "rouge_l", "within_distinct_1"):
+        value, low, high = found[name]
+        assert value == pytest.approx(figures[0][name] - figures[1][name])
+        assert low <= value <= high
+    assert found["rouge_l"][0] > 0
+    assert all(ends == pytest.approx((0, 0, 0), abs=1e-12) for ends in less(ours, ours).values())
+    assert list(less(made_up(), made_up())) == ["neg_elbo"], "without responses"
+
+
+def test_models_of_other_sentences_or_numbers_of_responses_have_no_difference():
+    other = answered()
+    with pytest.raises(InputError, match="data e and d: expected two evaluations of the same sentences"):
+        less(other._replace(settings=other.settings._replace(data="e")), other)
+    three = other._replace(settings=other.settings._replace(responses="3/greedy"), responses=["a"] * 12)
+    with pytest.raises(InputError, match="3 and 2 responses to a source"):
+        less(three, other)

@@ -25,7 +25,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "output", metavar="OUTPUT", help="folder for everything made, a point in ARM/seed-S/FLAG-VALUE"
     )
-    command.add_argument("--data", metavar="DIR", help="the text, as finetune takes it (default: the study's)")
+    command.add_argument("--data", metavar="DIR", help="text or pairs, as finetune takes them (default: the study's)")
     command.add_argument("--bart", metavar="CHECKPOINT", help="a BART, or a VAE, to start from (default: the study's)")
     command.add_argument(
         "--only",

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
@@ -17,8 +17,10 @@ from ..base.text import find_bpe
 from ..checkpoints.read import first_line, model_settings, read_checkpoint
 from ..collect import joiner, load_split
 from ..flags.effects import check_effects
+from ..measure.collection import Collection
+from ..measure.summary import less
 from .encode import Limit
-from .plan import PAIRS, SPLITS, TEXT, build, check_folder, check_text, configuration, shape, texts
+from .plan import BINARISED, SPLITS, build, check_folder, check_text, configuration, shape, texts
 from .process import call
 from .steps import USER_DIR, alone, binarise, minutes, step, train_on
 from .study import Point, Study, as_flags
@@ -29,7 +31,7 @@ FIGURES = (  # of an evaluation, for tables and pictures
     *("rec", "kl", "neg_elbo", "nll_iw", "ppl_token", "ppl_word", "bits_per_byte", "mi", "mi_cap", "mi_saturated"),
     *("marginal_kl", "au", "latent_dim", "nll_gap_shuffled", "nll_gap_zero", "nll_gap_prior", "bleu", "bleu_greedy"),
     *("exact_match", "exact_match_greedy", "self_bleu", "diagnosis", "split", "sentences", "tokens", "samples"),
-    *("text_sentences", "signature"),
+    *("text_sentences", "signature", "intervals", "responses"),
 )
 WAIT = 600  # seconds for another run that binarises the text
 
@@ -53,7 +55,8 @@ class Curve:
     """The run of a study, in a folder where each point has its own: ARM/seed-S/FLAG-VALUE.
 
     A point's folder holds model.pt (without the optimizer's state), train.log, and of each split that was evaluated
-    SPLIT.json and SPLIT.txt; failed.txt says why a point has failed.
+    SPLIT.json and SPLIT.txt, of pairs also SPLIT with all that the evaluation is made of; failed.txt says why a point
+    has failed.
 
     Args:
         study: all that there is to do
@@ -75,18 +78,17 @@ class Curve:
         self.points = [point for point in study.points if not arms or point.arm in arms]
         self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
         self.data = Path(study.data)
-        form = check_folder(self.data)
-        if form == PAIRS:
-            raise InputError(f"{study.path}: data: {self.data} holds pairs; expected sentences, whose z stands alone")
-        self.is_text = form == TEXT
+        self.form = check_folder(self.data)
+        self.is_text = self.form != BINARISED
         self.bin = self.output / "data-bin" if self.is_text else self.data
         self.bpe = find_bpe([*([os.path.dirname(study.bart)] if study.bart else []), study.data])
         self.weights: Optional[Dict[str, Any]] = None
         self.shape: Dict[str, str] = {}
         self.spent = {"updates": Spent(), "evaluations": Spent()}
         if self.is_text:
-            check_text(self.data, form, study.bart, self.bpe, study.split)
-        self.texts = {split: paths[0] for split, paths in texts(self.data, form).items()}
+            check_text(self.data, self.form, study.bart, self.bpe, study.split)
+        self.texts = texts(self.data, self.form)
+        self.references = self.data / f"{study.split}.references"
         if study.split not in self.texts:
             raise InputError(f"{study.path}: split: {study.split}: {self.data} has no such split")
         if study.bart:
@@ -133,15 +135,16 @@ class Curve:
         if not (updates.amount and evaluations.amount):
             return None
         wanted = sum(point.updates for point in points if not (self.folder(point) / "model.pt").exists())
-        return wanted * updates.seconds / updates.amount + len(points) * evaluations.seconds / evaluations.amount
+        evaluated = sum(point.evaluated for point in points)
+        return wanted * updates.seconds / updates.amount + evaluated * evaluations.seconds / evaluations.amount
 
     def folder(self, point: Point) -> Path:
         """Where a point lies."""
         return self.output / point.place
 
     def done(self, point: Point) -> bool:
-        """Whether a point is trained and evaluated."""
-        return (self.folder(point) / f"{self.study.split}.json").exists()
+        """Whether a point is trained, and evaluated if it is to be."""
+        return (self.folder(point) / (f"{self.study.split}.json" if point.evaluated else "model.pt")).exists()
 
     def check_settings(self) -> None:
         """Refuse to mix points of different settings in one folder; more arms, seeds and points may come.
@@ -150,11 +153,13 @@ class Curve:
             InputError: the folder or a point in it is of other settings; the message names the first one
         """
         study = self.study
-        common = {
+        common: Dict[str, Any] = {
             "bart": None if study.bart is None else fingerprint(study.bart)[:16],
-            "data": {split: fingerprint(path)[:16] for split, path in self.texts.items()},
+            "data": {split: prints(paths) for split, paths in self.texts.items()},
             "evaluate": study.evaluate,
         }
+        if self.references.exists():
+            common["data"][self.references.name] = prints([self.references])
         self.output.mkdir(parents=True, exist_ok=True)
         path = self.output / "settings.json"
         if path.exists():
@@ -173,10 +178,15 @@ class Curve:
     def binarise(self, target: Path) -> None:
         """Encode plain text with the BPE beside the BART, and binarise it with its dictionary."""
         assert self.bpe is not None and self.study.bart is not None, "check_text saw both"
-        cfg = configuration(self.arguments(self.points[0]), f"{self.study.path}: {self.points[0].arm}").model
-        positions = min(cfg.max_source_positions - 2, cfg.max_target_positions - 1)
-        most = dict.fromkeys(SPLITS, Limit(positions, "the model's positions take", ""))
-        binarise(self.data, TEXT, self.study.bart, self.bpe, most, self.output / "data-bin-pieces", target)
+        cfg = configuration(self.arguments(self.points[0]), f"{self.study.path}: {self.points[0].arm}")
+        size = cfg.model
+        positions = min(size.max_source_positions - 2, size.max_target_positions - 1)
+        reason = "the model's positions take"
+        most = dict.fromkeys(SPLITS, Limit(positions, reason, ""))
+        sources = dict.fromkeys(SPLITS, Limit(size.max_source_positions - 1, reason, ""))
+        cut = size.max_source_positions - 1 if getattr(cfg.task, "truncate_source_left", False) else None
+        pieces = self.output / "data-bin-pieces"
+        binarise(self.data, self.form, self.study.bart, self.bpe, most, pieces, target, sources, cut)
 
     def check(self, points: Sequence[Point]) -> None:
         """Hold the flags of every point against one another, and build a model of each arm.
@@ -226,7 +236,7 @@ class Curve:
         return str(before) if point.before and before.exists() else self.study.bart
 
     def make(self, point: Point) -> bool:
-        """Train and evaluate a point, as far as it is not.
+        """Train a point and, unless it is a PHASE1, evaluate it, as far as it is not.
 
         Returns:
             whether that has worked; if not, the reason is in the point's folder
@@ -242,7 +252,8 @@ class Curve:
         try:
             step(f"training: {point.updates:,} updates", folder / "model.pt", functools.partial(self.train, point))
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            step("evaluation", folder / f"{self.study.split}.json", functools.partial(self.evaluate, point))
+            if point.evaluated:
+                step("evaluation", folder / f"{self.study.split}.json", functools.partial(self.evaluate, point))
         except NotWritten:
             raise
         except InputError as error:
@@ -253,10 +264,11 @@ class Curve:
 
     def keep_words(self, folder: Path) -> None:
         """Put dictionary and BPE above the points' models, where they are looked for."""
-        paths = [str(self.bin / "dict.txt"), *(path for path in (self.bpe or {}).values() if os.path.isfile(path))]
-        for path in paths:
-            if not (folder / os.path.basename(path)).exists():
-                write(folder / os.path.basename(path), Path(path).read_bytes())
+        words = self.bin / ("dict.target.txt" if self.study.pairs else "dict.txt")
+        others = [path for path in map(str, (self.bpe or {}).values()) if os.path.isfile(path)]
+        for name, path in (("dict.txt", words), *((os.path.basename(path), Path(path)) for path in others)):
+            if not (folder / name).exists():
+                write(folder / name, path.read_bytes())
 
     def train(self, point: Point, target: Path) -> None:
         """Train a point to its last update; the model without the optimizer's state goes to `target`."""
@@ -275,11 +287,18 @@ class Curve:
         """Evaluate a point's model on the study's split: the numbers to `target`, the table beside it."""
         study, folder = self.study, self.folder(point)
         command = ["fairseq-vae", "evaluate", str(folder / "model.pt"), str(self.bin), f"--split={study.split}"]
-        command += [f"--text={self.data / study.split}.txt"] if self.is_text else []
+        command += [f"--text={self.texts[study.split][-1]}"] if self.is_text else []
+        command += [f"--keep={folder / study.split}"] if study.pairs else []
+        command += [f"--references={self.references}"] if study.pairs and self.references.exists() else []
         command += [f"--{flag}={value}" for flag, value in study.evaluate.items()]
         command += [f"--user-dir={self.user_dir}"] if self.user_dir else []
         with self.spent["evaluations"].more(1):
             write(folder / f"{study.split}.txt", call([*command, f"--json={target}"], progress=True))
+
+
+def prints(paths: Sequence[Path]) -> str:
+    """Short fingerprints of files."""
+    return "+".join(fingerprint(path)[:16] for path in paths)
 
 
 def chains(points: Sequence[Point]) -> Iterator[List[Point]]:
@@ -343,7 +362,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
     Returns:
         for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
         those of the points before it), state ("done", "failed" or "missing"), reason (of a failure) and figures, those
-        of FIGURES that its evaluation has
+        of FIGURES that its evaluation has, of pairs also `less_lm`, see hold; a PHASE1 is none
 
     Raises:
         InputError: an evaluation is damaged
@@ -363,9 +382,11 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
                 raise InputError(f"{path} is damaged ({error}): delete it and run the study again") from error
         elif told.exists():
             reason = told.read_text(encoding="utf-8").strip()
-            failed = point.setting
+            failed = f"{point.setting} failed" if point.evaluated else f"{point.setting} failed: {reason}"
         elif failed:
-            reason = f"not trained, since {failed} failed"
+            reason = f"not trained, since {failed}"
+        if not point.evaluated:
+            continue
         rows.append(
             {
                 **{"arm": point.arm, "seed": point.seed, "setting": point.setting, "zero_latent": point.zero_latent},
@@ -374,4 +395,27 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
                 "figures": figures,
             }
         )
+    if study.pairs:
+        hold(rows, {(p.arm, p.seed, p.setting): str(Path(output, p.place, study.split)) for p in study.points})
     return rows
+
+
+def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], str]) -> None:
+    """Add to the figures of each point `less_lm`: what they are less than the language model's of the same seed, or of
+    the first seed that has one, source by source; see measure.summary's less.
+
+    Args:
+        rows: of a study of pairs
+        folders: of the points' collections, by arm, seed and setting
+
+    Raises:
+        InputError: a collection is not there, or damaged
+    """
+
+    def kept(row: Mapping[str, Any]) -> Collection:
+        return Collection.load(folders[row["arm"], row["seed"], row["setting"]])
+
+    done = [row for row in rows if row["state"] == "done"]
+    models = {row["seed"]: kept(row) for row in done if row["zero_latent"]}
+    for row in (row for row in done if models and not row["zero_latent"]):
+        row["figures"]["less_lm"] = less(kept(row), models.get(row["seed"], next(iter(models.values()))))

@@ -8,27 +8,31 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from ..base.errors import InputError
 from ..base.inert import check_inert
+from .plan import PAIRS, for_pairs
 from .recipe import flags, read, read_recipe
 from .run import flags_of
 
-__all__ = ["ORDER", "Point", "Study", "as_flags", "changed", "defaults", "read_study", "swept"]
+__all__ = ["ORDER", "PHASE1", "Point", "Study", "as_flags", "changed", "defaults", "read_study", "swept"]
 
 ORDER = {"kl-weight": False, "rate-target": True}  # flags whose values are sorted from the highest rate down: reversed?
 KEYS = ("bart", "data", "split", "flags", "arms", "points", "updates", "warm", "warm_updates", "seeds", "evaluate")
-OWN = ("points", "updates", "warm_updates")  # what an arm may have beside flags of fairseq-train
+OWN = ("points", "updates", "warm_updates")  # what an arm may have beside flags of fairseq-train, and PHASE1
 SET = ("data", "user-dir", "save-dir", "restore-file", "finetune-from-model", "seed", "max-update")  # of every training
-EVALUATE = ("samples", "generate", "smoothness", "mi-batch", "words", "max-tokens", "seed")  # of fairseq-vae evaluate
+EVALUATE = (  # flags of fairseq-vae evaluate
+    *("samples", "generate", "responses", "smoothness", "mi-batch", "words", "max-tokens", "seed"),
+)
 NAME = re.compile(r"(?!data-bin)\w[\w.,+ -]*")  # of a folder beside data-bin
 ONLY = "only"  # the point of an arm that sweeps no flag
+PHASE1 = "phase1"  # of an arm: a training before its first point, and that training's setting
 
 
 class Point(NamedTuple):
-    """A training and its evaluation.
+    """A training and its evaluation; a PHASE1 is not evaluated.
 
     Attributes:
         arm: its name
         seed: of the training
-        setting: the swept flag and its value, "kl-weight=0.1"; ONLY where an arm has a single point
+        setting: the swept flag and its value, "kl-weight=0.1"; ONLY where an arm sweeps none; or PHASE1
         flags: of fairseq-train, without dashes: their values, "" for a switch
         updates: of this training
         before: the setting of the point whose model it starts from; empty: the study's own start
@@ -47,6 +51,11 @@ class Point(NamedTuple):
         return "zero-latent" in self.flags
 
     @property
+    def evaluated(self) -> bool:
+        """Whether it is a point of the curve, not a training before one."""
+        return self.setting != PHASE1
+
+    @property
     def place(self) -> str:
         """Its folder within the study's."""
         return os.path.join(self.arm, f"seed-{self.seed}", self.setting.replace("=", "-"))
@@ -61,15 +70,17 @@ class Study(NamedTuple):
     Attributes:
         path: of the file
         data: folder of fairseq-preprocess, or of plain text; None: not given
+        pairs: whether it holds pairs of a source and a target
         bart: checkpoint that first points start from; None: random weights
         split: the split of the figures
-        warm: whether an arm's later points start from the one before
+        warm: whether later points of an arm start from the one before
         evaluate: flags of `fairseq-vae evaluate`
         points: of all arms and seeds, each chain from the highest rate down
     """
 
     path: str
     data: Optional[str]
+    pairs: bool
     bart: Optional[str]
     split: str
     warm: bool
@@ -104,12 +115,19 @@ def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None
     for key in found:
         if key not in KEYS:
             raise InputError(f"{path}: {key}: expected keys among {', '.join(KEYS)}")
+    folder = os.path.dirname(os.path.abspath(path))
+    given = {"data": data, "bart": bart}
+    for key in given:
+        if not given[key] and found.get(key):
+            given[key] = os.path.join(folder, str(found[key]))
+    places = {key: os.path.abspath(value) if value else None for key, value in given.items()}
+    pairs = any(os.path.isfile(f"{places['data']}/train{ending}") for ending in PAIRS)
     with naming(path):
         seeds = check_list("seeds", found.get("seeds", [1]), int)
         warm = found.get("warm", True)
         if not isinstance(warm, bool):
             raise InputError(f"warm: {warm}: expected true or false")
-        common, arms = changed(defaults(), "flags", found.get("flags") or {}), found.get("arms")
+        common, arms = changed(defaults(pairs), "flags", found.get("flags") or {}), found.get("arms")
         if not isinstance(arms, dict) or not arms:
             raise InputError("arms: expected a flag of fairseq-train to its value for each arm's name")
         points: List[Point] = []
@@ -121,14 +139,9 @@ def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None
         for flag, value in evaluate.items():
             if flag not in EVALUATE or not value.isdigit():
                 raise InputError(f"evaluate: {flag}: {value}: expected whole numbers for {', '.join(EVALUATE)}")
-    folder = os.path.dirname(os.path.abspath(path))
-    given = {"data": data, "bart": bart}
-    for key in given:
-        if not given[key] and found.get(key):
-            given[key] = os.path.join(folder, str(found[key]))
-    places = {key: os.path.abspath(value) if value else None for key, value in given.items()}
     split = str(found.get("split", "valid"))
-    return Study(path, places["data"], places["bart"], split, warm, evaluate, points)
+    warm = any(point.before not in ("", PHASE1) for point in points)
+    return Study(path, places["data"], pairs, places["bart"], split, warm, evaluate, points)
 
 
 @contextlib.contextmanager
@@ -143,9 +156,10 @@ def naming(path: str) -> Iterator[None]:
 def arm_points(
     name: str, own: Dict[str, Any], study: Mapping[str, Any], common: Dict[str, str], warm: bool, seeds: Sequence[int]
 ) -> List[Point]:
-    """The points of an arm, seed by seed, each seed's from the highest rate down.
+    """The points of an arm, seed by seed, each seed's from the highest rate down, behind its PHASE1 if it has one.
 
-    A language model has one, of as many updates as the last point of the study's chain has seen.
+    A language model has one, of as many updates as the last point of the study's chain has seen. A PHASE1 has the arm's
+    flags, changed by its own.
 
     Args:
         name: the arm's
@@ -163,7 +177,7 @@ def arm_points(
     where = f"arms: {name}"
     sweep, first, later = (own.get(key, study.get(key)) for key in OWN)
     places = {key: f"{where}: {key}" if key in own else key for key in OWN}
-    flags = changed(common, where, {key: value for key, value in own.items() if key not in OWN})
+    flags = changed(common, where, {key: value for key, value in own.items() if key not in (*OWN, PHASE1)})
     if not warm and later is not None:
         raise InputError("warm_updates has no effect with warm: false: leave it out")
     first = check_updates(places["updates"], first)
@@ -173,16 +187,38 @@ def arm_points(
         raise InputError(f"{where}: {flag}={flags[flag]} is a flag, and points sweep it: leave one out")
     if "zero-latent" in flags:
         seen = first if "updates" in own or not warm else first + later * (len(values) - 1)
-        return [Point(name, seed, ONLY, {**flags, **trained(seed, seen)}, seen) for seed in seeds]
-    points = []
+        settings = [(ONLY, flags, seen)]
+    else:
+        settings = [(f"{flag}={v}", {**flags, flag: v}, later if warm and v != values[0] else first) for v in values]
+    start: List[Tuple[str, Dict[str, str], int]] = []
+    if PHASE1 in own:
+        if not warm and len(settings) > 1:
+            raise InputError(f"{where}: {PHASE1} before {len(settings)} points: leave warm: false out, or give one")
+        start.append(phase1(f"{where}: {PHASE1}", own[PHASE1], flags))
+    points: List[Point] = []
     for seed in seeds:
         before = ""
-        for value in values:
-            updates = later if before else first
-            setting = f"{flag}={value}"
-            points.append(Point(name, seed, setting, {**flags, flag: value, **trained(seed, updates)}, updates, before))
-            before = setting if warm else ""
+        for setting, chosen, updates in (*start, *settings):
+            points.append(Point(name, seed, setting, {**chosen, **trained(seed, updates)}, updates, before))
+            before = setting if warm or setting == PHASE1 else ""
     return points
+
+
+def phase1(where: str, own: Any, flags: Mapping[str, str]) -> Tuple[str, Dict[str, str], int]:
+    """The training before an arm's first point: its setting, flags and updates.
+
+    Args:
+        where: it stands, for messages
+        own: its flags and updates
+        flags: of the arm
+
+    Raises:
+        InputError: a value is missing or of another kind
+    """
+    if not isinstance(own, dict):
+        raise InputError(f"{where}: {own}: expected updates, and flags of fairseq-train to their values")
+    updates = check_updates(f"{where}: updates", own.get("updates"))
+    return PHASE1, changed(flags, where, {key: value for key, value in own.items() if key != "updates"}), updates
 
 
 def trained(seed: int, updates: int) -> Dict[str, str]:
@@ -293,15 +329,21 @@ def changed(flags: Mapping[str, str], where: str, values: Any) -> Dict[str, str]
     return {key: value for key, value in {**flags, **added}.items() if key in added or key not in values}
 
 
-def defaults() -> Dict[str, str]:
+def defaults(pairs: bool = False) -> Dict[str, str]:
     """The flags of every training that a study leaves open: those of `finetune`, without validation.
 
     A point is the model after its last update. To take the one of the best validation -ELBO would move points along the
     curve, whose objective is -ELBO at beta = 1 alone.
 
-    >>> defaults()["criterion"], defaults()["disable-validation"]
-    ('vae_cross_entropy', '')
+    >>> defaults()["criterion"], defaults()["disable-validation"], defaults(pairs=True)["arch"]
+    ('vae_cross_entropy', '', 'bart_cvae')
+
+    Args:
+        pairs: whether they are of a conditional model, of pairs
     """
-    given = flags_of(flags(read_recipe("naive")["phase2"], task={"data": ""}, common={"user_dir": None}))
+    phases = read_recipe("naive")
+    if pairs:
+        for_pairs(phases)
+    given = flags_of(flags(phases["phase2"], task={"data": ""}, common={"user_dir": None}))
     kept = {flag: value for flag, value in given.items() if flag not in (*SET, *ORDER)}
     return {**kept, "disable-validation": ""}

@@ -5,7 +5,7 @@ Shapes: N sentences, Z latent dimensions, M sentences with text. definitions.py 
 
 import json
 import math
-from typing import Any, Callable, Container, Dict, Mapping, Optional
+from typing import Any, Callable, Container, Dict, List, Mapping, Optional, Tuple
 
 import sacrebleu
 import torch
@@ -21,12 +21,14 @@ from .estimators import RESAMPLES, active_curve, aggregate, batch_information, i
 from .metrics import ACTIVE_VARIANCE, active_units
 from .papers import Numbers
 from .probes import probe
-from .responses import embedding, response_figures, rouge_figures
+from .responses import compared, embedding, response_columns, response_figures, rouge_columns, rouge_figures
 
 __all__ = [
     "MI_SAMPLES",
     "SCHEMA",
+    "answers",
     "latent",
+    "less",
     "likelihood",
     "responses",
     "signature",
@@ -251,18 +253,27 @@ def smooth(collection: Collection) -> Numbers:
     return {"smoothness_sentences": size, **under_noise, **between, "intervals": both}
 
 
-def responses(collection: Collection) -> Optional[Numbers]:
-    """Figures of the responses to sources, and of the first one of each against the target; None without sources."""
+def answers(collection: Collection) -> Optional[Tuple[List[List[str]], List[List[str]], List[str]]]:
+    """Responses to each source, its references and its target; None without sources."""
     settings, found, texts = collection.settings, collection.responses, collection.texts
     if settings.responses is None or found is None or not texts:
         return None
-    count, way = settings.responses.split("/")
-    size = int(count)
+    size = int(settings.responses.split("/")[0])
     hypotheses = [found[start : start + size] for start in range(0, len(found), size)]
     targets = texts[: len(hypotheses)]
     references = [[target] for target in targets]
     if collection.references is not None:
         references = [json.loads(line) for line in collection.references]
+    return hypotheses, references, targets
+
+
+def responses(collection: Collection) -> Optional[Numbers]:
+    """Figures of the responses to sources, and of the first one of each against the target; None without sources."""
+    found = answers(collection)
+    if found is None:
+        return None
+    hypotheses, references, targets = found
+    settings = collection.settings
     try:
         words = embedding()
     except InputError:  # then two scores are left out
@@ -270,7 +281,41 @@ def responses(collection: Collection) -> Optional[Numbers]:
     numbers = response_figures(hypotheses, references, words, settings.seed)
     rouge = rouge_figures([texts[0] for texts in hypotheses], targets, settings.seed)
     numbers["intervals"] = {**numbers["intervals"], **rouge.pop("intervals")}
+    way = str(settings.responses).split("/")[1]
     return {**numbers, **rouge, "responses_signature": f"{way}|{numbers['responses_signature']}"}
+
+
+def less(ours: Collection, theirs: Collection) -> Dict[str, Tuple[float, float, float]]:
+    """Differences of two models of one split, ours less theirs, with 95 % intervals paired by sentence.
+
+    Args:
+        ours, theirs: of the same sentences and seed
+
+    Returns:
+        `neg_elbo`, nats per sentence, and where both have responses their figures that are means or F1, each to the
+        difference and the ends of its interval
+
+    Raises:
+        InputError: they are of other sentences, or of other numbers of responses
+    """
+    for name in ("data", "split", "text_sentences", "references"):
+        here, there = getattr(ours.settings, name), getattr(theirs.settings, name)
+        if here != there:
+            raise InputError(f"{name} {here} and {there}: expected two evaluations of the same sentences")
+    seed = ours.settings.seed
+    bounds = [{"neg_elbo": found.rec + found.kl.double().sum(1)} for found in (ours, theirs)]
+    result = compared(bounds[0], bounds[1], seed)
+    both = [found for found in map(answers, (ours, theirs)) if found is not None]
+    if len(both) < 2:
+        return result
+    counts = [len(hypotheses[0]) for hypotheses, _, _ in both]
+    if counts[0] != counts[1]:
+        raise InputError(f"{counts[0]} and {counts[1]} responses to a source: expected as many of both")
+    columns = [
+        {**response_columns(found, references), **rouge_columns([texts[0] for texts in found], targets)}
+        for found, references, targets in both
+    ]
+    return {**result, **compared(columns[0], columns[1], seed)}
 
 
 def signature(collection: Collection) -> str:

@@ -5,25 +5,39 @@ distortion, the reconstruction; models of one -ELBO lie on a line of slope -1.
 """
 
 import math
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from types import MappingProxyType
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..evaluate_edit import Point
 from . import drawing
 from .text import grid
 
-__all__ = ["COLUMNS", "Mean", "caption", "curve", "means", "table"]
+__all__ = ["COLUMNS", "RESPONSES", "Mean", "caption", "curve", "means", "table"]
 
 COLUMNS = (  # key, heading, digits
     ("kl", "rate", 2),
     ("rec", "distortion", 2),
     ("neg_elbo", "-ELBO", 2),
     ("lm_gap", "less LM", 2),
+    ("ppl_word", "PPL a word", 1),
     ("mi", "MI", 2),
     ("nll_gap_shuffled", "z gap", 2),
     ("au", "AU", 1),
     ("bleu_greedy", "BLEU", 2),
     ("exact_match_greedy", "exact", 3),
 )
+RESPONSES = (  # to sources, of a study of pairs
+    ("bleu_1_recall", "BLEU-1 recall", 3),
+    ("bleu_4_recall", "BLEU-4 recall", 3),
+    ("bleu_4_recall_gap", "less LM", 3),
+    ("bleu_1_f1", "BLEU-1 F1", 3),
+    ("bleu_4_f1", "BLEU-4 F1", 3),
+    ("rouge_l", "ROUGE-L", 3),
+    ("within_distinct_1", "distinct-1", 3),
+    ("within_distinct_2", "distinct-2", 3),
+    ("within_self_bleu", "self-BLEU", 1),
+)
+GAPS = ("lm_gap", "nll_gap_shuffled", "bleu_4_recall_gap")  # shown with an interval of one seed, too
 LINES = 8  # of one -ELBO, about
 FAINT: Dict[str, Any] = {"linestyle": ":", "color": "0.6", "linewidth": 0.9, "zorder": 1}
 RATE = "rate: KL, nats per sentence"
@@ -32,6 +46,12 @@ PANELS = (
     ("mi", "mutual information of x and z, nats", 1),
     ("bleu_greedy", "BLEU of greedy reconstructions, 0 to 100", 1),
     ("exact_match_greedy", "exact greedy reconstructions, %", 100),
+)
+PANELS_OF_PAIRS = (
+    PANELS[0],
+    ("mi", "mutual information of y and z given x, nats", 1),
+    ("bleu_4_recall", "best response to a source: BLEU-4, %", 100),
+    ("within_self_bleu", "responses to a source: self-BLEU, 0 to 100", 1),
 )
 
 
@@ -46,6 +66,7 @@ class Mean(NamedTuple):
         seeds: that are done
         failed: seeds that failed
         figures: mean and half of the 95 % interval (0 with one seed) of each figure that all those seeds have
+        intervals: with one seed, 95 % intervals of GAPS over the split's sentences
     """
 
     arm: str
@@ -55,6 +76,7 @@ class Mean(NamedTuple):
     seeds: int
     failed: int
     figures: Dict[str, Point]
+    intervals: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
@@ -76,19 +98,33 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
     found = []
     for arm, setting in dict.fromkeys((row["arm"], row["setting"]) for row in rows if row["state"] != "missing"):
         same = [row for row in rows if (row["arm"], row["setting"]) == (arm, setting)]
-        done = [dict(row["figures"]) for row in same if row["state"] == "done"]
+        done = [flat(row["figures"]) for row in same if row["state"] == "done"]
         for row, figures in zip((row for row in same if row["state"] == "done"), done):
             if average is not None and finite(figures["neg_elbo"]):
                 figures["lm_gap"] = figures["neg_elbo"] - models.get(row["seed"], average)
         figures = {key: Point.of([row[key] for row in done]) for key in shared(done)}
         failed = sum(row["state"] == "failed" for row in same)
-        found.append(Mean(arm, setting, same[0]["zero_latent"], same[0]["updates"], len(done), failed, figures))
+        given = done[0].get("intervals") or {} if len(done) == 1 else {}
+        limits = {key: given[key] for key in GAPS if key in given and key in figures}
+        found.append(Mean(arm, setting, same[0]["zero_latent"], same[0]["updates"], len(done), failed, figures, limits))
     return found
+
+
+def flat(figures: Mapping[str, Any]) -> Dict[str, Any]:
+    """A point's figures with those of its responses, and of what is less than the language model's, among them."""
+    less = figures.get("less_lm") or {}
+    names = {key: "lm_gap" if key == "neg_elbo" else f"{key}_gap" for key in less}
+    return {
+        **(figures.get("responses") or {}),
+        **figures,
+        **{names[key]: value for key, (value, _, _) in less.items()},
+        "intervals": {**(figures.get("intervals") or {}), **{names[key]: ends for key, (_, *ends) in less.items()}},
+    }
 
 
 def shared(rows: Sequence[Mapping[str, Any]]) -> List[str]:
     """The columns' figures that every row has as a finite number."""
-    return [key for key, _, _ in COLUMNS if rows and all(finite(row.get(key)) for row in rows)]
+    return [key for key, _, _ in (*COLUMNS, *RESPONSES) if rows and all(finite(row.get(key)) for row in rows)]
 
 
 def finite(value: Any) -> bool:
@@ -97,41 +133,62 @@ def finite(value: Any) -> bool:
 
 
 def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False) -> str:
-    """A line for each point, with means over seeds, and reasons of those that failed.
+    """A line for each point, with means over seeds, and reasons of those that failed; of pairs a second table, of the
+    responses.
 
     Args:
         rows: of finetune.curve's gather
         markdown: as Markdown, else as aligned columns
     """
     points = means(rows)
-    several = any(point.seeds + point.failed > 1 for point in points)
-    columns = [column for column in COLUMNS if any(column[0] in p.figures for p in points)] or COLUMNS[:1]
-    cells = [["arm", "point", "updates", *(["seeds"] if several else []), *(heading for _, heading, _ in columns)]]
-    for point in points:
-        setting = point.setting.replace("=", " ") if "=" in point.setting else "-"
-        row = [point.arm, setting, f"{point.updates:,}", *([str(point.seeds)] if several else [])]
-        row += [cell(point.figures.get(key), digits, point.seeds) for key, _, digits in columns]
-        if point.failed:
-            row[3 + several] = f"{row[3 + several]} ({point.failed} failed)" if point.seeds else "failed"
-        cells.append(row)
+    parts = [grid(cells(points, COLUMNS), markdown)]
+    if any("responses" in row["figures"] and row["figures"]["responses"] for row in rows):
+        parts.append(grid(cells(points, RESPONSES), markdown))
     notes = [
         f"{row['arm']}, seed {row['seed']}, {row['setting'].replace('=', ' ')} failed: {row['reason']}"
         for row in rows
         if row["state"] == "failed"
     ]
-    return "\n\n".join([grid(cells, markdown), *notes])
+    return "\n\n".join([*parts, *notes])
 
 
-def cell(point: Optional[Point], digits: int, seeds: int) -> str:
-    """A mean, with half of its interval where there are several seeds; a dash for None.
+def cells(points: Sequence[Mean], columns: Sequence[Tuple[str, str, int]]) -> List[List[str]]:
+    """The cells of a table, headings first.
+
+    Args:
+        points: a line each
+        columns: key, heading and digits of the figures; one that no point has is left out
+    """
+    several = any(point.seeds + point.failed > 1 for point in points)
+    columns = [column for column in columns if any(column[0] in p.figures for p in points)] or columns[:1]
+    found = [["arm", "point", "updates", *(["seeds"] if several else []), *(heading for _, heading, _ in columns)]]
+    for point in points:
+        setting = point.setting.replace("=", " ") if "=" in point.setting else "-"
+        row = [point.arm, setting, f"{point.updates:,}", *([str(point.seeds)] if several else [])]
+        row += [cell(point.figures.get(k), digits, point.seeds, point.intervals.get(k)) for k, _, digits in columns]
+        if point.failed:
+            row[3 + several] = f"{row[3 + several]} ({point.failed} failed)" if point.seeds else "failed"
+        found.append(row)
+    return found
+
+
+def cell(point: Optional[Point], digits: int, seeds: int, interval: Optional[Sequence[float]] = None) -> str:
+    """A mean, with half of its interval where there are several seeds, or the interval given; a dash for None.
 
     >>> cell(Point(-0.001, 0.25), 2, 1), cell(Point(1.5, 0.25), 2, 3), cell(None, 2, 3)
     ('0.00', '1.50 ± 0.25', '-')
+    >>> cell(Point(1.5, 0.0), 1, 1, (1.0, 2.0))
+    '1.5 [1.0, 2.0]'
     """
     if point is None:
         return "-"
-    mean = f"{round(point.mean, digits) + 0.0:.{digits}f}"
-    return f"{mean} ± {point.half:.{digits}f}" if seeds > 1 else mean
+
+    def shown(value: float) -> str:
+        return f"{round(value, digits) + 0.0:.{digits}f}"
+
+    if seeds > 1:
+        return f"{shown(point.mean)} ± {point.half:.{digits}f}"
+    return shown(point.mean) + (f" [{', '.join(map(shown, interval))}]" if interval else "")
 
 
 def caption(rows: Sequence[Mapping[str, Any]], warm: bool) -> str:
@@ -147,7 +204,7 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool) -> str:
         "An arm's points were trained one after another, from the highest rate down, each from the one before (a warm "
         "start); updates are all that a point has seen."
         if warm
-        else "Each point was trained anew."
+        else anew(rows)
     )
     seeds = len({row["seed"] for row in done})
     spread = f" Means over {seeds} seeds, and half of their 95 % intervals." if seeds > 1 else ""
@@ -156,12 +213,37 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool) -> str:
     return (
         f"{how}{spread} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, K = "
         f"{first['samples']}; MI at most {first['mi_cap']:.2f}; BLEU and exact (as a share) of greedy reconstructions "
-        f"from mu.{lacking}"
+        f"from mu.{responses(done)}{lacking}"
+    )
+
+
+def anew(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How points were trained that are no starts of one another."""
+    before = any(row["start"] == "phase1" for row in rows)
+    return f"Each point was trained anew{', behind its phase1 where its arm has one' if before else ''}."
+
+
+def responses(done: Sequence[Mapping[str, Any]]) -> str:
+    """How the figures of responses were made, to stand in the caption; empty of sentences.
+
+    Args:
+        done: rows that are evaluated
+    """
+    found = [row["figures"] for row in done if row["figures"].get("responses")]
+    if not found:
+        return ""
+    one = found[0]["responses"]
+    less = any(figures.get("less_lm") for figures in found)
+    return (
+        f" The second table: {one['responses']} responses to each of {one['contexts']:,} sources, greedy from z's of "
+        "p(z|x), nucleus samples (0.9) of a model without z; distinct and self-BLEU within a source's."
+        f"{' Less LM: of the same seed, source by source; [intervals] are over sources.' if less else ''}"
     )
 
 
 def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
-    """A figure of distortion, mutual information, BLEU and exact reconstructions against the rate, a line an arm.
+    """A figure of distortion, mutual information, BLEU and exact reconstructions, or the quality and likeness of
+    responses, against the rate, a line an arm.
 
     Drawn within drawing.style; small marks are single seeds where there are several.
 
@@ -170,7 +252,9 @@ def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
         warm: whether later points start from the one before
     """
     points = means(rows)
-    panels = [panel for panel in PANELS if any(panel[0] in point.figures for point in points if not point.zero_latent)]
+    with_z = [point for point in points if not point.zero_latent]
+    kinds = PANELS_OF_PAIRS if any("bleu_4_recall" in point.figures for point in with_z) else PANELS
+    panels = [panel for panel in kinds if any(panel[0] in point.figures for point in with_z)]
     count = -(-len(panels) // 2) if len(panels) > 2 else 1
     found = drawing.axes(count, min(2, len(panels)), 4.9 * min(2, len(panels)), 3.9 * count + 0.6)
     arms = list(dict.fromkeys(point.arm for point in points if not point.zero_latent))
@@ -183,13 +267,14 @@ def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
             x, y = [p.figures["kl"].mean for p in some], [factor * p.figures[key].mean for p in some]
             axis.plot(x, y, dashes, marker=marker, markersize=5, linewidth=1.4, label=arm, zorder=3, color=color)
             if any(point.seeds > 1 for point in some):
-                pairs = [(row["figures"].get("kl"), row["figures"].get(key)) for row in rows if row["arm"] == arm]
+                own: List[Dict[str, Any]] = [flat(row["figures"]) for row in rows if row["arm"] == arm]
+                pairs: List[Tuple[Any, Any]] = [(figures.get("kl"), figures.get(key)) for figures in own]
                 single = [(kl, factor * value) for kl, value in pairs if finite(kl) and finite(value)]
                 x, y = [kl for kl, _ in single], [value for _, value in single]
                 axis.plot(x, y, marker, markersize=2.5, alpha=0.5, linestyle="none", zorder=2, color=color)
         for point in (point for point in points if point.zero_latent and key in point.figures and key != "mi"):
             height = factor * point.figures[key].mean
-            label = f"{point.arm} (no z)"
+            label = point.arm if "no z" in point.arm else f"{point.arm} (no z)"
             axis.plot([0], [height], "*", color=drawing.INK, markersize=11, clip_on=False, label=label, zorder=4)
         axis.set_xlabel(RATE)
         axis.set_ylabel(unit)
@@ -199,13 +284,13 @@ def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
         elif key == "mi":
             limits(axis, rows)
         else:
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.07 * axis.dataLim.y1 or 1)
     for axis in found.flat[len(panels) :]:
         axis.remove()
     figure = found[0, 0].figure
     handles = dict(zip(*reversed(found[0, 0].get_legend_handles_labels())))
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
-    how = "Each point was trained from the one before, at a higher rate." if warm else "Each point was trained anew."
+    how = "Each point was trained from the one before, at a higher rate." if warm else anew(rows)
     lines = "Dotted: one -ELBO, rate + distortion (dashed: the language model's); MI = rate, and the cap of MI."
     figure.supxlabel(f"{lines}\n{how}", fontsize=8)
     return figure
@@ -235,7 +320,7 @@ def bounds(axis: Any, models: Sequence[float]) -> None:
 
 def limits(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """What mutual information cannot exceed: the rate, and its cap."""
-    right, high = axis.get_xlim()[1], axis.get_ylim()[1]
+    right, high = max(axis.get_xlim()[1], 1.05 * axis.dataLim.x1), max(axis.get_ylim()[1], 1.05 * axis.dataLim.y1)
     top = min(row["figures"]["mi_cap"] for row in rows if row["figures"])
     axis.plot([0, right], [0, right], **FAINT)
     axis.axhline(top, **FAINT)
