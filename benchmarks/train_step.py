@@ -1,5 +1,6 @@
-"""Training step: stock fairseq BART against bart_vae with each injection, on the same batches of fairseq's translation
-task (source = target). Time, share of the machine's own rate of matrix products, and with --memory peak memory.
+"""Training step: stock fairseq BART against bart_vae with each injection, and bart_cvae, on the same batches of
+fairseq's translation task (source = target). Time, share of the machine's own rate of matrix products; with --memory
+peak memory.
 
     python benchmarks/train_step.py --folder FOLDER [--size base] [--memory --vocabulary 50000]
 
@@ -45,6 +46,8 @@ def arms():
     result["default, language model"] = (*default, "--zero-latent")
     result["default, --autocast-bf16"] = (*default, "--autocast-bf16")
     result["default, checkpointed"] = (*default, "--checkpoint-activations")
+    result["bart_cvae"] = ("--arch=bart_cvae", *VAE[1:])
+    result["bart_cvae, no z"] = (*result["bart_cvae"], "--zero-latent")
     return result
 
 

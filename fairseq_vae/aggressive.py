@@ -71,7 +71,8 @@ def encoder_side(model: Any) -> List[Parameter]:
     """What inner steps train: the encoder's layers and the posterior.
 
     The rest is the generative model's, which outer steps train: the decoder, the prior, the map from z to slots, terms
-    with parameters, and what encoder and decoder share, as the token embeddings.
+    with parameters, and what encoder and decoder share, as the token embeddings. A conditional model's encoder reads
+    the source for the decoder as well, and learns that in inner steps, too.
 
     Args:
         model: a bart_vae, or a data-parallel wrapper of one

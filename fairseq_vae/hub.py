@@ -168,6 +168,7 @@ class BARTVAEHubInterface(nn.Module):
             raise InputError("bart_cvae decodes z beside a source: give sources")
         if sources is not None and len(listed(sources)) != len(z):
             raise InputError(f"{len(listed(sources))} sources for {len(z)} rows of z: expected as many")
+        sources = sources if self.model.conditional else None
         options = Namespace(beam=1 if sampling else beam, temperature=temperature, sampling=sampling)
         options.sampling_topk = sampling_topk if sampling else -1
         options.sampling_topp = sampling_topp if sampling else -1.0

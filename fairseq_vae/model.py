@@ -28,7 +28,7 @@ from .bart.recompute import use_recomputation
 from .base.errors import InputError, reported
 from .base.host import declare
 from .base.precision import bfloat16_works
-from .checkpoints.adapt import VERSION_KEY, adapt, check_architecture, check_origin
+from .checkpoints.adapt import TARGET_ENCODER, VERSION_KEY, adapt, check_architecture, check_origin
 from .flags.model import REGISTRIES, check_rate, latent_config, model_config
 from .latent.distributions import rate
 from .latent.injection import injections
@@ -99,8 +99,10 @@ class BARTVAEModel(BARTModel):
         self.checkpoint = "the checkpoint"
         frozen: List[torch.nn.Parameter] = []
         if self.cfg.zero_latent:  # a trainable parameter that gets no gradient is a mistake to pytorch_ddp
-            used = {id(parameter) for parameter in self.decoder.parameters()}
-            idle = (parameter for module in self.encoder.idle() for parameter in module.parameters())
+            modules = self.encoder.idle()
+            others = [module for module in self.encoder.children() if all(module is not other for other in modules)]
+            used = {id(parameter) for module in (self.decoder, *others) for parameter in module.parameters()}
+            idle = (parameter for module in modules for parameter in module.parameters())
             frozen += [parameter for parameter in idle if id(parameter) not in used]
         if self.cfg.freeze_decoder:
             shared = {id(parameter) for parameter in self.encoder.parameters()}
@@ -388,6 +390,8 @@ class BARTVAEModel(BARTModel):
                 # is the mark of its oldest, which had no layer norm at the end
                 state_dict.setdefault("encoder.version", self.encoder.version)
                 state_dict.setdefault("decoder.version", self.decoder.version)
+            if "encoder.version" in state_dict and getattr(self.encoder, "target_encoder", None) is not None:
+                state_dict.setdefault(f"{TARGET_ENCODER}version", state_dict["encoder.version"])
             heads = sum(key.startswith("classification_heads.") for key in state_dict)
             super().upgrade_state_dict_named(state_dict, name)
             own = self.state_dict()

@@ -56,7 +56,7 @@ def encode_file(
         InputError: a line cannot be encoded, sources are missing, too many or too few, the output's ending is unknown,
             or a beginning of another run lies there
     """
-    check_sources(vae, sources)
+    check_sources(vae, sources, source)
     total = count_lines(source)  # first: a missing file leaves nothing behind
     stage = table(output, run_settings(vae, checkpoint), vae.model.latent_dim)
     with progress(total, "sentence") as bar:
@@ -110,7 +110,7 @@ def decode_file(
         InputError: a row cannot be decoded, sources are missing, too many or too few, or a beginning of another run
             lies there
     """
-    check_sources(vae, sources)
+    check_sources(vae, sources, source)
     stage = Printed() if output == "-" else Stage(output, {**run_settings(vae, checkpoint), **decoding})
     with progress(None, "sentence") as bar:
         rows = ((row, row.tobytes()) for step in read_vectors(source, vae.model.latent_dim) for row in step)
@@ -205,8 +205,8 @@ def answered(number: int, text: str, responses: Optional[List[str]], n: int, as_
     return "".join(f"{number}\t{one_line(response)}\n" for response in responses or [""] * n)
 
 
-def check_sources(vae: Any, sources: Optional[str]) -> None:
-    """Refuse a conditional model without a file of sources, and another model with one.
+def check_sources(vae: Any, sources: Optional[str], path: str) -> None:
+    """Refuse a conditional model without a file of sources, another model with one, and one stream for both files.
 
     Raises:
         InputError: the model and the file do not go together
@@ -215,6 +215,8 @@ def check_sources(vae: Any, sources: Optional[str]) -> None:
         raise InputError("this checkpoint is of bart_cvae, whose z is one of a source: give --sources FILE")
     if sources is not None and not vae.model.conditional:
         raise InputError("this checkpoint is of bart_vae, which reads no sources: leave --sources out")
+    if sources == path == "-":
+        raise InputError("--input - and --sources -: one stream cannot be both; give one of them as a file")
 
 
 def with_sources(

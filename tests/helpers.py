@@ -124,9 +124,9 @@ def model(injection="self-attention", std=None, arch="bart_vae", **flags):
     return built.eval()
 
 
-def bart():
+def bart(**flags):
     """A tiny stock BART of the same sizes."""
-    args = arguments()
+    args = arguments(**flags)
     args.task = "denoising"
     bart_base_architecture(args)
     return BARTModel.build_model(args, task())

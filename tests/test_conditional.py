@@ -123,6 +123,18 @@ def test_a_copy_of_the_encoder_begins_as_it_and_learns_by_itself():
     assert copy.encoder.target_encoder.embed_tokens is copy.encoder.embed_tokens
 
 
+def test_a_copy_keeps_the_layer_norm_at_the_end_of_an_encoder_that_has_one():
+    flags = {"encoder_normalize_before": True, "decoder_normalize_before": True}
+    copy, state = model(SELF, target_encoder="copy", **flags), bart(**flags).state_dict()
+    state["encoder.layer_norm.weight"].fill_(3)
+    copy.load_state_dict(dict(state))
+    assert copy.encoder.target_encoder.layer_norm.weight.eq(3).all()
+    again = model(SELF, target_encoder="copy", **flags)
+    saved = {key: value for key, value in copy.state_dict().items() if "version" not in key}  # as averages leave it
+    again.load_state_dict(dict(saved))
+    assert again.encoder.target_encoder.layer_norm.weight.eq(3).all()
+
+
 @pytest.mark.parametrize("target_encoder", ["shared", "copy"])
 def test_every_network_learns(target_encoder):
     built = model(SELF, std=0.3, target_encoder=target_encoder, latent_pooling="attention")

@@ -28,7 +28,7 @@ def refusal(model=None, criterion=None, task=None):
     own = task_config()(**{"train_subset": "train", "valid_subset": "valid", **(task or {})})
     own._name = "vae_denoising"
     try:
-        check_effects(Namespace(_name="bart_vae", **(model or {})), cfg, own)
+        check_effects(Namespace(**{"_name": "bart_vae", **(model or {})}), cfg, own)
     except InputError as error:
         return str(error)
     return ""
@@ -144,6 +144,10 @@ LINEAR = {"kl_schedule": "linear", "kl_warmup_updates": 50}
         (
             {"model": {"latent_memory_slots": 4, "latent_injection": "embedding"}},
             "--latent-memory-slots 4 has no effect with --latent-injection embedding: only self-attention or layer or ",
+        ),
+        (
+            {"model": {"bn_mu": 0.6, "_name": "bart_cvae"}},
+            "--bn-mu 0.6 promises a least KL from N(0, I), and --latent-prior conditional may follow mu",
         ),
     ],
 )

@@ -78,7 +78,7 @@ OPTIONS = {
 }
 REFUSED = (  # expressions of two values that are refused together
     ("--latent-prior=(?!standard)", "--free-bits=0.2|--posterior-max-variance"),  # of dimensions, and of N(0, I) alone
-    ("--arch=bart_cvae", "--posterior-max-variance"),
+    ("--arch=bart_cvae", "--posterior-max-variance|--bn-mu"),
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
     ("--latent-posterior=(full|flow)", r"--bn-mu|--free-bits=\S+( --free-bits-mode=\S*dimension|$)"),
     ("--latent-posterior=flow", "--posterior-max-variance"),

@@ -113,6 +113,11 @@ def test_pairs_have_the_recipes_settings_but_for_what_they_lack():
         assert before - found == {"--task=vae_denoising", "--arch=bart_vae", "--noise=deletion", "--noise-ratio=0.15"}
     tiny = read_recipe("naive", ["model._name=bart_vae_tiny"])
     assert for_pairs(tiny) == [] and tiny["phase2"].model._name == "bart_cvae_tiny"
+    given = read_recipe("naive", ["task.truncate_source=true"])
+    for_pairs(given)
+    assert given["phase2"].task.truncate_source and "truncate_source_left" not in given["phase2"].task
+    with pytest.raises(InputError, match="^task.source_lang=en: expected source, as the files of pairs end$"):
+        for_pairs(read_recipe("naive", ["task.source_lang=en"]))
 
 
 @pytest.mark.parametrize("missing", ["sentencepiece.bpe.model", "dict.txt"])

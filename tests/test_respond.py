@@ -196,7 +196,9 @@ def test_a_model_of_sentences_responds_to_nothing(tmp_path, capsys):
     [line] = said(capsys.readouterr().err)
     assert "is of bart_vae, which reads no context: to respond, train --arch bart_cvae" in line
     with pytest.raises(InputError, match="is of bart_vae, which reads no sources: leave --sources out"):
-        check_sources(SimpleNamespace(model=SimpleNamespace(conditional=False)), "sources.txt")
+        check_sources(SimpleNamespace(model=SimpleNamespace(conditional=False)), "sources.txt", "-")
+    with pytest.raises(InputError, match="one stream cannot be both"):
+        check_sources(SimpleNamespace(model=SimpleNamespace(conditional=True)), "-", "-")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from ..base.version import __version__
 from ..objective.terms import has_parameters, terms
 
 __all__ = [
+    "TARGET_ENCODER",
     "VERSION_KEY",
     "adapt",
     "check_architecture",

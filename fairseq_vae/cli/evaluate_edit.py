@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
     from .. import hub
     from ..base.files import write
+    from ..checkpoints.load import check_alone
     from ..edit.ways import solver
     from ..evaluate_edit import dominance, evaluate_edit, summary
     from ..report.edits import check_picture, picture, table, verdicts
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     judge = None
     if args.language_model:
         judge = hub.load(args.language_model, args.data or hub.find_data(args.checkpoint), vae.settings)
+        check_alone(judge.model, args.language_model)
     rows = evaluate_edit(
         vae,
         texts,

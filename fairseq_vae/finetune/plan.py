@@ -177,6 +177,9 @@ def for_pairs(phases: Dict[str, DictConfig]) -> List[str]:
 
     Returns:
         the settings that only the task of sentences has, and that are left out, by name
+
+    Raises:
+        InputError: a setting names other sides than the files have
     """
     known, sentences = (
         {field.name for field in dataclasses.fields(cls)} for cls in (VAETranslationFlags, task_config())
@@ -188,7 +191,12 @@ def for_pairs(phases: Dict[str, DictConfig]) -> List[str]:
             settings.task.pop(key)
             found[f"task.{key}"] = None
         sides = {name: ending[1:] for name, ending in zip(("source_lang", "target_lang"), PAIRS)}
-        settings.task.update({"_name": "vae_translation", **sides, "truncate_source_left": True})
+        for name, side in sides.items():
+            if settings.task.get(name, side) != side:
+                raise InputError(f"task.{name}={settings.task[name]}: expected {side}, as the files of pairs end")
+        settings.task.update({"_name": "vae_translation", **sides})
+        if not {"truncate_source", "truncate_source_left"} & set(settings.task):
+            settings.task.truncate_source_left = True
     return list(found)
 
 

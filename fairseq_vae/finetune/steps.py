@@ -120,7 +120,8 @@ class Finetuning:
         sources, cut = {}, None
         if plan.is_pairs:
             sources = {split: source_limit(split, plan.configurations) for split in SPLITS}
-            cut = min(cfg.model.max_source_positions - 1 for cfg in plan.configurations.values())
+            if all(cfg.task.truncate_source_left for cfg in plan.configurations.values()):
+                cut = min(cfg.model.max_source_positions - 1 for cfg in plan.configurations.values())
         binarise(plan.data, plan.form, plan.bart, plan.bpe, most, self.output / "pieces", target, sources, cut)
 
     def check(self, target: Path) -> None:

@@ -252,6 +252,11 @@ def check_promises(values: Any) -> None:
             f"--mirror-slots starts slots as the pooled states, which --bn-mu {values.bn_mu} rescales: leave one of "
             "the two out"
         )
+    if values.bn_mu and values.latent_prior == "conditional":
+        raise InputError(
+            f"--bn-mu {values.bn_mu} promises a least KL from N(0, I), and --latent-prior conditional may follow mu: "
+            "leave it out, or give --latent-prior standard"
+        )
     if values.posterior_max_variance and values.latent_prior != "standard":
         raise InputError(
             f"{shown('posterior_max_variance', values.posterior_max_variance)} commits to a rate under N(0, I) alone, "

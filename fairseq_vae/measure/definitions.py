@@ -187,7 +187,7 @@ USE_OF_Z: Sequence[Definition] = (
         "where the KL is an estimate by samples",
         "nats per sentence",
     ),
-    Definition(("mu_variance_dims",), "Var(mu) over sentences of each dimension, unbiased, a list of Z"),
+    Definition(("mu_variance_dims",), "Var(mu) over sentences of each dimension, unbiased, a list of Z; of mu itself"),
     Definition(("variance_dims",), "mean variance of q(z given x) of each dimension, a list of Z"),
     Definition(
         ("au",), "active units: dimensions with Var(mu) > 0.01, mu less a source's own prior's mean", "dimensions"

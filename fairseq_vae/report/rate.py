@@ -82,7 +82,8 @@ class Mean(NamedTuple):
 def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
     """Figures over seeds, point by point; points that are not there yet are left out.
 
-    `lm_gap` is -ELBO less the language model's of the same seed, or less its mean where that seed has none.
+    `lm_gap` is -ELBO less the language model's of the same seed, or less its mean where that seed has none; of pairs it
+    is in `less_lm` already, with its interval.
 
     >>> row = {"arm": "plain", "seed": 1, "setting": "kl-weight=1", "zero_latent": False, "updates": 9, "state": "done"}
     >>> model = {**row, "arm": "lm", "zero_latent": True, "figures": {"neg_elbo": 50.0}}
@@ -100,7 +101,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
         same = [row for row in rows if (row["arm"], row["setting"]) == (arm, setting)]
         done = [flat(row["figures"]) for row in same if row["state"] == "done"]
         for row, figures in zip((row for row in same if row["state"] == "done"), done):
-            if average is not None and finite(figures["neg_elbo"]):
+            if average is not None and finite(figures["neg_elbo"]) and not row["figures"].get("less_lm"):
                 figures["lm_gap"] = figures["neg_elbo"] - models.get(row["seed"], average)
         figures = {key: Point.of([row[key] for row in done]) for key in shared(done)}
         failed = sum(row["state"] == "failed" for row in same)
@@ -237,7 +238,7 @@ def responses(done: Sequence[Mapping[str, Any]]) -> str:
     return (
         f" The second table: {one['responses']} responses to each of {one['contexts']:,} sources, greedy from z's of "
         "p(z|x), nucleus samples (0.9) of a model without z; distinct and self-BLEU within a source's."
-        f"{' Less LM: of the same seed, source by source; [intervals] are over sources.' if less else ''}"
+        f"{' Less LM: of the same seed or the first, source by source; [intervals] are over sources.' if less else ''}"
     )
 
 
