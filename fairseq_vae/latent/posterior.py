@@ -243,8 +243,8 @@ class DiagonalConfig(BoundedConfig):
         default=0.0,
         metadata={
             "help": "batch-normalise mu to this fixed standard deviation, with which a sentence's KL from N(0, I) is "
-            "at least Z x its square / 2 nats for Z dimensions of z (Zhu et al. 2020, BN-VAE: 0.6); 0: no normalisation "
-            "(default: 0)",
+            "at least Z x its square / 2 nats for Z dimensions of z (Zhu et al. 2020, BN-VAE: 0.6); 0: no "
+            "normalisation (default: 0)",
         },
     )
 
