@@ -17,7 +17,7 @@ if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
         exit 1
     }
     install() {
-        "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+        "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
             --constraint "$root/scripts/constraints.txt" "$@" || exit 1
     }
     install torch
