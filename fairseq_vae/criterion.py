@@ -261,7 +261,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             InputError: the model has no latent
         """
         if not hasattr(model, "latent_dim"):
-            raise InputError("--criterion vae_cross_entropy needs a model with a latent: --arch bart_vae")
+            raise InputError("--criterion vae_cross_entropy needs a model with a latent: --arch bart_vae or bart_cvae")
         purpose, time = (Purpose.TRAINING, time_of(model, sample)) if model.training else (Purpose.VALIDATION, 0)
         return self.draws(sample, purpose, time, model.encoder.posterior.eps_dim)
 
