@@ -194,7 +194,9 @@ def test_bad_lines_are_named(tmp_path, content, message):
 
 
 @pytest.mark.parametrize(
-    "content", [gzip.compress(b"1\tA\ta\n" * 9)[:-4], b"1\tA\ta\n", gzip.compress(b"a" * 99)[:14] + b"\xff" * 9]
+    "content",
+    [gzip.compress(b"1\tA\ta\n" * 9)[:-4], b"1\tA\ta\n", gzip.compress(b"a" * 99)[:14] + b"\xff" * 9],
+    ids=["cut off", "not packed", "damaged"],
 )
 def test_a_damaged_packed_file_is_named(tmp_path, content):
     (tmp_path / "a.tsv.gz").write_bytes(content)
