@@ -156,24 +156,18 @@ COMMANDS = {
         ["--to-hf={t}/hf"],
         "{c} is of bart_cvae, whose decoder reads z and a source: Hugging Face's BART has no",
     ),
-    "curve": (["{t}/out", "--data={p}", "--bart={c}"], "study.yaml: data: {p} holds pairs; expected sentences"),
     "evaluate": (
         ["{d}", "--prior={d}/z.npy"],
         "--prior {d}/z.npy: one for all sentences, and bart_cvae has one of each",
     ),
 }
-FIRST = {"convert": "--from={c}", "curve": "{t}/study.yaml"}  # in the place of the checkpoint
+FIRST = {"convert": "--from={c}"}  # in the place of the checkpoint
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_other_commands_say_what_a_conditional_model_needs(loaded, folder, tmp_path, monkeypatch, capsys, name):
     monkeypatch.setattr("fairseq_vae.explore.serve.require_nicegui", lambda: None)
-    for side in ("source", "target"):
-        (tmp_path / "pairs").mkdir(exist_ok=True)
-        for split in ("train", "valid"):
-            (tmp_path / f"pairs/{split}.{side}").write_text("a dog\na cat\n")
-    (tmp_path / "study.yaml").write_text("points: {kl-weight: [1]}\nupdates: 2\narms: {plain: {}}\n")
-    places = {"c": str(folder / "checkpoint_best.pt"), "d": str(folder), "t": str(tmp_path), "p": f"{tmp_path}/pairs"}
+    places = {"c": str(folder / "checkpoint_best.pt"), "d": str(folder), "t": str(tmp_path)}
     arguments, message = COMMANDS[name]
     command = [name, *(argument.format(**places) for argument in [FIRST.get(name, "{c}"), *arguments])]
     assert main(command) == 1
