@@ -24,7 +24,7 @@ SEVERAL = "--latent-pooling=attention --latent-vectors=2"
 RATE = "--rate-target=2 --rate-gain=0.5 --rate-max-weight=2"
 RAMPS = {"linear": "--kl-warmup-updates=3 --kl-start=0.1", "cyclical": "--kl-cycle-updates=2 --kl-zero-updates=1"}
 PARTS = {  # of each kind one at a time
-    "prior": [*map(command_line, PRIORS.values())],
+    "prior": [command_line(flags) for flags in PRIORS.values() if "arch" not in flags],  # of bart_vae
     "posterior": [*map(command_line, POSTERIORS.values())],
     "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
     "injection": [f"--latent-injection={name}" for name in EVERY_INJECTION],
