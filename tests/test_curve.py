@@ -95,6 +95,7 @@ def run(tmp_path, calls, monkeypatch):
 LM, FIRST, SECOND = (
     f"{p}" for p in ("language-model/seed-1/only", "plain/seed-1/kl-weight-0.1", "plain/seed-1/kl-weight-1")
 )
+PLAIN_OF_SEED_2 = [place.replace("seed-1", "seed-2") for place in (FIRST, SECOND)]
 WHOLE = [(place, what) for place in (LM, FIRST, SECOND) for what in ("train", "evaluate")]
 
 
@@ -211,6 +212,13 @@ def test_what_is_left_is_estimated_from_what_was_spent(study, tmp_path):
     assert found.spent["updates"].amount == 10
 
 
+def test_arms_of_other_parts_start_from_the_same_weights(study, made, tmp_path):
+    """What one arm's model adds to the checkpoint that it loads is no other arm's."""
+    found = study("plain: {}", "plain: {}\n  mixture: {latent-prior: mixture}", bart=str(made / "bart/model.pt"))
+    arms = sorted(found.arms, reverse=True)
+    Curve(found, str(tmp_path / "out")).check(sorted(found.points, key=lambda point: arms.index(point.arm)))
+
+
 def test_a_full_disk_stops_the_run(study, run, calls, monkeypatch):
     def full(*_):
         raise NotWritten("no space")
@@ -237,14 +245,32 @@ def test_what_there_is_can_be_drawn_in_between(study, run, tmp_path, capsys):
     assert main(arguments) == 1 and "valid.json is damaged" in capsys.readouterr().err
 
 
-def test_two_runs_do_not_share_an_arm(study, run, tmp_path, monkeypatch):
+def test_runs_side_by_side_share_the_chains(study, run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(steps, "PATIENCE", 0.2)
-    (tmp_path / "out/plain").mkdir(parents=True)
-    with open(tmp_path / "out/plain/.lock", "w") as lock:
+    found = study("warm_updates: 2", "warm_updates: 2\nseeds: [1, 2]")
+    first, second = (tmp_path / f"out/plain/seed-{seed}" for seed in (1, 2))
+    first.mkdir(parents=True)
+    with open(first / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert run(study(), "language-model") == WHOLE[:2]
-        with pytest.raises(InputError, match="another run is at work in .*plain"):
-            run(study(), "plain")
+        made = run(found)
+        assert {place for place, _ in made if "plain" in place} == set(PLAIN_OF_SEED_2)
+        assert "Another run is at work on 2 points" in capsys.readouterr().out
+    assert run(found) == WHOLE[2:], "it has left them"
+
+    def meanwhile(self, point):  # another run makes the second seed's, and fails at its last point
+        if point.seed == 1 and not (second / "kl-weight-1").exists():
+            for place in second / "kl-weight-0.1", second / "kl-weight-1":
+                place.mkdir(parents=True)
+            (second / "kl-weight-0.1/valid.json").write_text("{}")
+            (second / "kl-weight-1/failed.txt").write_text("no")
+        return make(self, point)
+
+    shutil.rmtree(tmp_path / "out/plain")
+    make = Curve.make
+    monkeypatch.setattr(Curve, "make", meanwhile)
+    assert run(found, "plain") == WHOLE[2:], "what another run did, or failed at, is not done again"
+    monkeypatch.setattr(Curve, "make", make)
+    assert run(found, "plain") == [(PLAIN_OF_SEED_2[1], what) for what in ("train", "evaluate")]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ..measure.summary import less
 from .encode import Limit
 from .plan import BINARISED, SPLITS, build, check_folder, check_text, configuration, shape, texts
 from .process import call
-from .steps import USER_DIR, alone, binarise, minutes, step, train_on
+from .steps import USER_DIR, alone, binarise, held, minutes, step, train_on
 from .study import Point, Study, as_flags
 
 __all__ = ["FIGURES", "Curve", "difference", "gather"]
@@ -114,19 +114,40 @@ class Curve:
                 step("binarised text", self.bin, self.binarise)
         self.check(left)
         self.weights = None  # training is in other processes
-        started = time.time()
-        for arm in dict.fromkeys(point.arm for point in left):
-            with alone(self.output / arm):
-                for chain in chains([point for point in left if point.arm == arm]):
-                    for point in chain:
-                        number, rest = self.points.index(point) + 1, self.estimate(left)
-                        about = "" if rest is None else f", about {minutes(time.time() - rest)} left"
-                        print(f"\npoint {number} of {len(self.points)}: {point} ({minutes(started)} so far{about})")
-                        if not self.make(point):
-                            break
-                        left.remove(point)
-                    left = [point for point in left if point not in chain]  # of a chain that failed, all
+        started, theirs = time.time(), list(chains(left))
+        for patience in (0.0, None):  # first what no other run is at, then what others have left
+            mine, theirs = theirs, []
+            for chain in mine:
+                with held((self.output / chain[0].place).parent, patience) as free:
+                    if not free:
+                        theirs.append(chain)
+                        continue
+                    self.make_chain(chain, left, started)
+                left = [point for point in left if point not in chain]
         print(f"\nAll in {minutes(started)}.")
+        if theirs:
+            print(f"Another run is at work on {sum(map(len, theirs)):,} points: it shows the table of all at its end.")
+
+    def make_chain(self, chain: Sequence[Point], left: Sequence[Point], started: float) -> None:
+        """Make the points of a chain in order, as far as none fails.
+
+        Args:
+            chain: points that start from one another, or one that stands alone
+            left: all points that this run may have to make
+            started: when it began, of time.time
+        """
+        for point in chain:
+            told = self.folder(point) / "failed.txt"
+            if told.exists() and told.stat().st_mtime > started:  # to another run, and it would to this one
+                return
+            if self.done(point):
+                continue
+            rest = self.estimate([other for other in left if not self.done(other)])
+            about = "" if rest is None else f", about {minutes(time.time() - rest)} left"
+            number = self.points.index(point) + 1
+            print(f"\npoint {number} of {len(self.points)}: {point} ({minutes(started)} so far{about})")
+            if not self.make(point):
+                return
 
     def estimate(self, points: Sequence[Point]) -> Optional[float]:
         """Seconds that points will take, by what trainings and evaluations have taken so far; None before there is one
@@ -305,7 +326,7 @@ def chains(points: Sequence[Point]) -> Iterator[List[Point]]:
     """Points that start from one another, or stand alone."""
     chain: List[Point] = []
     for point in points:
-        if chain and (point.seed, point.before) != (chain[-1].seed, chain[-1].setting):
+        if chain and (point.arm, point.seed, point.before) != (chain[-1].arm, chain[-1].seed, chain[-1].setting):
             yield chain
             chain = []
         chain.append(point)

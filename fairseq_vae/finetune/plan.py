@@ -328,7 +328,7 @@ def build(cfg: DictConfig, weights: Optional[Dict[str, Any]]) -> Tuple[Any, Any]
     model = task.build_model(cfg.model)
     task.build_criterion(cfg.criterion)
     if weights is not None:
-        model.load_state_dict(weights, strict=True)
+        model.load_state_dict(dict(weights), strict=True)  # which adds what the checkpoint lacks, for this model alone
     return task, model
 
 

@@ -27,7 +27,7 @@ from .needs import as_settings, limit, source_limit
 from .plan import PAIRS, SPLITS, Plan, texts
 from .process import call, clear, mend, train
 
-__all__ = ["USER_DIR", "Finetuning", "alone", "binarise", "hypotheses", "minutes", "step", "train_on"]
+__all__ = ["USER_DIR", "Finetuning", "alone", "binarise", "held", "hypotheses", "minutes", "step", "train_on"]
 
 USER_DIR = Path(__file__).parent.parent
 PATIENCE = 5  # seconds
@@ -246,12 +246,29 @@ def alone(folder: Path, patience: Optional[float] = None) -> Iterator[None]:
     Raises:
         InputError: another run holds it
     """
+    with held(folder, patience) as free:
+        if not free:
+            raise InputError(f"another run is at work in {folder}: wait for it or stop it")
+        yield
+
+
+@contextlib.contextmanager
+def held(folder: Path, patience: Optional[float] = None) -> Iterator[bool]:
+    """Hold a folder as alone does, if it is free.
+
+    Args:
+        folder: of the run
+        patience: as of alone
+
+    Yields:
+        whether this run holds it
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
-        if not locked(lock, PATIENCE if patience is None else patience):
-            raise InputError(f"another run is at work in {folder}: wait for it or stop it")
-        os.set_inheritable(lock.fileno(), True)  # the last process of a killed run keeps the lock until it is gone
-        yield
+        free = locked(lock, PATIENCE if patience is None else patience)
+        if free:
+            os.set_inheritable(lock.fileno(), True)  # the last process of a killed run keeps it until it is gone
+        yield free
 
 
 def locked(file: IO[str], patience: float) -> bool:
