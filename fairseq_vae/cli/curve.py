@@ -14,9 +14,9 @@ DESCRIPTION = (
     "Train and evaluate every arm of a study at every point of a sweep, as a rule of beta, from the highest rate down, "
     "each point from the one before. Then print the table, and write it with the picture to OUTPUT: curve.json, "
     "curve.md, curve.svg and curve.png. Run again, it goes on at the first point that is not done; more arms, seeds "
-    "and lower points may be added to the study. The same command, started twice or more, shares the points: each takes "
-    "chains that no other is at. A point that fails stands in the table as failed, the other arms go on, and the exit "
-    "status is 1."
+    "and lower points may be added to the study. The same command, started twice or more, shares the work: each takes "
+    "arms and seeds that no other is at. A point that fails stands in the table as failed, the other arms go on, and "
+    "the exit status is 1."
 )
 
 
