@@ -7,4 +7,5 @@ cd "$root"
 ruff check .
 ruff format --check .
 mypy
+unset PYTHONDONTWRITEBYTECODE  # or each process compiles the package anew
 exec python -m pytest -n 2 --dist worksteal "$@"  # two processes of one thread each

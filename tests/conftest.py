@@ -21,6 +21,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="needs zuko"))
 
 
+def pytest_collection_finish():
+    """Leave what is imported out of garbage collections, of which each would go through all of it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 """Tiny models and batches, made in memory; nothing outside the clone is needed."""
 
+import copy
 import importlib.util
 import itertools
 from argparse import Namespace
@@ -250,14 +251,38 @@ def save_bart(folder, *flags, words=WORDS, std=0.3):
     )
 
 
+CONVERTED = {}  # configurations of parts alone, by the parts
+
+
+def configuration(kind, given):
+    """fairseq's configuration of a command's arguments, as convert_namespace_to_omegaconf makes it.
+
+    Its conversion takes most of a second, so it is made once for the same parts without a flag; flags are set by name.
+
+    Args:
+        kind: of fairseq's parsers: training, generation, interactive_generation
+        given: the arguments
+    """
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf, overwrite_args_by_name
+    from fairseq.registry import REGISTRIES
+
+    args = options.parse_args_and_arch(getattr(options, f"get_{kind}_parser")(), input_args=given)
+    parts = {name: getattr(args, name, None) for name in ("task", "arch", *REGISTRIES)}
+    key = (kind, *parts.values())
+    if key not in CONVERTED:
+        CONVERTED[key] = convert_namespace_to_omegaconf(Namespace(**parts))
+    cfg = copy.deepcopy(CONVERTED[key])
+    overwrite_args_by_name(cfg, vars(args))
+    return cfg
+
+
 def save_trained(folder, name, flags, words, std):
-    from fairseq import options, tasks
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    from fairseq import tasks
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dict.txt").write_text("".join(f"{word} 1\n" for word in words), encoding="utf-8")
-    args = options.parse_args_and_arch(options.get_training_parser(), input_args=[str(folder), *flags])
-    cfg = convert_namespace_to_omegaconf(args)
+    cfg = configuration("training", [str(folder), *flags])
     torch.manual_seed(1)
     built = tasks.setup_task(cfg.task).build_model(cfg.model, from_checkpoint=True)  # needs no training text
     with torch.no_grad():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 from installation import install
@@ -30,11 +31,11 @@ OPTIMIZER = (
 )
 
 
-def run(command, stdin=None, expect=0, cwd=ROOT):
-    """Run a command line; returns what it printed to both streams."""
+def run(command, stdin=None, expect=0, cwd=ROOT, scripts=None):
+    """Run a command line; returns what it printed to both streams. scripts: BIN for a process that imports all."""
     name, *arguments = command if isinstance(command, list) else command.split()
     done = subprocess.run(
-        [str(BIN / name), *arguments],
+        [str((scripts or commands.folder()) / name), *arguments],
         cwd=cwd,
         input=stdin,
         stdout=subprocess.PIPE,
@@ -63,15 +64,16 @@ def data(tmp_path_factory):
     for seed, (split, count) in enumerate(SPLITS.items()):
         (folder / f"{split}.txt").write_text("\n".join(sentences(count, seed)) + "\n")
     prefs = " ".join(f"--{split}pref {folder}/{split}.txt" for split in SPLITS)
-    run(f"fairseq-preprocess --only-source {prefs} --destdir {folder}/bin --workers 1")
+    run(f"fairseq-preprocess --only-source {prefs} --destdir {folder}/bin --workers 1", scripts=BIN)
     return folder / "bin"
 
 
-def train(data, save_dir, extra=""):
+def train(data, save_dir, extra="", scripts=None):
     """Train through the command line; returns what was logged at each update and at each validation."""
     output = run(
         f"fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} --save-dir {save_dir} "
-        f"--best-checkpoint-metric neg_elbo {extra}"
+        f"--best-checkpoint-metric neg_elbo {extra}",
+        scripts=scripts,
     )
     return logged(output, "train_inner"), logged(output, "valid")
 
@@ -88,7 +90,8 @@ NOISY = "--noise deletion --noise-ratio 0.5 --kl-schedule linear --kl-warmup-upd
 def trained(data, tmp_path_factory):
     """A run of 8 updates in one go: its folder and its logs."""
     save_dir = tmp_path_factory.mktemp("trained")
-    return save_dir, *train(data, save_dir, f"{NOISY} --max-update 8 --tensorboard-logdir {save_dir}/tensorboard")
+    flags = f"{NOISY} --max-update 8 --tensorboard-logdir {save_dir}/tensorboard"
+    return save_dir, *train(data, save_dir, flags, scripts=BIN)
 
 
 def test_train_logs_the_metrics(trained):
@@ -198,7 +201,8 @@ def test_validate_and_evaluate_agree_with_training(data, trained, tmp_path):
     )
     [validated] = logged(output, "valid")
     numbers = tmp_path / "numbers.json"
-    shown = run(f"fairseq-vae evaluate {folder}/checkpoint_last.pt {data} --split valid --samples 1 --json {numbers}")
+    command = f"fairseq-vae evaluate {folder}/checkpoint_last.pt {data} --split valid --samples 1 --json {numbers}"
+    shown = run(command, scripts=BIN)
     evaluated = json.loads(numbers.read_text())
     for key in ("rec", "kl", "neg_elbo"):
         assert float(validated[f"valid_{key}"]) == pytest.approx(float(valid[-1][f"valid_{key}"]), abs=2e-3)
@@ -352,7 +356,7 @@ def two_workers(command):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = (
-        f"{BIN}/{command} --ddp-backend legacy_ddp --distributed-world-size 2 --distributed-no-spawn "
+        f"{commands.folder()}/{command} --ddp-backend legacy_ddp --distributed-world-size 2 --distributed-no-spawn "
         f"--distributed-init-method tcp://127.0.0.1:{port} --distributed-backend gloo --distributed-rank"
     )
     workers = [

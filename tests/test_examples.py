@@ -7,6 +7,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 from fairseq.models.bart import BARTModel
@@ -16,7 +17,6 @@ import fairseq_vae  # noqa: F401  without it, torch's safe loader refuses BART's
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
-PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,8 @@ def test_a_small_bart_is_pretrained_and_exported_as_an_archive(tmp_path):
     for split in ("train", "valid"):
         (tmp_path / f"{split}.txt").write_text("\n".join(lines * 5) + "\n")
     command = ["bash", str(ROOT / "examples/pretrain_small_bart/run.sh"), str(tmp_path), str(tmp_path / "bart"), "2"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": PATH, "PIECES": "300"})
+    path = os.pathsep.join((str(commands.folder()), str(Path(sys.executable).parent), os.environ["PATH"]))
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path, "PIECES": "300"})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert sorted(path.name for path in (tmp_path / "bart").glob("*.*")) == [
         "dict.txt",

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 from browsing import browser, visit  # noqa: F401
@@ -239,7 +240,7 @@ class Served:
     """The command in a process of its own, started in an empty folder."""
 
     def __init__(self, folder, *flags):
-        program = str(Path(sys.executable).with_name("fairseq-vae"))
+        program = str(commands.folder() / "fairseq-vae")
         self.folder = folder
         folder.mkdir()
         self.process = subprocess.Popen(

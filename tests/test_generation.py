@@ -12,10 +12,8 @@ from itertools import product
 import pytest
 import torch
 from denoising import build
-from fairseq import options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq_cli import generate, interactive
-from helpers import bart, batch, model, save_vae, write_data
+from helpers import bart, batch, configuration, model, save_vae, write_data
 from test_cli import run
 
 from fairseq_vae.base.errors import InputError
@@ -75,8 +73,7 @@ def configured(command, folder, flags, path):
         given.append("--gen-subset=test")
         if "--latent-mode=prior" in flags:
             given.append(f"--num-samples={len(TEXT)}")
-    parser = getattr(options, f"get_{kind}_parser")()
-    return convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=given))
+    return configuration(kind, given)
 
 
 def found(output, letter="H"):

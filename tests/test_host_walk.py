@@ -9,9 +9,8 @@ import pytest
 import torch
 from fairseq import options, tasks
 from fairseq.dataclass.configs import GenerationConfig
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models.bart.model import BARTModel
-from helpers import write_data
+from helpers import configuration, write_data
 from test_pairs import SIZES, step, trainer, validate
 
 from fairseq_vae.base.errors import InputError
@@ -89,9 +88,7 @@ def built(data):
 @pytest.mark.parametrize("action", generation_flags(), ids=lambda action: action.option_strings[-1])
 def test_a_flag_of_generation_works_or_is_refused_in_one_line(data, built, action):
     arguments = [data, "--task=vae_denoising", "--max-len-b=8", "--cpu", *given(action, GENERATION)]
-    cfg = convert_namespace_to_omegaconf(
-        options.parse_args_and_arch(options.get_generation_parser(), input_args=arguments)
-    )
+    cfg = configuration("generation", arguments)
     task = tasks.setup_task(cfg.task)
     task.load_dataset("test")
     dataset = task.dataset("test")

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fairseq import options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from helpers import save_bart, save_cvae, save_vae, write_sentencepiece
+from helpers import configuration, save_bart, save_cvae, save_vae, write_sentencepiece
 from omegaconf import OmegaConf
 
 from fairseq_vae import hub
@@ -261,9 +260,8 @@ def test_from_dialogs_to_different_responses_and_with_a_stock_task(tmp_path, in_
     responses = capsys.readouterr().out
     command = f"{out}/data-bin --path {last} --task vae_translation --latent-mode sample --latent-samples 3 --cpu "
     command += f"--beam 2 --max-len-b 6 --bpe sentencepiece --sentencepiece-model {out}/sentencepiece.bpe.model"
-    parser = options.get_generation_parser()
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        generate.main(convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=command.split())))
+        generate.main(configuration("generation", command.split()))
     found = {}
     for number, text in re.findall(r"^D-(\d+)\t\S+\t(.*)$", printed.getvalue(), re.MULTILINE):
         found.setdefault(int(number) + 1, []).append(text)

@@ -6,9 +6,9 @@ import json
 import os
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import finetuning
 import numpy as np
 import pytest
@@ -339,7 +339,7 @@ def test_fairseqs_own_commands_refuse_hostile_files(tmp_path, marker):
     data = str(tmp_path / "data")
     for name, program in zip(names, ("fairseq-train", "fairseq-generate")):  # one in each format
         path = str(tmp_path / "vae" / name)
-        command = [str(Path(sys.executable).with_name(program)), data, "--task=vae_denoising", "--cpu"]
+        command = [str(commands.folder() / program), data, "--task=vae_denoising", "--cpu"]
         command.append("--user-dir=fairseq_vae")
         if program == "fairseq-train":
             command += [f"--finetune-from-model={path}", "--arch=bart_vae_tiny", "--criterion=vae_cross_entropy"]

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import commands
 import finetuning
 import pytest
 import torch
@@ -132,7 +133,7 @@ def test_a_sentence_that_looks_like_a_flag_is_interpolated(tmp_path):
     from helpers import save_vae
 
     save_vae(tmp_path, words=["--a", "-b", "."])
-    command = [str(Path(sys.executable).with_name("fairseq-vae")), "interpolate"]
+    command = [str(commands.folder() / "fairseq-vae"), "interpolate"]
     command += [str(tmp_path / "checkpoint_best.pt"), str(tmp_path), "--steps=3", "--", "--a", "-b"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("\n") == 3, done.stderr
@@ -185,7 +186,8 @@ def test_a_phase_that_was_stopped_after_its_last_update_makes_no_other(made, tmp
 
 
 @pytest.mark.slow
-def test_text_is_binarised_with_the_barts_dictionary(made, tmp_path, plan, capsys):
+def test_text_is_binarised_with_the_barts_dictionary(made, tmp_path, plan, monkeypatch, capsys):
+    monkeypatch.setattr("sys.executable", str(commands.folder() / Path(sys.executable).name))
     (tmp_path / "out").mkdir()
     Finetuning(plan("text")).binarise(tmp_path / "bin")
     assert "the tokenizer changes" not in capsys.readouterr().out
@@ -197,7 +199,7 @@ def test_text_is_binarised_with_the_barts_dictionary(made, tmp_path, plan, capsy
 @pytest.mark.parametrize("given", ["text", "data"])
 def test_a_bart_becomes_a_measured_and_sampled_vae(made, tmp_path, given):
     bart, out = made / "bart/model.pt", tmp_path / "out"
-    command = [str(Path(sys.executable).with_name("fairseq-vae")), "finetune", str(made / given), "--bart", str(bart)]
+    command = [str(commands.folder() / "fairseq-vae"), "finetune", str(made / given), "--bart", str(bart)]
     command += ["--output", str(out), "--phase1-updates=3", "--phase2-updates=3", "--set=dataset.max_tokens=64"]
     command += ["--set=phase1.model.freeze_decoder=true", "--set=dataset.num_workers=0"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -228,7 +230,7 @@ def test_a_bart_becomes_a_measured_and_sampled_vae(made, tmp_path, given):
     printed = [line[4:] for line in done.stdout.splitlines() if line.startswith("  $ fairseq-train")]
     assert len(printed) == 2
     by_hand = shlex.split(printed[0].replace(str(out / "phase1"), str(tmp_path / "by-hand")))
-    by_hand[0] = str(Path(sys.executable).with_name(by_hand[0]))
+    by_hand[0] = str(commands.folder() / by_hand[0])
     assert subprocess.run(by_hand, capture_output=True).returncode == 0
     assert torch.load(tmp_path / "by-hand/checkpoint_best.pt")["model"][key].equal(weights[1][key])
 

@@ -12,12 +12,20 @@ import numpy as np
 import pytest
 import torch
 from denoising import epoch, settings
-from fairseq import options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq_cli import generate, interactive
-from helpers import Z, arguments, criterion, model, save_trained, write_data, write_pairs, write_sentences
+from helpers import (
+    Z,
+    arguments,
+    configuration,
+    criterion,
+    model,
+    save_trained,
+    write_data,
+    write_pairs,
+    write_sentences,
+)
 from omegaconf import OmegaConf
 
 from fairseq_vae.base.errors import InputError
@@ -219,8 +227,7 @@ def printed(command, folder, path, *flags):
     """The hypotheses that a command of fairseq prints, by number."""
     given = [str(folder), f"--path={folder}/{path}", "--cpu", "--num-workers=0", "--max-len-b=8", "--beam=2", *flags]
     given += ["--gen-subset=test"] if command is generate else [f"--input={folder}/lines.txt"]
-    parser = options.get_generation_parser(interactive=command is interactive)
-    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=given))
+    cfg = configuration("interactive_generation" if command is interactive else "generation", given)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         command.main(cfg)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
+from helpers import configuration as converted
 from helpers import write_data
 
 ROOT = Path(__file__).parent.parent
@@ -33,14 +34,9 @@ def write_splits(folder, train=SENTENCES, valid=SENTENCES[:7]):
 
 def configuration(data, save_dir, flags, rank=None, world=2):
     """fairseq's configuration of a training; of one of the workers that share it, where a rank is given."""
-    from fairseq import options
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-
     shared = [] if rank is None else [f"--distributed-world-size={world}", "--distributed-no-spawn"]
     given = [str(data), f"--save-dir={save_dir}", *SIZES.split(), "--ddp-backend=legacy_ddp", *shared, *flags.split()]
-    args = options.parse_args_and_arch(options.get_training_parser(), input_args=given)
-    args.distributed_rank = rank or 0
-    return convert_namespace_to_omegaconf(args)
+    return converted("training", [*given, f"--distributed-rank={rank or 0}"])
 
 
 def train(data, save_dir, flags, rank=None, world=2):
