@@ -16,7 +16,7 @@ class Definition(NamedTuple):
 
 
 TRAINING, VALIDATION = "training", "validation"
-TERM = f"{TRAINING} with the term's weight above 0"
+TERM = f"{TRAINING} with the term's weight"
 AGGRESSIVE = "training of a task of this package with `--aggressive-inference`"
 PARTNERS = f"{VALIDATION} of a task of this package, M above 1"
 
