@@ -90,6 +90,20 @@ def test_the_gradients_are_the_closed_form_of_the_cosine():
     torch.testing.assert_close(term.head.bias.grad, of_h.sum(0))
 
 
+def test_of_mu_the_noise_of_z_is_no_part():
+    rows = torch.randn(7, 5, dtype=torch.float64)
+    term, z, given = term_of(rows, 3)
+    mu = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    given = given._replace(posterior=Gaussian(mu, torch.zeros_like(mu)))
+    of_z = term.loss(given)
+    term.latent = "mu"
+    of_mu = term.loss(given)
+    of_mu.backward()
+    assert z.grad is None and mu.grad.abs().min() > 0 and not of_mu.equal(of_z)
+    assert of_mu.equal(term.loss(given._replace(z=mu, posterior=None)))
+    assert model(**ON, align_latent="mu").align.latent == "mu"
+
+
 def test_a_target_that_z_predicts_costs_nothing_and_its_opposite_twice_the_weight():
     torch.manual_seed(3)
     rows = torch.randn(7, 5, dtype=torch.float64)

@@ -30,6 +30,7 @@ from ..base.registry import Registry
 from ..latent.distributions import Distribution
 
 __all__ = [
+    "ALIGNED",
     "KERNELS",
     "Alignment",
     "AlignmentConfig",
@@ -51,6 +52,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 KERNELS = ("rbf", "imq")
+ALIGNED = ("z", "mu")
 
 
 class TermBatch(NamedTuple):
@@ -201,11 +203,20 @@ class AlignmentConfig:
             "0: no such map and no frozen encoder (default: 0)"
         },
     )
+    align_latent: str = field(
+        default="z",
+        metadata={
+            "help": "what the map of --align-weight reads: z, in which the posterior's noise hides most of a small mu, "
+            "or mu, its mean (default: z)",
+            "choices": ALIGNED,
+            "needs": {"deterministic_latent": (False,)},
+        },
+    )
 
 
 @register_term("align", AlignmentConfig)
 class Alignment(ExactBuffers):
-    """How far a linear map of z is from what the frozen encoder says of the sentence: 1 - cos(head(z), target).
+    """How far a linear map of z or mu is from what the frozen encoder says of the sentence: 1 - cos(head(z), target).
 
     The target is the mean of the encoder's last states, centred and whitened by the training text: the raw means of
     different sentences all point the same way. The moments are of TEXT sentences, and are taken once, at the first
@@ -247,7 +258,7 @@ class Alignment(ExactBuffers):
 
     def __init__(self, config: AlignmentConfig, latent_dim: int, width: int, words: int):
         super().__init__()
-        self.weight, self.latent_dim = config.align_weight, latent_dim
+        self.weight, self.latent, self.latent_dim = config.align_weight, str(config.align_latent), latent_dim
         self.text: List[Tensor] = []
         self.known: Optional[bool] = None  # whether it is measured; None: look
 
@@ -322,7 +333,8 @@ class Alignment(ExactBuffers):
         Returns:
             weight * distance, summed over sentences, a scalar
         """
-        found = self.head(batch.z.to(self.head.weight.dtype))  # B x C
+        z = batch.z if self.latent == "z" or batch.posterior is None else batch.posterior.mean
+        found = self.head(z.to(self.head.weight.dtype))  # B x C
         return self.weight * cosine_distance(found, self.target(batch.target)).sum()
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
