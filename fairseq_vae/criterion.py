@@ -3,7 +3,7 @@
 import logging
 import math
 from argparse import Namespace
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -30,6 +30,8 @@ from .objective.terms import TermBatch, active_terms, terms
 __all__ = ["RateHook", "VAECrossEntropyCriterion"]
 
 logger = logging.getLogger(__name__)
+
+TERM = "term_"  # before a term's name, in the sums to log
 
 
 @register_criterion("vae_cross_entropy", dataclass=criterion_config())
@@ -60,8 +62,10 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         self.word_dropout = cfg.word_dropout
         names = active_terms(cfg, of_model=False)
         self.terms = {name: terms[name](terms.config(name, cfg)) for name in names}
+        self.weights = {name: getattr(cfg, f"{name}_weight") for name in names}
         self.seed = cfg.seed
         self.warned = False
+        self.begun = False  # whether the terms have seen the training text
         self.unchecked: Any = None  # the flags, until they are checked with the model's
         self.schedule: Dict[str, Any] = dict(
             schedule=str(cfg.kl_schedule),
@@ -104,6 +108,9 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         if model.training and self.unchecked is not None:
             check_effects(getattr(model, "args", Namespace()), self.unchecked, self.task.cfg)
             self.unchecked = None
+        if model.training and not self.begun:
+            self.show_text(model)
+            self.begun = True
         smoothing = self.label_smoothing if model.training else 0.0
         net_input = self.net_input(model, sample)
         with memory_remedy():
@@ -111,16 +118,18 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         kl = output.rate  # B x Z, or B x 1
         nsentences = target.size(0)
         weight = self.weight(model)
+        means: Dict[str, Tensor] = {}  # of terms, times sentences
         if model.training:
             self.check_free_bits(output, model.latent_dim)
             penalty = weight * free_bits(kl, **self.free_bits).sum()
             if model.rate_controller is not None and penalty.requires_grad:
                 penalty.register_hook(RateHook(model, kl, nsentences))
             loss = output.rec_loss + penalty
-            for term in output.terms.values():
-                loss = loss + term
-            for term in self.terms.values():
-                loss = loss + term.loss(self.term_batch(model, sample, output))
+            for name, term in output.terms.items():
+                loss, means[name] = loss + term, term.data / getattr(model.cfg, f"{name}_weight")
+            for name, part in self.terms.items():
+                term = part.loss(self.term_batch(model, sample, output))
+                loss, means[name] = loss + term, term.data / self.weights[name]
         else:
             loss = output.rec_loss + kl.sum()
         sample_size = nsentences if self.sentence_avg else sample["ntokens"]
@@ -132,6 +141,7 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             "nsentences": nsentences,
             "sample_size": sample_size,
             "kl_weight" if model.training else "_kl_weight": weight * nsentences,
+            **{f"{TERM}{name}": total for name, total in means.items()},
         }
         if not model.training:
             logging_output.update(validation.latent_statistics(numbers(sample), output.posterior, kl, output.prior))
@@ -141,6 +151,17 @@ class VAECrossEntropyCriterion(FairseqCriterion):
 
             logging_output.update(validation.gap_statistics(model, sample, output, target, eps_of))
         return loss, sample_size, logging_output
+
+    def show_text(self, model: Any) -> None:
+        """Let the terms that begin with the training text have it.
+
+        Args:
+            model: a bart_vae
+        """
+        data: Any = getattr(self.task, "datasets", {}).get(getattr(self.task.cfg, "train_subset", None) or "train")
+        for name in model.terms if data is not None else ():
+            if hasattr(terms[name], "begin"):
+                getattr(model, name).begin(len(data), lambda number: sentence_of(data[number]))
 
     def check_free_bits(self, output: VAEOutput, latent_dim: int) -> None:
         """Refuse free bits that do not fit the rate, and warn, once, of those that an estimate of it makes costly.
@@ -284,6 +305,9 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         metrics.log_scalar("_neg_elbo_token", (rec + kl) / tokens, tokens)
         metrics.log_derived("ppl", lambda meters: round(perplexity(float(meters["_neg_elbo_token"].avg)), 2))
         metrics.log_derived("rec_ppl", lambda meters: round(perplexity(float(meters["nll_loss"].avg) * math.log(2)), 2))
+        for key in total:
+            if key.startswith(TERM):
+                metrics.log_scalar(key[len(TERM) :], total[key] / sentences, sentences, round=4)
         if "kl_weight" in total:
             metrics.log_scalar("kl_weight", total["kl_weight"] / sentences, sentences, round=5)
         else:
@@ -321,6 +345,12 @@ class RateHook:
         if distributed_utils.get_data_parallel_world_size() > 1:
             distributed_utils.all_reduce(sums, group=distributed_utils.get_data_parallel_group())
         self.controller.observe(sums, self.update)
+
+
+def sentence_of(item: Dict[str, Any]) -> Tensor:
+    """The sentence that an item of a data set wants said: the target, or the source where there is none."""
+    target: Optional[Tensor] = item.get("target")
+    return item["source"] if target is None else target
 
 
 def numbers(sample: Dict[str, Any]) -> List[int]:

@@ -29,7 +29,7 @@ from .base.errors import InputError, reported
 from .base.host import declare
 from .base.precision import bfloat16_works
 from .checkpoints.adapt import TARGET_ENCODER, VERSION_KEY, adapt, check_architecture, check_origin
-from .flags.model import REGISTRIES, check_rate, latent_config, model_config
+from .flags.model import REGISTRIES, check_pruning, check_rate, latent_config, model_config
 from .latent.distributions import rate
 from .latent.injection import injections
 from .latent.output import VAEOutput
@@ -95,6 +95,8 @@ class BARTVAEModel(BARTModel):
             setattr(
                 self, name, terms[name](config, self.latent_dim, self.cfg.decoder.embed_dim, len(decoder.dictionary))
             )
+            if hasattr(terms[name], "connect"):
+                getattr(self, name).connect(encoder)
         self.freeze_decoder = self.cfg.freeze_decoder
         self.checkpoint = "the checkpoint"
         frozen: List[torch.nn.Parameter] = []
@@ -167,6 +169,7 @@ class BARTVAEModel(BARTModel):
         if args.adaptive_softmax_cutoff is not None:
             raise InputError("--adaptive-softmax-cutoff: the loss needs one projection onto all words; leave it out")
         check_rate(args)
+        check_pruning(args)
         names = [name for name in args.latent_injection.split(",") if name in injections.names()]
         if cls.conditional:
             if getattr(args, "no_cross_attention", False):

@@ -7,7 +7,8 @@ from test_criterion import reduced
 from test_validation import partnered, split
 
 from fairseq_vae.evaluate import evaluate
-from fairseq_vae.measure.definitions import EVALUATED, LOGGED, PARTNERS, TRAINING, VALIDATION, names
+from fairseq_vae.measure.definitions import EVALUATED, LOGGED, PARTNERS, TERM, TRAINING, VALIDATION, names
+from fairseq_vae.objective.terms import has_parameters, terms
 
 
 @pytest.mark.parametrize("definitions", [LOGGED, EVALUATED])
@@ -20,6 +21,14 @@ def test_every_key_is_defined_once(definitions):
 def test_the_logged_figures_are_defined(training):
     log = criterion()(model().train(training), batch(SENTENCES))[2]
     assert set(reduced([log])) == set(names(LOGGED, TRAINING if training else VALIDATION))
+
+
+def test_the_means_of_terms_are_defined():
+    weights = {f"{name}_weight": 0.5 for name in terms.names()}
+    of_model = {name: weight for name, weight in weights.items() if has_parameters(terms[name[: -len("_weight")]])}
+    others = {name: weight for name, weight in weights.items() if name not in of_model}
+    log = criterion(**others)(model(**of_model).train(), batch(SENTENCES))[2]
+    assert set(reduced([log])) == set(names(LOGGED, TRAINING, TERM)) >= set(terms.names())
 
 
 def test_the_figures_that_need_partners_are_defined():

@@ -17,19 +17,19 @@ from fairseq_vae.flags.model import latent_config
 from fairseq_vae.flags.task import VAETranslationFlags, task_config
 from fairseq_vae.measure.definitions import EVALUATED, LOGGED, names
 
-MODEL = """autocast_bf16 bn_mu bow_weight deterministic_latent freeze_decoder freeze_embeddings latent_dim
-latent_injection latent_memory_slots latent_pooling latent_posterior latent_prior latent_vectors mirror_slots
-mixture_components posterior_flow_hidden posterior_flow_passes posterior_flow_transforms posterior_max_variance
-prior_flow_hidden prior_flow_transforms rate_controller rate_gain rate_max_weight rate_target vamp_components
-vamp_length zero_latent"""
+MODEL = """align_latent align_weight autocast_bf16 bn_mu bow_weight deterministic_latent freeze_decoder
+freeze_embeddings latent_dim latent_injection latent_memory_slots latent_pooling latent_posterior latent_prior
+latent_vectors mirror_slots mixture_components posterior_flow_hidden posterior_flow_passes posterior_flow_transforms
+posterior_max_variance prior_flow_hidden prior_flow_transforms rate_controller rate_gain rate_max_weight rate_target
+vamp_components vamp_length zero_latent"""
 TASK = """aggressive_inference aggressive_max_steps aggressive_window data latent_mode latent_samples noise
 noise_ratio noise_splits num_samples print_z prior reuse_dataloader"""
 PAIRS = """aggressive_inference aggressive_max_steps aggressive_window latent_mode latent_samples print_z
 truncate_source_left"""  # beside those of fairseq's translation
 CRITERION = """free_bits free_bits_group free_bits_mode kl_cycle_ratio kl_cycle_updates kl_ramp kl_schedule kl_start
 kl_warmup_updates kl_weight kl_zero_updates label_smoothing mmd_kernel mmd_weight word_dropout"""
-METRICS = """au diagnosis inner_steps kl kl_dim_max kl_dim_median kl_dim_min kl_dims kl_weight loss marginal_kl mi
-mi_cap neg_elbo nll_gap nll_loss ppl rec rec_ppl"""
+METRICS = """align au bow diagnosis inner_steps kl kl_dim_max kl_dim_median kl_dim_min kl_dims kl_weight loss
+marginal_kl mi mi_cap mmd neg_elbo nll_gap nll_loss ppl rec rec_ppl"""
 JSON = """agg_cov_distance agg_gaussian_kl agg_mean_norm au au_curve aubleu aubleu_own bits_per_byte bits_per_byte_iw
 bleu bleu_greedy bleu_signature bytes bytes_of checkpoint chrf chrf_greedy chrf_signature data_length diagnosis
 diagnosis_message distinct_1 distinct_1_data distinct_1_fitted distinct_2 distinct_2_data distinct_2_fitted distinct_3
@@ -57,9 +57,10 @@ PRIOR_WEIGHTS = {
     "vamp": "encoder.prior.offsets encoder.prior.digits",
     "conditional": " ".join(f"encoder.prior.{layer}.{name}" for layer in ("hidden", "mu", "logvar") for name in BOTH),
 }
-OPTIONAL_WEIGHTS = """bow.0.bias bow.0.weight bow.2.bias bow.2.weight encoder.posterior.bn_mu.mean
-encoder.posterior.bn_mu.shift encoder.posterior.bn_mu.var encoder.posterior.query rate_controller.memory
-rate_controller.sums rate_controller.update rate_controller.weight"""
+OPTIONAL_WEIGHTS = """align.centre align.head.bias align.head.weight align.measured align.white bow.0.bias
+bow.0.weight bow.2.bias bow.2.weight encoder.posterior.bn_mu.mean encoder.posterior.bn_mu.shift
+encoder.posterior.bn_mu.var encoder.posterior.query rate_controller.memory rate_controller.sums rate_controller.update
+rate_controller.weight"""
 
 
 @pytest.mark.parametrize(
@@ -91,12 +92,15 @@ def test_logged_metrics_and_json_keys():
 
 
 def own(**flags):
-    return {key for key in model(**flags).state_dict() if key.startswith(("encoder.p", "encoder.m", "bow", "rate"))}
+    prefixes = ("align.", "encoder.p", "encoder.m", "bow", "rate")
+    found = {key for key in model(**flags).state_dict() if key.startswith(prefixes)}
+    return {key for key in found if not key.startswith("align.pretrained.")}  # named as the encoder's
 
 
 def test_names_of_weights():
     assert own() == set(WEIGHTS.split())
-    everything = dict(latent_pooling="attention", bn_mu=0.5, bow_weight=1.0, rate_controller="pid", rate_target=1.0)
+    everything = dict(latent_pooling="attention", bn_mu=0.5, bow_weight=1.0, align_weight=1.0)
+    everything.update(rate_controller="pid", rate_target=1.0)
     assert own(**everything) == {*WEIGHTS.split(), *OPTIONAL_WEIGHTS.split()}
 
 

@@ -8,7 +8,6 @@ Shapes: B batch, T source length, U target length, C model width.
 
 from typing import Any, ClassVar, List, Optional, Tuple
 
-import torch
 import torch.nn as nn
 from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerEncoderBase
@@ -19,6 +18,7 @@ from ..latent.context import Context
 from ..latent.distributions import Distribution
 from ..latent.pooling import build_pooling
 from .encoder import BARTVAEEncoder
+from .frozen import with_start
 
 __all__ = ["BARTCVAEEncoder"]
 
@@ -87,10 +87,8 @@ class BARTCVAEEncoder(BARTVAEEncoder):
         Returns:
             as states, of U + 1 tokens
         """
-        pad = self.padding_idx
-        first = torch.where(target[:, :1] == self.starts, pad, self.starts).to(target)
-        tokens = torch.cat((first, target), dim=1)
-        lengths = tokens.ne(pad).sum(1)
+        tokens = with_start(target, self.padding_idx, self.starts)
+        lengths = tokens.ne(self.padding_idx).sum(1)
         if self.target_encoder is None:
             return self.states(tokens, lengths)
         found = self.target_encoder(tokens, lengths)

@@ -21,6 +21,7 @@ from ..latent.pooling import build_pooling
 from ..latent.posterior import posteriors
 from ..latent.prior import build_prior
 from ..latent.slots import LatentSlots, SlotLayout
+from .frozen import FrozenEncoder
 
 __all__ = ["BARTVAEEncoder"]
 
@@ -68,6 +69,10 @@ class BARTVAEEncoder(TransformerEncoderBase):
         posterior, prior = self.posterior, self.prior
         parts = (("posterior", posterior), ("posterior", getattr(posterior, "pooling", None)), ("prior", prior))
         return [f"encoder.{place}.{name}" for place, part in parts for name in getattr(part, "optional_state", ())]
+
+    def frozen(self) -> FrozenEncoder:
+        """A copy of the stock encoder as it is now, which stays so."""
+        return FrozenEncoder(self)
 
     def states(self, src_tokens: Tensor, *others: Any) -> Tuple[Tensor, Tensor]:
         """The stock encoder's states of tokens.

@@ -5,7 +5,7 @@ The functions work on state dicts. A checkpoint's is changed in place; the model
 
 import logging
 import re
-from typing import Dict, Sequence, Tuple
+from typing import Dict, Iterable, Sequence, Tuple
 
 from fairseq.data import Dictionary
 from torch import Tensor
@@ -15,6 +15,8 @@ from ..base.version import __version__
 from ..objective.terms import has_parameters, terms
 
 __all__ = [
+    "ALIGNMENT",
+    "PRETRAINED",
     "TARGET_ENCODER",
     "VERSION_KEY",
     "adapt",
@@ -32,6 +34,8 @@ StateDict = Dict[str, Tensor]
 
 VERSION_KEY = "encoder.plugin_version"
 TARGET_ENCODER = "encoder.target_encoder."
+ALIGNMENT = "align."
+PRETRAINED = f"{ALIGNMENT}pretrained."
 EMBEDDINGS = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
 COPIES = re.compile(r"encoder\.layers\.\d+\.(in_proj|out_proj|fc1|fc2)_(weight|bias)")  # fairseq 0.12.2's own
 GPT2_WORDS = 50257  # symbols of GPT-2's byte-level BPE; they come first in the dictionary of every published BART
@@ -97,9 +101,10 @@ def adapt(
 ) -> None:
     """Make a checkpoint's weights fit a model.
 
-    A BART checkpoint gets the model's latent layers, as they were initialised, an encoder of targets that is its own
-    encoder, and loses the cross-attention that the injection does not use. A VAE checkpoint gets the layers of training
-    alone and the optional state that it lacks, and loses those that the model lacks; either is logged.
+    A BART checkpoint gets the model's latent layers, as they were initialised, an encoder of targets and a frozen one
+    that are its own encoder, and loses the cross-attention that the injection does not use. A VAE checkpoint gets the
+    layers of training alone and the optional state that it lacks, and loses those that the model lacks; either is
+    logged. A frozen encoder that it has it keeps: that of the BART with which the first of several phases began.
 
     Args:
         state_dict: the checkpoint's weights, changed in place
@@ -128,16 +133,31 @@ def adapt(
         del state_dict[key]
     reused = len(state_dict) - 1  # without the version, which is not of BART
     new = {key: value for key, value in own.items() if key.startswith(latent_keys())}
-    for key in new:
-        if key.startswith(TARGET_ENCODER):
-            new[key] = state_dict.get(f"encoder.{key[len(TARGET_ENCODER) :]}", new[key])
+    new.update({key: copied(key, state_dict, value) for key, value in new.items()})
     state_dict.update(new)
     logger.info(f"BART checkpoint: {reused} tensors reused")
-    logger.info(f"BART checkpoint: {len(new)} latent tensors new: {', '.join(new)}")
+    logger.info(f"BART checkpoint: {len(new)} latent tensors new: {listed(new)}")
     logger.info(
         f"BART checkpoint: {len(left_out)} tensors of cross-attention left out, which the injection does not use, and "
         f"{heads} of classification heads"
     )
+
+
+def copied(key: str, state_dict: StateDict, value: Tensor) -> Tensor:
+    """What a checkpoint's encoder has for a tensor of an encoder that begins as a copy of it.
+
+    Args:
+        key: the tensor's name
+        state_dict: the checkpoint's weights
+        value: returned for other tensors
+    """
+    prefix = next((prefix for prefix in (TARGET_ENCODER, PRETRAINED) if key.startswith(prefix)), key)
+    return state_dict.get(f"encoder.{key[len(prefix) :]}", value)
+
+
+def listed(keys: Iterable[str]) -> str:
+    """Tensors' names for a message; those of a whole encoder are one."""
+    return ", ".join(dict.fromkeys(PRETRAINED[:-1] if key.startswith(PRETRAINED) else key for key in keys))
 
 
 def fit_optional(state_dict: StateDict, own: StateDict, optional: Sequence[str]) -> None:
@@ -160,13 +180,13 @@ def fit_optional(state_dict: StateDict, own: StateDict, optional: Sequence[str])
         elif not here and name in optional:
             old += there
     new, old = list(dict.fromkeys(new)), list(dict.fromkeys(old))  # names of parts may overlap
-    state_dict.update({key: own[key] for key in new})
+    state_dict.update({key: copied(key, state_dict, own[key]) for key in new})
     for key in old:
         del state_dict[key]
     if new:
-        logger.info(f"VAE checkpoint: {len(new)} tensors new: {', '.join(new)}")
+        logger.info(f"VAE checkpoint: {len(new)} tensors new: {listed(new)}")
     if old:
-        logger.info(f"VAE checkpoint: {len(old)} tensors left out, since no flag asks for them: {', '.join(old)}")
+        logger.info(f"VAE checkpoint: {len(old)} tensors left out, since no flag asks for them: {listed(old)}")
 
 
 def fit_dictionary(state_dict: StateDict, dictionary: Dictionary, checkpoint: str) -> None:

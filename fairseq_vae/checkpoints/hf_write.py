@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.files import complete, write_bytes, write_text
-from .adapt import COPIES, EMBEDDINGS, latent_keys
+from .adapt import ALIGNMENT, COPIES, EMBEDDINGS, latent_keys
 from .hf_names import MASK, SETTINGS, SIDES, SPECIALS, check_names, expected_names, read_json, take_tied
 from .read import folders, model_settings, read_checkpoint
 
@@ -40,8 +40,10 @@ def to_hf(source: str, target: str) -> List[str]:
 
     state = read_checkpoint(source)
     settings = checked_settings(source, state)
-    latent = {key: value.contiguous() for key, value in state["model"].items() if key.startswith(latent_keys())}
-    weights = hf_weights(source, {key: value for key, value in state["model"].items() if key not in latent})
+    # without the frozen encoder, which is as large as the one that it was
+    kept = {key: value for key, value in state["model"].items() if not key.startswith(ALIGNMENT)}
+    latent = {key: value.contiguous() for key, value in kept.items() if key.startswith(latent_keys())}
+    weights = hf_weights(source, {key: value for key, value in kept.items() if key not in latent})
     config = hf_config(settings, weights["model.shared.weight"])
     tokenizer: Dict[str, str] = {}
     for folder in folders(source):

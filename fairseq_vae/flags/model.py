@@ -19,7 +19,16 @@ from ..latent.slots import SlotLayout
 from ..objective.controller import CONTROLLERS
 from ..objective.terms import has_parameters, terms
 
-__all__ = ["REGISTRIES", "LatentFlags", "check_promises", "check_rate", "check_slots", "latent_config", "model_config"]
+__all__ = [
+    "REGISTRIES",
+    "LatentFlags",
+    "check_promises",
+    "check_pruning",
+    "check_rate",
+    "check_slots",
+    "latent_config",
+    "model_config",
+]
 
 REGISTRIES: Tuple[Registry, ...] = (priors, posteriors, poolings, injections, terms)
 TARGET_ENCODERS = ("shared", "copy")
@@ -213,6 +222,23 @@ def check_rate(args: argparse.Namespace) -> None:
             f"--rate-controller {args.rate_controller}: there is no rate with --zero-latent or --deterministic-latent; "
             "leave one of the flags out"
         )
+
+
+def check_pruning(args: argparse.Namespace) -> None:
+    """Refuse to prune layers beside a frozen encoder, whose layers fairseq would drop from the checkpoint.
+
+    Args:
+        args: the model's flags
+
+    Raises:
+        InputError: the message names both flags
+    """
+    for flag in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
+        if getattr(args, "align_weight", 0.0) and getattr(args, flag, None):
+            raise InputError(
+                f"--align-weight {args.align_weight}: with {shown(flag, getattr(args, flag))} fairseq drops the layers "
+                "of the frozen encoder: leave one of the two out"
+            )
 
 
 def check_slots(values: Any) -> None:

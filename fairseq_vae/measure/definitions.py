@@ -16,6 +16,7 @@ class Definition(NamedTuple):
 
 
 TRAINING, VALIDATION = "training", "validation"
+TERM = f"{TRAINING} with the term's weight"
 AGGRESSIVE = "training of a task of this package with `--aggressive-inference`"
 PARTNERS = f"{VALIDATION} of a task of this package, M above 1"
 
@@ -35,6 +36,15 @@ LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cros
         "nats per sentence",
     ),
     Definition(("kl_weight",), "β, the schedule's or the controller's", "", TRAINING),
+    Definition(
+        ("align",),
+        "1 − cos(head(z), target), the target the sentence's mean state in the frozen encoder, centred and whitened by "
+        "the training text: 0 (the same direction) to 2; 1: nothing is predicted",
+        "per sentence",
+        TERM,
+    ),
+    Definition(("bow",), "−Σ log p(word given z) over the sentence's words, in no order", "nats per sentence", TERM),
+    Definition(("mmd",), "squared MMD of the batch's z and the prior's", "per sentence", TERM),
     Definition(("inner_steps",), "steps of the encoder side before an update; 0 after their end", "steps", AGGRESSIVE),
     Definition(("ppl",), "exp(neg_elbo · N / T): estimates an upper bound of the perplexity", "per token"),
     Definition(("rec_ppl",), "exp(rec · N / T): not a perplexity of the text", "per token"),

@@ -5,11 +5,17 @@ are whole, and the term's flags are the model's. A term without parameters is th
 
 A term NAME is a class that has the flag --NAME-weight in its configuration and the method
 `loss(batch: TermBatch) -> Tensor`: the weighted term, summed over the batch's sentences, a scalar. A term with
-parameters is an nn.Module, made with (config, latent_dim, width, words); another term is made with (config).
+parameters is an nn.Module, made with (config, latent_dim, width, words); another term is made with (config). The mean
+of each term over sentences, without its weight, is logged under the term's name.
 
-Shapes: B sentences, U target length, Z latent dimensions, V vocabulary.
+A term with parameters may have two methods more. `connect(encoder)` is called once the model is built, with its
+BARTVAEEncoder. `begin(count, sentence)` is called before the first update of a run, with the number of the training
+text's sentences and a function from a sentence's number to its tokens.
+
+Shapes: B sentences, U target length, Z latent dimensions, V vocabulary, C width of the encoder.
 """
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any, Callable, List, NamedTuple, Optional, cast
 
@@ -19,11 +25,15 @@ from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.needs import GIVEN, Needs
+from ..base.precision import ExactBuffers
 from ..base.registry import Registry
 from ..latent.distributions import Distribution
 
 __all__ = [
+    "ALIGNED",
     "KERNELS",
+    "Alignment",
+    "AlignmentConfig",
     "BagOfWords",
     "BagOfWordsConfig",
     "MMD",
@@ -31,13 +41,18 @@ __all__ = [
     "TermBatch",
     "active_terms",
     "bag_of_words",
+    "cosine_distance",
     "has_parameters",
     "mmd",
     "register_term",
     "terms",
+    "whitening",
 ]
 
+logger = logging.getLogger(__name__)
+
 KERNELS = ("rbf", "imq")
+ALIGNED = ("z", "mu")
 
 
 class TermBatch(NamedTuple):
@@ -173,6 +188,161 @@ class BagOfWords(nn.Sequential):
 
 
 @dataclass
+class AlignmentConfig:
+    """Flags of the alignment with the encoder that training starts from.
+
+    >>> AlignmentConfig().align_weight
+    0.0
+    """
+
+    align_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "weight in the training loss, in nats a sentence, of the cosine distance, 0 to 2, between a linear "
+            "map of z and the sentence's mean state in the encoder as training found it, which stays frozen; "
+            "0: no such map and no frozen encoder (default: 0)"
+        },
+    )
+    align_latent: str = field(
+        default="z",
+        metadata={
+            "help": "what the map of --align-weight reads: z, in which the posterior's noise hides most of a small mu, "
+            "or mu, its mean (default: z)",
+            "choices": ALIGNED,
+            "needs": {"deterministic_latent": (False,)},
+        },
+    )
+
+
+@register_term("align", AlignmentConfig)
+class Alignment(ExactBuffers):
+    """How far a linear map of z or mu is from what the frozen encoder says of the sentence: 1 - cos(head(z), target).
+
+    The target is the mean of the encoder's last states, centred and whitened by the training text: the raw means of
+    different sentences all point the same way. The moments are of TEXT sentences, and are taken once, at the first
+    update; without a text the target is the raw mean.
+
+    Args:
+        config: the flags
+        latent_dim: Z
+        width: not used; the head is as wide as the encoder
+        words: not used
+
+    Attributes:
+        head: from Z to C
+        pretrained: the frozen encoder
+        centre: mean of the frozen encoder's means over the text, C
+        white: what they are multiplied by, C x C
+        measured: 1 once `centre` and `white` are those of a text
+
+    >>> from fairseq_vae.latent.distributions import Gaussian
+    >>> class Sums(nn.Module):  # in the place of an encoder: of a sentence it says the sum of its tokens
+    ...     width, padding_idx = 1, 1
+    ...     def frozen(self): return self
+    ...     def means(self, tokens): return tokens.sum(1, keepdim=True).float()
+    >>> term = Alignment(AlignmentConfig(align_weight=3.0), latent_dim=1, width=4, words=9)
+    >>> term.connect(Sums())
+    >>> for parameter in term.parameters():
+    ...     _ = parameter.data.fill_(1.0)
+    >>> z, target = torch.tensor([[1.0], [1.0], [-3.0]]), torch.tensor([[7, 2], [9, 2], [4, 2]])
+    >>> term.loss(TermBatch(z, None, Gaussian.standard(torch.zeros(1)), target, padding=1)).item()  # 3 * (0 + 0 + 2)
+    6.0
+    """
+
+    TEXT = 1000
+    ROWS = 50  # read at a time
+
+    centre: Tensor
+    white: Tensor
+    measured: Tensor
+
+    def __init__(self, config: AlignmentConfig, latent_dim: int, width: int, words: int):
+        super().__init__()
+        self.weight, self.latent, self.latent_dim = config.align_weight, str(config.align_latent), latent_dim
+        self.text: List[Tensor] = []
+        self.known: Optional[bool] = None  # whether it is measured; None: look
+
+    def connect(self, encoder: Any) -> None:
+        """Take a copy of an encoder.
+
+        Args:
+            encoder: a BARTVAEEncoder, complete
+        """
+        self.pretrained = encoder.frozen()
+        width = self.pretrained.width
+        self.head = nn.Linear(self.latent_dim, width)
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("white", torch.eye(width))
+        self.register_buffer("measured", torch.zeros(()))
+
+    def begin(self, count: int, sentence: Callable[[int], Tensor]) -> None:
+        """Keep sentences, at equal distances from one another, until they are measured; all workers have the same.
+
+        Args:
+            count: of the text's sentences
+            sentence: from a number below `count` to tokens with </s>
+        """
+        if not self.is_measured():
+            some = min(self.TEXT, count)
+            self.text = [sentence(number * count // some) for number in range(some)]
+
+    def is_measured(self) -> bool:
+        """Whether the target's moments are known; a host waits for a device once."""
+        if self.known is None:
+            self.known = bool(self.measured.item())
+        return self.known
+
+    @torch.no_grad()
+    def measure(self) -> None:
+        """Take the moments of the text, of which the rows of a batch are of similar length."""
+        self.known = True
+        rows = sorted(self.text, key=len)
+        self.text = []
+        if not rows:
+            logger.warning("--align-weight: this task shows no training text; the target stays as it is, not centred")
+            return
+        means = []
+        for start in range(0, len(rows), self.ROWS):
+            some = nn.utils.rnn.pad_sequence(rows[start : start + self.ROWS], True, self.pretrained.padding_idx)
+            means.append(self.pretrained.means(some.to(self.centre.device)).double().cpu())
+        states = torch.cat(means)
+        self.centre.copy_(states.mean(0))
+        self.white.copy_(whitening(states))
+        self.measured.fill_(1)
+
+    def target(self, tokens: Tensor) -> Tensor:
+        """What the frozen encoder says of sentences.
+
+        Args:
+            tokens: with their ends, B x U
+
+        Returns:
+            B x C, without a gradient
+        """
+        if not self.is_measured():
+            self.measure()
+        means = self.pretrained.means(tokens)
+        return (means - self.centre.to(means)) @ self.white.to(means)
+
+    def loss(self, batch: TermBatch) -> Tensor:
+        """The weighted cosine distances of a batch.
+
+        Args:
+            batch: see TermBatch
+
+        Returns:
+            weight * distance, summed over sentences, a scalar
+        """
+        z = batch.z if self.latent == "z" or batch.posterior is None else batch.posterior.mean
+        found = self.head(z.to(self.head.weight.dtype))  # B x C
+        return self.weight * cosine_distance(found, self.target(batch.target)).sum()
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.known = None
+
+
+@dataclass
 class MMDConfig:
     """Flags of the maximum mean discrepancy.
 
@@ -245,6 +415,48 @@ def bag_of_words(logits: Tensor, target: Tensor, padding: int) -> Tensor:
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logprob = torch.log_softmax(logits, dim=1).gather(1, target)  # B x U
     return -logprob.masked_fill(target.eq(padding), 0.0).sum()
+
+
+def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
+    """1 - cos of the angle between vectors.
+
+    Args:
+        x: B x C
+        y: B x C
+
+    Returns:
+        0 (the same direction) to 2 (opposite ones), B, float32 or more; 1 where a vector is 0
+
+    >>> cosine_distance(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[3.0, 0.0], [1.0, 0.0]]))
+    tensor([0., 1.])
+    """
+    x, y = (vectors.to(torch.promote_types(vectors.dtype, torch.float32)) for vectors in (x, y))
+    return 1 - nn.functional.cosine_similarity(x, y, dim=1)
+
+
+def whitening(rows: Tensor, floor: float = 0.1) -> Tensor:
+    """The symmetric matrix that makes the directions of vectors equally wide.
+
+    It is (S + floor tr(S) / C I)^(-1/2), S the covariance: what is narrow, and not known from few rows, stays narrower.
+    A symmetric root is unique, so that all workers have the same.
+
+    Args:
+        rows: N x C
+        floor: of a direction's variance, of the mean variance
+
+    Returns:
+        C x C; the identity where all rows are equal
+
+    >>> whitening(torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), floor=0.0).diagonal()
+    tensor([0.7071, 1.4142])
+    """
+    centred = rows - rows.mean(0)
+    covariance = centred.T @ centred / len(rows)
+    mean = covariance.diagonal().mean()
+    if mean <= 0:
+        return torch.eye(rows.size(1)).to(rows)
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors / (values.clamp(min=0) + floor * mean).sqrt() @ vectors.T
 
 
 def mmd(z: Tensor, prior: Tensor, kernel: str = "rbf") -> Tensor:

@@ -1,5 +1,6 @@
 """What the tasks of this package share: batches of all sentences, none that is too long, and checks before a run."""
 
+import copy
 import os
 from typing import Any, ClassVar, Dict, Optional, Sequence, Tuple
 
@@ -19,6 +20,7 @@ from ..flags.host import check_machine
 from ..flags.task import SentenceFlags
 from ..latent.posterior import posteriors
 from ..latent.prior import Prior
+from ..objective.terms import active_terms
 from .generating import GeneratingTask
 from .training import TrainingTask
 
@@ -208,7 +210,8 @@ class SentenceTask(TrainingTask, GeneratingTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build a model and, before training, check the checkpoint from which training starts; a prior that begins with
-        sentences of the training text gets them.
+        sentences of the training text gets them. A model that is not trained is built without its terms, and loads
+        without their weights.
 
         If the file of --restore-file were missing, fairseq would train from scratch without a word.
 
@@ -236,7 +239,7 @@ class SentenceTask(TrainingTask, GeneratingTask):
                 if start:
                     check_file(start)
                     check_dictionary(start, self.dictionary, self.dictionary_path)
-            model = super().build_model(cfg, from_checkpoint)
+            model = super().build_model(without_terms(cfg) if from_checkpoint else cfg, from_checkpoint)
             prior = getattr(getattr(model, "encoder", None), "prior", None)
             train = None if from_checkpoint else plain(self.cfg.train_subset)
             if train and isinstance(prior, Prior) and type(prior).begin is not Prior.begin:
@@ -287,3 +290,13 @@ class SentenceTask(TrainingTask, GeneratingTask):
     def target_dictionary(self) -> Dictionary:
         """The one dictionary, of source and target."""
         return self.dictionary
+
+
+def without_terms(cfg: Any) -> Any:
+    """A copy of a model's flags without the terms that have parameters."""
+    names = active_terms(cfg, of_model=True)
+    if names:
+        cfg = copy.deepcopy(cfg)
+    for name in names:
+        setattr(cfg, f"{name}_weight", 0.0)
+    return cfg

@@ -1,0 +1,154 @@
+"""What single dimensions and principal directions of mu say: the sentences at their ends. No torch, no fairseq.
+
+Shapes: N sentences, Z latent dimensions.
+"""
+
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from ..base.errors import InputError
+
+__all__ = ["AT_AN_END", "Dimensions", "End", "Reading", "principal_directions", "read_dimensions"]
+
+AT_AN_END = 20  # sentences
+
+
+class End(NamedTuple):
+    """Sentences at one end of a direction, of those AT_AN_END that are furthest out.
+
+    Attributes:
+        shortest: in words
+        longest: in words
+        different: the one that shares the fewest of its words with the other end's sentences
+    """
+
+    shortest: str
+    longest: str
+    different: str
+
+
+class Reading(NamedTuple):
+    """What one direction says.
+
+    Attributes:
+        name: "dimension 7" or "direction 1"
+        weight: nats of KL, or the variance of mu along it
+        length: Pearson's correlation with the sentences' length in words, -1 to 1
+        labels: that with whether a sentence has the label, for each label; of two labels the second alone
+        low: the end of the smallest values
+        high: the end of the largest values
+    """
+
+    name: str
+    weight: float
+    length: float
+    labels: Dict[str, float]
+    low: End
+    high: End
+
+
+class Dimensions(NamedTuple):
+    """Readings of a model.
+
+    Attributes:
+        ordered_by: what `weight` of the dimensions is: "KL" or "variance of mu"
+        noise: 95 % of the correlations of what has nothing to do with one another lie within this of 0
+        dimensions: in descending order of their weights
+        directions: principal directions of mu, in descending order of variance
+    """
+
+    ordered_by: str
+    noise: float
+    dimensions: List[Reading]
+    directions: List[Reading]
+
+
+def principal_directions(mu: np.ndarray, count: int) -> np.ndarray:
+    """Unit vectors along which mu varies most, each with its largest component positive.
+
+    Args:
+        mu: N x Z
+        count: of them, at most Z
+
+    Returns:
+        count x Z
+
+    >>> principal_directions(np.array([[0.0, -3.0], [1.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]), 1).tolist()
+    [[0.0, 1.0]]
+    """
+    _, vectors = np.linalg.eigh(np.atleast_2d(np.cov(mu, rowvar=False)))
+    vectors = vectors[:, ::-1][:, :count].T
+    largest = np.abs(vectors).argmax(1)
+    return vectors * np.sign(vectors[np.arange(len(vectors)), largest])[:, None] + 0.0
+
+
+def correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's, 0 where one of the two is constant."""
+    x, y = x - x.mean(), y - y.mean()
+    size = np.sqrt((x * x).sum() * (y * y).sum())
+    return float((x * y).sum() / size) if size > 0 else 0.0
+
+
+def read_end(rows: Sequence[int], others: Sequence[int], sentences: Sequence[str]) -> End:
+    """The sentences to show of an end.
+
+    Args:
+        rows: the end's sentences, the furthest out first
+        others: the other end's
+        sentences: N
+    """
+    elsewhere = {word for row in others for word in sentences[row].split()}
+    lengths = [len(sentences[row].split()) for row in rows]
+    shared = [sum(word in elsewhere for word in sentences[row].split()) / max(1, n) for row, n in zip(rows, lengths)]
+    chosen = (rows[int(np.argmin(lengths))], rows[int(np.argmax(lengths))], rows[int(np.argmin(shared))])
+    return End(*(sentences[row] for row in chosen))
+
+
+def read_dimensions(
+    mu: np.ndarray,
+    sentences: Sequence[str],
+    labels: Optional[Sequence[str]] = None,
+    count: int = 10,
+    kl: Optional[Sequence[float]] = None,
+) -> Dimensions:
+    """What the first dimensions, by KL or variance, and the first principal directions of mu say.
+
+    Args:
+        mu: N x Z
+        sentences: N
+        labels: N; None: there are none
+        count: dimensions, and directions, at most
+        kl: the mean KL of each dimension, nats, Z; None orders the dimensions by the variance of mu
+
+    Raises:
+        InputError: the numbers of vectors, sentences and labels differ, or there are fewer than two
+    """
+    for what, found in (("sentences", sentences), ("labels", labels)):
+        if found is not None and len(found) != len(mu):
+            raise InputError(f"{len(found):,} {what} for {len(mu):,} vectors: expected one for each")
+    if len(mu) < 2:
+        raise InputError(f"{len(mu)} vectors: expected two or more, whose ends differ")
+    lengths = np.array([len(sentence.split()) for sentence in sentences], dtype=float)
+    names = sorted(set(labels or ()))
+    told = {name: np.array([label == name for label in labels or ()], dtype=float) for name in names}
+    if len(names) == 2:  # the one's correlation is the other's with its sign changed
+        del told[names[0]]
+    ends = max(1, min(AT_AN_END, len(mu) // 2))
+
+    def reading(name: str, values: np.ndarray, weight: float) -> Reading:
+        order = np.argsort(values, kind="stable").tolist()
+        low, high = order[:ends], order[::-1][:ends]
+        correlations = {label: correlation(values, has) for label, has in told.items()}
+        about = (correlation(values, lengths), correlations)
+        return Reading(name, float(weight), *about, read_end(low, high, sentences), read_end(high, low, sentences))
+
+    weights = mu.var(0) if kl is None else np.asarray(kl)
+    first = np.argsort(-weights, kind="stable")[:count].tolist()
+    along = mu @ principal_directions(mu, count).T
+    return Dimensions(
+        "variance of mu" if kl is None else "KL",
+        float(1.96 / np.sqrt(len(mu))),
+        [reading(f"dimension {number}", mu[:, number], weights[number]) for number in first],
+        [reading(f"direction {place + 1}", values, values.var()) for place, values in enumerate(along.T)],
+    )
