@@ -99,6 +99,10 @@ class BARTVAEEncoder(TransformerEncoderBase):
         """The modules that learn nothing with --zero-latent: all but the map to the slots."""
         return [module for module in self.children() if module is not self.memory]
 
+    def inferring(self) -> List[nn.Module]:
+        """The modules of the posterior, which --aggressive-inference trains alone; see aggressive.encoder_side."""
+        return [module for module in self.children() if module is not self.memory and module is not self.prior]
+
     @property
     def reads_source(self) -> bool:
         """Whether anything depends on the source: with --zero-latent a conditional model alone does."""

@@ -64,8 +64,9 @@ class SentenceFlags(FairseqDataclass):
         metadata={
             "help": "before each update train the encoder and the posterior alone, on new random batches, until the "
             "loss per word stops falling; then the update trains all the rest, and costs up to --aggressive-max-steps "
-            "inner steps more. It ends for good with the first validation whose mi is below that of the one before "
-            "(default: off)",
+            "inner steps more. Of bart_cvae they train the posterior's head, with --target-encoder copy the encoder of "
+            "targets too, and never that of sources, which p(y|x, z) has. It ends for good with the first validation "
+            "whose mi is below that of the one before (default: off)",
             "needs": {
                 "criterion": ("vae_cross_entropy",),
                 "zero_latent": (False,),
