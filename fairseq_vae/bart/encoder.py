@@ -175,6 +175,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
         z_source: Optional[Dict[str, Any]] = None,
         prior_eps: Optional[Tensor] = None,
         target: Optional[Tensor] = None,
+        context: Optional[Context] = None,
     ) -> Dict[str, Any]:
         """Encode sentences, or take z as given.
 
@@ -195,6 +196,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
                 batch's
             prior_eps: standard normal draws, B x prior.eps_dim, or more columns
             target: B x U, which a conditional model alone reads
+            context: of the sources; None: made of them here
 
         Returns:
             fairseq's dictionary of an encoder, in which `encoder_out` is one tensor, M x B x C: the slots, none of them
@@ -202,7 +204,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
             posterior is None if z was given or is the prior's
         """
         source = (src_tokens, src_lengths, return_all_hiddens, token_embeddings)
-        context = self.context(*source)
+        context = self.context(*source) if context is None else context
         prior = self.prior(context)
         posterior = None
         if z is None and prior_eps is not None:
