@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, List, Optional, Sequence, Type
+from typing import Any, List, Optional, Sequence, Tuple, Type
 
 from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -152,6 +152,19 @@ class VAEDenoisingFlags(SentenceFlags):
     )
 
 
+STOCK = {flag.name: flag for flag in dataclasses.fields(TranslationConfig)}
+
+
+def needing(name: str, **needs: Tuple[Any, ...]) -> Any:
+    """A flag of fairseq's task translation with what it needs beside it.
+
+    Args:
+        name: the flag's
+        needs: see base.needs
+    """
+    return field(default=STOCK[name].default, metadata={**STOCK[name].metadata, "needs": needs})
+
+
 @dataclass
 class VAETranslationFlags(SentenceFlags, TranslationConfig):
     """The flags of vae_translation: those of fairseq's task translation, and its own."""
@@ -165,6 +178,20 @@ class VAETranslationFlags(SentenceFlags, TranslationConfig):
             "needs": {"truncate_source": (False,), "num_batch_buckets": (0,)},
         },
     )
+    upsample_primary: int = field(
+        default=1,
+        metadata={
+            "help": "how often an epoch has the pairs of the first file of the training set, where there are others "
+            "(train, train1, train2 and so on) (default: 1)"
+        },
+    )
+    eval_bleu: bool = needing("eval_bleu", disable_validation=(False,))
+    eval_bleu_args: Optional[str] = needing("eval_bleu_args", eval_bleu=GIVEN)
+    eval_bleu_detok: str = needing("eval_bleu_detok", eval_bleu=GIVEN)
+    eval_bleu_detok_args: Optional[str] = needing("eval_bleu_detok_args", eval_bleu=GIVEN)
+    eval_tokenized_bleu: bool = needing("eval_tokenized_bleu", eval_bleu=GIVEN)
+    eval_bleu_remove_bpe: Optional[str] = needing("eval_bleu_remove_bpe", eval_bleu=GIVEN)
+    eval_bleu_print_samples: bool = needing("eval_bleu_print_samples", eval_bleu=GIVEN)
 
 
 def task_config() -> Type[FairseqDataclass]:
