@@ -221,12 +221,12 @@ class BARTVAEHubInterface(nn.Module):
             N strings
         """
         sentences: List[str] = []
+        beside = listed(sources) if sources is not None and self.model.conditional else None
         with torch.no_grad():
             for start in range(0, len(numbers), self.batch_size):
                 part = slice(start, start + self.batch_size)
                 own = numbers[part]
-                beside = sources is not None and self.model.conditional
-                given = self.source_once(listed(sources)[part]) if beside else self.source(len(own), None)
+                given = self.source(len(own), None) if beside is None else self.source_once(beside[part])
                 z = z_of(part, given.get("context"))
                 sample = {"id": torch.tensor(own, device=self.device), "net_input": {**given, "z": z}}
                 sentences += [self.join(best["tokens"]) for best, *_ in generator.generate([self.model], sample)]
