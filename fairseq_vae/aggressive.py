@@ -1,8 +1,9 @@
 """Aggressive inference: before each update the encoder side alone makes inner steps, then the decoder side steps alone.
 
 He et al. 2019, lagging inference networks, https://arxiv.org/abs/1901.05534, algorithm 1. Early in training the
-posterior lags behind the decoder, which then learns to do without z; inner steps let it catch up. Updates, beta and the
-learning rate's schedule count outer steps only.
+posterior lags behind the decoder, which then learns to do without z; inner steps let it catch up. They train what q
+alone has, and so leave p(x|z), or p(y|x, z) and p(z|x), as they are. Updates, beta and the learning rate's schedule
+count outer steps only.
 """
 
 import logging
@@ -68,18 +69,22 @@ class WindowRule:
 
 
 def encoder_side(model: Any) -> List[Parameter]:
-    """What inner steps train: the encoder's layers and the posterior.
+    """What inner steps train: of q's modules (see the encoder's `inferring`) the weights that no other module has.
 
     The rest is the generative model's, which outer steps train: the decoder, the prior, the map from z to slots, terms
-    with parameters, and what encoder and decoder share, as the token embeddings. A conditional model's encoder reads
-    the source for the decoder as well, and learns that in inner steps, too.
+    with parameters, and what these share with q, as the token embeddings. In a conditional model that is also the
+    encoder of the sources, whose states the decoder reads; where it reads the targets, too, inner steps are left the
+    posterior's head, and with --target-encoder copy they have an encoder of targets as well.
 
     Args:
         model: a bart_vae, or a data-parallel wrapper of one
     """
     encoder = model.encoder
-    others = {id(p) for part in (model.decoder, encoder.memory, encoder.prior) for p in part.parameters()}
-    return [p for p in encoder.parameters() if p.requires_grad and id(p) not in others]
+    mine = encoder.inferring()
+    rest = [part for part in encoder.children() if all(part is not other for other in mine)]
+    others = {id(parameter) for part in (model.decoder, *rest) for parameter in part.parameters()}
+    own = {id(parameter): parameter for part in mine for parameter in part.parameters()}
+    return [parameter for place, parameter in own.items() if parameter.requires_grad and place not in others]
 
 
 def forget(parameters: List[Parameter]) -> None:

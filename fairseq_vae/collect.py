@@ -21,7 +21,7 @@ from .base.stream import Purpose, standard_normal
 from .base.text import Joiner, find_bpe, lacking
 from .base.version import __version__
 from .checkpoints.load import load_model
-from .checkpoints.priors import load_prior
+from .checkpoints.priors import check_prior, load_prior
 from .checkpoints.read import folders
 from .hub import BARTVAEHubInterface
 from .latent.distributions import as_double, has_closed_form, have_conditionals, rate, rows, sampled
@@ -74,8 +74,8 @@ def collect(
             f"--{'responses' if responses else 'references'}: {checkpoint} is of bart_vae, which responds to nothing: "
             "leave it out"
         )
-    if model.conditional and prior:
-        raise InputError(f"--prior {prior}: one for all sentences, and bart_cvae has one of each source: leave it out")
+    if prior:
+        check_prior(model, prior)
     fitted = load_prior(prior, model.latent_dim, fingerprint(checkpoint)) if prior else None
     scorer = load_split(model, task, split, max_tokens, cfg.common.seed if seed is None else seed)
     if given is not None and len(given) != len(scorer):

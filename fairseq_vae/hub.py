@@ -161,29 +161,74 @@ class BARTVAEHubInterface(nn.Module):
             InputError: z is not one that `check` takes, the search cannot be, there is another number of sources, or
                 none for a conditional model
         """
-        check_search(beam, sampling, sampling_topk, sampling_topp, temperature, max_len, seed)
+        generator = self.generator(beam, sampling, sampling_topk, sampling_topp, temperature, max_len, seed)
         self.check(z)
         numbers = range(first, first + len(z)) if numbers is None else numbers
-        if sources is None and self.model.conditional and len(z):
-            raise InputError("bart_cvae decodes z beside a source: give sources")
-        if sources is not None and len(listed(sources)) != len(z):
-            raise InputError(f"{len(listed(sources))} sources for {len(z)} rows of z: expected as many")
-        sources = sources if self.model.conditional else None
+        self.check_beside(len(z), sources)
+        return self.said(generator, numbers, sources, lambda part, context: z[part].to(self.device))
+
+    def generator(
+        self,
+        beam: int = 5,
+        sampling: bool = False,
+        sampling_topk: int = -1,
+        sampling_topp: float = 1.0,
+        temperature: float = 1.0,
+        max_len: Optional[int] = None,
+        seed: int = 1,
+    ) -> Any:
+        """fairseq's sequence generator of a search; arguments and errors as of decode."""
+        check_search(beam, sampling, sampling_topk, sampling_topp, temperature, max_len, seed)
         options = Namespace(beam=1 if sampling else beam, temperature=temperature, sampling=sampling)
         options.sampling_topk = sampling_topk if sampling else -1
         options.sampling_topp = sampling_topp if sampling else -1.0
         options.max_len_b = max_len or self.model.max_decoder_positions() - 1
         generator = self.task.build_generator([self.model], options)
         generator.search.seed = seed
+        return generator
+
+    def check_beside(self, count: int, sources: Union[Sentences, Sequence[Tensor], None]) -> None:
+        """Refuse sources of another number than the z's, and none for a conditional model.
+
+        Args:
+            count: of the z's
+            sources: as for decode
+
+        Raises:
+            InputError: they do not fit
+        """
+        if sources is None and self.model.conditional and count:
+            raise InputError("bart_cvae decodes z beside a source: give sources")
+        if sources is not None and len(listed(sources)) != count:
+            raise InputError(f"{len(listed(sources))} sources for {count} rows of z: expected as many")
+
+    def said(
+        self,
+        generator: Any,
+        numbers: Sequence[int],
+        sources: Union[Sentences, Sequence[Tensor], None],
+        z_of: Callable[[slice, Any], Tensor],
+    ) -> List[str]:
+        """What a generator says of z's, batch by batch.
+
+        Args:
+            generator: fairseq's
+            numbers: of the rows, N
+            sources: N, see decode
+            z_of: from the rows of a batch and the context of their sources to their z's, B x Z
+
+        Returns:
+            N strings
+        """
         sentences: List[str] = []
+        beside = listed(sources) if sources is not None and self.model.conditional else None
         with torch.no_grad():
-            for start in range(0, len(z), self.batch_size):
-                part = z[start : start + self.batch_size].to(self.device)
-                given = None if sources is None else listed(sources)[start : start + self.batch_size]
-                sample = {
-                    "id": torch.tensor(numbers[start : start + len(part)], device=self.device),
-                    "net_input": {**self.source(len(part), given), "z": part},
-                }
+            for start in range(0, len(numbers), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                own = numbers[part]
+                given = self.source(len(own), None) if beside is None else self.source_once(beside[part])
+                z = z_of(part, given.get("context"))
+                sample = {"id": torch.tensor(own, device=self.device), "net_input": {**given, "z": z}}
                 sentences += [self.join(best["tokens"]) for best, *_ in generator.generate([self.model], sample)]
         return sentences
 
@@ -231,6 +276,22 @@ class BARTVAEHubInterface(nn.Module):
         rows = [self.source_of(part) if isinstance(part, str) else part for part in sentences]
         source = data_utils.collate_tokens(rows, dictionary.pad()).to(self.device)
         return {"src_tokens": source, "src_lengths": source.ne(dictionary.pad()).sum(1)}
+
+    def source_once(self, sentences: Sequence[Union[str, Tensor]]) -> Dict[str, Any]:
+        """As `source`, with the `context` of the sources, of which the encoder has read equal ones once.
+
+        Args:
+            sentences: B sources
+        """
+        every = [self.source_of(part) if isinstance(part, str) else part for part in sentences]
+        keys = [tuple(tokens.tolist()) for tokens in every]
+        distinct = dict(zip(keys, every))
+        places = {key: place for place, key in enumerate(distinct)}
+        once = self.source(len(distinct), list(distinct.values()))
+        context = self.model.encoder.context(**once)
+        repeated = torch.tensor([places[key] for key in keys], device=self.device)
+        given = {name: tokens.index_select(0, repeated) for name, tokens in once.items()}
+        return {**given, "context": context.rows(repeated)}
 
     def reconstruct(self, sentences: Sentences, targets: Optional[Sentences] = None, **decoding: Any) -> List[str]:
         """Decode each sentence from its own posterior's mean; of a conditional model, each target.
@@ -283,18 +344,19 @@ class BARTVAEHubInterface(nn.Module):
             seed, decoding: as for sample
             sources: N
         """
-        check_search(seed=seed, **decoding)
+        generator = self.generator(seed=seed, **decoding)
         if sources is None and self.model.conditional and len(numbers):
             raise InputError("bart_cvae has a prior of z given a source: give sources")
-        encoder, given = self.model.encoder, None if sources is None else listed(sources)
-        z = torch.empty(len(numbers), self.model.latent_dim, device=self.device)
-        with torch.no_grad():
-            for start in range(0, len(numbers), self.batch_size):
-                part = slice(start, start + self.batch_size)
-                eps = standard_normal(seed, Purpose.GENERATION, 0, numbers[part], encoder.prior.eps_dim).to(self.device)
-                context = encoder.context(**self.source(len(eps), given[part])) if given is not None else None
-                z[part] = encoder.prior(context).rsample(eps)
-        return self.decode(z, seed=seed, sources=sources, numbers=numbers, **decoding)
+        self.check_beside(len(numbers), sources)
+        prior = self.model.encoder.prior
+
+        def drawn(part: slice, context: Any) -> Tensor:
+            eps = standard_normal(seed, Purpose.GENERATION, 0, numbers[part], prior.eps_dim)
+            z = prior(context).rsample(eps.to(self.device))
+            self.check(z)
+            return z
+
+        return self.said(generator, numbers, sources, drawn)
 
     def respond(
         self, contexts: Union[Sentences, Sequence[Tensor]], n: int = 5, seed: int = 1, first: int = 0, **decoding: Any

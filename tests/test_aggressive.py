@@ -62,6 +62,9 @@ def test_the_rule_of_the_paper_on_any_losses():
     assert len(found) > 3
 
 
+ENCODER = ("layers.", "layernorm", "embed_positions")
+
+
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("prior, posterior", abreast(PRIORS, POSTERIORS))
 def test_every_weight_is_on_one_side(prior, posterior, shared):
@@ -69,10 +72,48 @@ def test_every_weight_is_on_one_side(prior, posterior, shared):
     mine = {id(parameter) for parameter in encoder_side(built)}
     named = dict(built.named_parameters())
     inside = [name for name, parameter in named.items() if id(parameter) in mine]
-    ours = ("encoder.layers.", "encoder.layernorm", "encoder.embed_positions", "encoder.posterior.")
-    ours += () if shared else ("encoder.embed_tokens",)
+    ours = ("encoder.posterior.",)
+    if not built.conditional:
+        ours += tuple(f"encoder.{part}" for part in ENCODER) + (() if shared else ("encoder.embed_tokens",))
     assert inside and set(inside) == {name for name in named if name.startswith(ours)}
     assert any("decoder" in name for name in named) and any("bow" in name for name in named)
+
+
+CONDITIONAL = "--arch=bart_cvae_tiny --latent-pooling=attention"
+GIVEN = {  # flags of conditional models, and what inner steps train of them beside the posterior's head
+    CONDITIONAL: (),
+    f"{CONDITIONAL} --latent-prior=standard": ("source_pooling.",),
+    f"{CONDITIONAL} --target-encoder=copy": tuple(f"target_encoder.{part}" for part in ENCODER),
+}
+
+
+@pytest.mark.parametrize("flags", GIVEN)
+def test_inner_steps_leave_a_conditional_models_prior_and_likelihood_as_they_are(data, flags):
+    """p(z|x) and p(y|x, z), to the bit: the source's encoder is theirs."""
+    made, samples = built(data, f"{AGGRESSIVE} {flags}")
+    task, criterion, sample = made.task, made.get_criterion(), samples[0]
+    z = torch.randn(len(sample["id"]), made.model.latent_dim)
+
+    def of_p_and_of_q():
+        with torch.no_grad():
+            made.model.eval()
+            prior = made.model.encoder.prior(made.model.encoder.context(sample["net_input"]["src_tokens"]))
+            likelihood = made.model(**sample["net_input"], z=z, target=sample["target"]).nll_rows
+            posterior = made.model.encoder.infer(sample["net_input"]["src_tokens"], target=sample["target"])
+        return (prior.mean, likelihood), posterior.mean
+
+    def step(batch):
+        made.model.train()
+        return task.train_step(batch, made.model, criterion, made.optimizer, 1)
+
+    before, kept = of_p_and_of_q(), state(made)
+    assert task.aggressive.infer(made.model, made.optimizer, 0, torch.device("cpu"), step) >= 2
+    task.aggressive.active = False
+    after = of_p_and_of_q()
+    assert all(one.equal(other) for one, other in zip(before[0], after[0])) and not before[1].allclose(after[1])
+    named = {name for name, _ in made.model.named_parameters() if "k_proj.bias" not in name}  # softmax is blind to it
+    ours = tuple(f"encoder.{part}" for part in ("posterior.", *GIVEN[flags]))
+    assert changed(kept, state(made)) & named == {name for name in named if name.startswith(ours)}
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +149,7 @@ def changed(before, after):
         "",
         "--update-freq=2 --sentence-avg --share-all-embeddings --weight-decay=0.1",
         f"--rate-controller=pid {RATE} --bow-weight=1 --checkpoint-activations --dropout=0.1",
+        f"{CONDITIONAL} --checkpoint-activations",
     ],
 )
 def test_inner_steps_train_the_encoder_side_and_outer_steps_the_rest(data, monkeypatch, flags):

@@ -24,7 +24,7 @@ from fairseq_vae.objective.terms import KERNELS, terms
 SENTENCES = [[i % 7, (3 * i) % 11, i % 5, 2][: 1 + i % 4] for i in range(24)]
 POOLED = abreast(
     [f"--latent-pooling={name}" for name in poolings.names()],
-    [command_line(flags) for name, flags in PRIORS.items() if ("prior", name) not in NEEDY and "arch" not in flags],
+    [command_line(flags) for name, flags in PRIORS.items() if ("prior", name) not in NEEDY],
 )
 MODELS = [  # a new part joins by its registration
     *(f"--latent-injection={name}" for name in EVERY_INJECTION),
@@ -122,16 +122,20 @@ def tensors(distribution):
 
 
 def hub_calls(vae):
-    """The results of everything that the hub interface does."""
-    posterior = vae.encode(TEXTS)
-    return {
+    """The results of everything that the hub interface does; of a conditional model, beside sources."""
+    given = {"targets": TEXTS[1:] + TEXTS[:1]} if vae.model.conditional else {}
+    sources = {"sources": TEXTS} if given else {}
+    posterior = vae.encode(TEXTS, **given)
+    found = {
         "encode": tensors(posterior),
-        "decode": vae.decode(posterior.mean, beam=2, max_len=8),
-        "reconstruct": vae.reconstruct(TEXTS, max_len=8),
-        "sample": vae.sample(3, max_len=8, sampling=True, sampling_topp=0.9),
-        "interpolate": vae.interpolate(TEXTS[0], TEXTS[1], steps=3, max_len=8),
-        "log_prob": vae.log_prob(TEXTS, samples=3).cpu(),
+        "decode": vae.decode(posterior.mean, beam=2, max_len=8, **sources),
+        "reconstruct": vae.reconstruct(TEXTS, max_len=8, **given),
+        "sample": vae.sample(len(TEXTS), max_len=8, sampling=True, sampling_topp=0.9, **sources),
+        "log_prob": vae.log_prob(TEXTS, samples=3, **given).cpu(),
     }
+    if given:
+        return {**found, "respond": vae.respond(TEXTS, n=2, max_len=8)}
+    return {**found, "interpolate": vae.interpolate(TEXTS[0], TEXTS[1], steps=3, max_len=8)}
 
 
 def scores(vae, task):

@@ -78,6 +78,38 @@ def test_responses_are_the_hubs_by_number_or_as_json(vae, folder, checkpoint, lo
     assert list(objects) == wanted
 
 
+@pytest.mark.parametrize("n, batch_size", [(5, 4), (5, 64), (2, 3)])
+def test_a_context_is_encoded_once_in_a_batch_and_its_responses_are_the_same(vae, monkeypatch, n, batch_size):
+    """Against prior and decoder that read a context of each response's own."""
+    monkeypatch.setattr(vae, "batch_size", batch_size)
+    encoder, read, drawn = vae.model.encoder, [], []
+    own, check = encoder.context, vae.check
+
+    def context(src_tokens, *others, **named):
+        read.append(len(src_tokens))
+        return own(src_tokens, *others, **named)
+
+    def every(sources):
+        given = vae.source(len(sources), sources)
+        return {**given, "context": own(**given)}
+
+    monkeypatch.setattr(vae, "check", lambda z: (drawn.append(z), check(z)))
+    monkeypatch.setattr(encoder, "context", context)
+    found, count = vae.respond(CONTEXTS, n, **SHORT), sum(read)
+    monkeypatch.setattr(vae, "source_once", every)
+    assert vae.respond(CONTEXTS, n, **SHORT) == found
+    once, again = drawn[: len(drawn) // 2], drawn[len(drawn) // 2 :]
+    torch.testing.assert_close(once, again, rtol=1e-4, atol=2e-5)  # products of fewer rows round otherwise
+    places = [CONTEXTS.index(context) for context in CONTEXTS for _ in range(n)]
+    batches = range(0, len(places), batch_size)
+    assert count == sum(len(set(places[start : start + batch_size])) for start in batches) < len(places)
+
+
+def test_a_prior_of_all_sentences_is_refused(folder, checkpoint, tmp_path):
+    with pytest.raises(InputError, match="^--prior p.safetensors: one for all sentences, and bart_cvae has"):
+        hub.load(checkpoint, str(folder), None, prior="p.safetensors")
+
+
 def test_a_context_is_read_as_training_read_it(vae, folder):
     assert vae.context(CONTEXTS[2]).equal(vae.uncut(CONTEXTS[2])[-16:]) and vae.context("").tolist() == [2]
     with pytest.raises(InputError, match="0 tokens; expected 1 to 14"):

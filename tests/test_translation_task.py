@@ -7,6 +7,7 @@ import logging
 import random
 import re
 from argparse import Namespace
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -32,6 +33,8 @@ from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import APART, Purpose, standard_normal
 from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.checkpoints.read import load_safely
+from fairseq_vae.flags.criterion import criterion_config
+from fairseq_vae.flags.effects import check_effects, check_generation
 from fairseq_vae.flags.task import VAETranslationFlags, task_config
 from fairseq_vae.task import VAEDenoisingTask, VAETranslationTask
 
@@ -396,6 +399,43 @@ def test_bad_data_is_refused_by_file_line_and_remedy(tmp_path):
         r"dict.tgt.txt and dict.src.txt differ from line 1 on, .*run fairseq-preprocess with --joined-dictionary",
         folder,
     )
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (
+            {"upsample_primary": 2},
+            "^--upsample-primary 2 has no effect: .*train.src-tgt.src is the only file of train",
+        ),
+        ({"upsample_primary": 0}, "^--upsample-primary 0: expected 1 or more$"),
+        ({"source_lang": "tgt"}, "^--source-lang tgt has no effect without --target-lang: give that too, or leave --s"),
+        ({"target_lang": "src"}, "^--target-lang src has no effect without --source-lang: give that too, or leave --t"),
+    ],
+)
+def test_what_fairseq_would_ignore_is_refused(data, flags, message):
+    with pytest.raises(InputError, match=message):
+        build(data, **flags).load_dataset("train", combine=True)
+    assert build(data, source_lang="src").cfg.target_lang == "tgt"
+
+
+@pytest.mark.parametrize("config, name", [(TranslationConfig, "translation"), (VAETranslationFlags, "vae_translation")])
+def test_alignments_are_refused_since_nothing_reads_them(config, name):
+    objective = criterion_config()(sentence_avg=False, max_update=100)
+    for given in (False, True):
+        cfg = config(load_alignments=given)
+        with pytest.raises(InputError, match="^--load-alignments has no effect with") if given else nullcontext():
+            check_effects(Namespace(_name="bart_cvae"), objective, cfg)
+
+
+def test_generation_refuses_flags_of_training():
+    for name, value in {"eval_bleu": True, "load_alignments": True, "upsample_primary": 2}.items():
+        with pytest.raises(
+            InputError, match=f"^--{name.replace('_', '-')}.* has no effect in generation: give it to fa"
+        ):
+            check_generation(VAETranslationFlags(**settings(**{name: value})), ["test"], False)
+    with pytest.raises(InputError, match="^--eval-tokenized-bleu has no effect without --eval-bleu: give that too"):
+        check_generation(VAETranslationFlags(**settings(eval_tokenized_bleu=True)), ["test"], False)
 
 
 def test_subsets_that_are_combined_are_read_one_after_another(tmp_path):

@@ -7,6 +7,7 @@ beside flags that take others their effect. Measured are weights, losses, batche
 import contextlib
 import dataclasses
 import io
+import logging
 import re
 import zlib
 from argparse import Namespace
@@ -15,9 +16,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from denoising import TRAIN, VALID, build, epoch
+from denoising import TRAIN, VALID, build, epoch, settings
 from fairseq.optim.sgd import SGD
-from helpers import arguments, write_data
+from helpers import arguments, write_data, write_pairs
 from omegaconf import OmegaConf
 from test_pairs import bfloat16  # noqa: F401  autocast on any machine
 
@@ -27,17 +28,33 @@ from fairseq_vae.base.needs import plain
 from fairseq_vae.checkpoints.priors import save_prior
 from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.flags.model import REGISTRIES, latent_config
-from fairseq_vae.flags.task import task_config
+from fairseq_vae.flags.task import VAETranslationFlags, task_config
 from fairseq_vae.latent.fitted import FittedGaussian
 from fairseq_vae.latent.prior import priors
+from fairseq_vae.task import VAETranslationTask
 
-CONFIGS = {"model": latent_config(), "criterion": criterion_config(), "task": task_config()}
-FIELDS = {
-    field.name: (group, field)
-    for group, config in CONFIGS.items()
-    for field in dataclasses.fields(config)
-    if field.metadata.get("help") and field.name != "data"  # no flag, but the folder that every command needs
+GROUPS = ("model", "criterion", "task")
+
+
+def flags_of(group, config):
+    """The flags of a dataclass by name, with their group."""
+    fields = [field for field in dataclasses.fields(config) if field.metadata.get("help")]
+    return {field.name: (group, field) for field in fields if field.name not in NO_FLAGS}
+
+
+NO_FLAGS = {
+    "data",  # the folder that every command needs
+    *(f"max_{side}_positions" for side in ("source", "target")),  # bounds, without effect on what is within them
+    *("eval_bleu_detok", "eval_bleu_detok_args"),  # other packages
 }
+ALONE = {
+    **flags_of("model", latent_config()),
+    **flags_of("criterion", criterion_config()),
+    **flags_of("task", task_config()),
+}
+PAIRED = flags_of("task", VAETranslationFlags)  # of pairs, with a conditional model
+FIELDS = {**ALONE, **PAIRED}
+NEVER = {("latent_mode", "prior"), ("left_pad_target", True), ("load_alignments", True)}  # of pairs
 VALUES = {  # of free text, and of what is bounded
     "latent_injection": ["embedding", "logits"],
     "noise_splits": ["valid", "train,valid"],
@@ -45,6 +62,11 @@ VALUES = {  # of free text, and of what is bounded
     "aggressive_window": [1, 2],  # of few steps
     "aggressive_max_steps": [1, 2],
     "prior": ["0.1", "3"],  # the scale of a fitted Gaussian, whose file is made of it
+    "source_lang": ["tgt"],
+    "target_lang": ["src"],
+    "upsample_primary": [2, 3],
+    "eval_bleu_args": ['{"max_len_b": 2}', '{"max_len_b": 4}'],
+    "eval_bleu_remove_bpe": ["@@ "],
 }
 # what shapes the weights may stand in any run, since it must fit the checkpoint that training starts from
 SHAPE = {"latent_dim", *(f"latent_{registry.kind}" for registry in REGISTRIES)}
@@ -72,15 +94,42 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"), train=TRAIN[:24], valid=VALID[:6], test=VALID[:6])
 
 
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Pairs whose training set is in two files, with words of which BLEU's ways of cutting words differ."""
+    folder = tmp_path_factory.mktemp("pairs")
+    splits = {"train": TRAIN[:12], "train1": TRAIN[12:18], "valid": VALID[:6], "test": VALID[:6]}
+    short = {name: [(x, x[::-1][:8]) for x in sentences] for name, sentences in splits.items()}
+    write_pairs(folder, **short)
+    for path in folder.glob("dict.*"):
+        lines = [re.sub("^(w1[0-9]) ", r"\1, ", line) for line in path.read_text().splitlines()]
+        path.write_text("".join(re.sub("^(w[0-9]) ", r"\1@@ ", line) + "\n" for line in lines))
+    return str(folder)
+
+
+def is_of_pairs(data):
+    return (Path(data) / "dict.src.txt").exists()
+
+
+def built(data, flags):
+    """The task; sources of pairs have more tokens than it keeps of them, where it cuts some off."""
+    subsets = {"train_subset": "train", "valid_subset": "valid", "fp16": False, "bf16": False}
+    if not is_of_pairs(data):
+        return build(data, **subsets, **flags)
+    known = {"required_seq_len_multiple": 1, "max_source_positions": 12, "disable_validation": False}
+    cfg = VAETranslationFlags(data=data, **settings(**{**subsets, **known, **flags}))
+    return VAETranslationTask.setup_task(cfg)
+
+
 def made(data, flags):
     """Task, model and criterion as fairseq-train makes them; the same weights under the same names."""
-    own = {group: {} for group in CONFIGS}
+    own = {group: {} for group in GROUPS}
     for name, value in flags.items():
         own[FIELDS[name][0]][name] = value
-    subsets = {"train_subset": "train", "valid_subset": "valid", "fp16": False, "bf16": False}
-    task = build(data, **subsets, **own["task"])
+    task = built(data, own["task"])
     latent = {"latent_injection": "self-attention,embedding", "latent_memory_slots": 1, "latent_dim": 12}
-    model = task.build_model(arguments(_name="bart_vae_tiny", **{**latent, **own["model"]}))
+    name = "bart_cvae_tiny" if is_of_pairs(data) else "bart_vae_tiny"
+    model = task.build_model(arguments(_name=name, **{**latent, **own["model"]}))
     rest = {"_name": "vae_cross_entropy", "sentence_avg": False, "max_update": 0, "seed": 1}
     criterion = task.build_criterion(OmegaConf.create({**rest, **own["criterion"]}))
     with torch.no_grad():
@@ -92,6 +141,20 @@ def made(data, flags):
     return task, model, criterion
 
 
+@contextlib.contextmanager
+def told(name):
+    """The records of a logger."""
+    lines, logger = [], logging.getLogger(name)
+    handler = logging.Handler()
+    handler.emit = lines.append
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    yield lines
+    logger.setLevel(level)
+    logger.removeHandler(handler)
+
+
 def trained(data, flags, cache={}):  # noqa: B006  runs that come again
     """All that can be measured of three updates and a validation."""
     key = (data, *sorted(flags.items()))
@@ -99,16 +162,20 @@ def trained(data, flags, cache={}):  # noqa: B006  runs that come again
         task, model, criterion = made(data, flags)
         plain_descent = Namespace(lr=[0.01], momentum=0.0, weight_decay=0.0)
         optimizer = SGD(plain_descent, [p for p in model.parameters() if p.requires_grad])
+        task.load_dataset("train", combine=is_of_pairs(data))
         batches = epoch(task, "train")
         for update, batch in enumerate(batches[:3]):
             optimizer.zero_grad()
             _, size, _ = task.train_step(batch, model, criterion, optimizer, update)
             optimizer.multiply_grads(1 / size)
             task.optimizer_step(optimizer, model, update)
-        with torch.no_grad():
-            loss, _, _ = criterion(model.eval(), epoch(task, "valid")[0])
+        with told("fairseq.tasks.translation") as lines:
+            loss, _, log = task.valid_step(epoch(task, "valid")[0], model, criterion)
+        bleu = [log.get(f"_bleu_{name}", -1) for name in ("sys_len", "ref_len", "counts_0", "totals_0")]
         iterator = task.get_batch_iterator(task.dataset("train"), max_tokens=100, disable_iterator_cache=True)
+        numbers = {"bleu": bleu, "examples": len(lines), "batches": len(batches)}
         found = {"validation": loss, "workers stay": torch.tensor(iterator.reuse_dataloader)}
+        found.update({key: torch.tensor(value) for key, value in numbers.items()})
         found.update({f"batch {i}": one["net_input"]["src_tokens"] for i, one in enumerate(batches)})
         cache[key] = {**found, **{name: value.detach() for name, value in model.named_parameters()}}
     return cache[key]
@@ -126,7 +193,7 @@ def generated(data, flags):
         )
         own["prior"] = str(path.with_name(f"{own['prior']}.safetensors"))
         save_prior(fitted, own["prior"], fingerprint(path))
-    task = build(data, **own)
+    task = built(data, own)
     task.cfg.path = str(path)
     task.load_dataset("test")
     generator = task.build_generator([model.eval()], Namespace(beam=1, nbest=1, max_len_b=6))
@@ -197,19 +264,39 @@ def counts(data, found, name, flags, run):
             return differ(found, shown)
 
 
-CASES = [(name, value) for name in FIELDS for value in values(name)]
+def walked(fields):
+    return [(name, value) for name in fields for value in values(name)]
 
 
-@pytest.mark.parametrize("name, value", CASES)
+@pytest.mark.parametrize("name, value", walked(ALONE))
 def test_a_flag_alone_has_an_effect_or_is_refused_and_beside_what_the_refusal_asks_for_it_has_one(data, name, value):
+    walk(data, name, value)
+
+
+@pytest.mark.parametrize("name, value", walked(PAIRED))
+def test_a_flag_of_pairs_does_too(pairs, name, value):
+    if (name, value) in NEVER:
+        found, message = attempt(trained, pairs, {name: value})
+        assert not found and message.startswith(flag(name)) and re.search("leave it out|give that", message)
+    else:
+        walk(pairs, name, value)
+
+
+def walk(data, name, value):
+    """A flag alone, and beside what its refusal asks for."""
     found, message = attempt(trained, data, {name: value})
     if found:
         assert differ(found, trained(data, {}))
         return
     assert flag(name) in message, message
-    results = [followed(data, {name: value}, choice) for choice in (-1, 0)]
+    results = [followed(data, {name: value}, choice) for choice in choices(data)]
     assert all(found for found, *_ in results), [message for _, message, *_ in results]
     assert any(counts(data, found, name, flags, run) for found, _, flags, run in results), results[0][2]
+
+
+def choices(data):
+    """Which of several values that a refusal names are tried; of --latent-mode, pairs have `sample` alone."""
+    return (0,) if is_of_pairs(data) else (-1, 0)
 
 
 COMPANY = [
@@ -220,10 +307,22 @@ COMPANY = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("company", COMPANY, ids=lambda company: " ".join(map(flag, company)))
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", ALONE)
 def test_a_flag_beside_another_has_an_effect_or_is_refused(data, company, name):
+    walk_beside(data, company, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("company", COMPANY, ids=lambda company: " ".join(map(flag, company)))
+def test_flags_of_pairs_do_too(pairs, company):
+    for name in PAIRED:
+        walk_beside(pairs, company, name)
+
+
+def walk_beside(data, company, name):
+    """A flag in company, and beside what its refusal asks for."""
     for value in values(name)[: 2 if name in company else 1]:
-        results = [followed(data, {**company, name: value}, choice) for choice in (-1, 0)]
+        results = [followed(data, {**company, name: value}, choice) for choice in choices(data)]
         for found, message, flags, _ in results:
             own = [flag(other) in message for other in flags if other not in company]
             assert found or (name not in SHAPE and (any(own) or name in company)), message

@@ -12,7 +12,7 @@ from workers import ROOT, SENTENCES, SIZES, free_port, together, train, write_sp
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.latent.pooling import poolings
-from fairseq_vae.latent.posterior import FixedScaleBatchNorm
+from fairseq_vae.latent.posterior import FixedScaleBatchNorm, posteriors
 from fairseq_vae.objective.controller import CONTROLLERS
 from fairseq_vae.objective.free_bits import FREE_BITS_MODES
 from fairseq_vae.objective.schedule import SCHEDULES
@@ -24,7 +24,7 @@ SEVERAL = "--latent-pooling=attention --latent-vectors=2"
 RATE = "--rate-target=2 --rate-gain=0.5 --rate-max-weight=2"
 RAMPS = {"linear": "--kl-warmup-updates=3 --kl-start=0.1", "cyclical": "--kl-cycle-updates=2 --kl-zero-updates=1"}
 PARTS = {  # of each kind one at a time
-    "prior": [command_line(flags) for flags in PRIORS.values() if "arch" not in flags],  # of bart_vae
+    "prior": [*map(command_line, PRIORS.values())],
     "posterior": [*map(command_line, POSTERIORS.values())],
     "pooling": [*(f"--latent-pooling={name}" for name in poolings.names()), SEVERAL],
     "injection": [f"--latent-injection={name}" for name in EVERY_INJECTION],
@@ -41,6 +41,7 @@ REMEDIES = [  # not with one another
     "--checkpoint-activations",
 ]
 AGGRESSIVE = "--aggressive-inference --aggressive-window=2 --aggressive-max-steps=5"
+DETERMINISTIC = "--deterministic-latent"
 EVERY = f"--bow-weight=0.3 --word-dropout=0.3 --sentence-avg --rate-controller=pid {RATE}"
 
 
@@ -56,8 +57,12 @@ def wrapped():
     others = [flag for kind in ("prior", "posterior") for flag in PARTS[kind][1:]]
     several = [flag for flag in others if "--latent-vectors" in flag]
     layered = " ".join((*several, f"--latent-injection={every_injection(2)[-1]} --decoder-layers=2"))
-    others = [*(flag for flag in others if flag not in several), layered]
-    return [*map(" ".join, abreast(others, [AGGRESSIVE, EVERY, "--deterministic-latent"])), "--zero-latent"]
+    no_mi = [name for name in POSTERIORS if not getattr(posteriors[name], "has_rows", True)]
+    no_mi = [command_line(POSTERIORS[name]) for name in no_mi]  # by which aggressive inference could not end
+    no_mi = [*(flag for flag in no_mi if flag not in several), layered]
+    others = [flag for flag in others if flag not in (*several, *no_mi)]
+    rows = (*abreast(others, [AGGRESSIVE, EVERY, DETERMINISTIC]), *abreast(no_mi, [EVERY, DETERMINISTIC]))
+    return [*map(" ".join, rows), "--zero-latent"]
 
 
 def without_devices():

@@ -61,6 +61,11 @@ class BARTCVAEEncoder(BARTVAEEncoder):
         parts = (self.posterior, self.source_pooling, self.target_encoder)
         return [module for module in parts if module is not None]
 
+    def inferring(self) -> List[nn.Module]:
+        """The modules of the posterior; the decoder reads the sources' own as well, a learned prior their pooling."""
+        pooling = None if self.prior.conditional else self.source_pooling
+        return [module for module in (self.posterior, self.target_encoder, pooling) if module is not None]
+
     def inferred(
         self, context: Optional[Context], target: Optional[Tensor], src_tokens: Tensor, *others: Any
     ) -> Distribution:

@@ -104,6 +104,10 @@ class BARTVAEEncoder(TransformerEncoderBase):
         """The modules that learn nothing with --zero-latent: all but the map to the slots."""
         return [module for module in self.children() if module is not self.memory]
 
+    def inferring(self) -> List[nn.Module]:
+        """The modules of the posterior, which --aggressive-inference trains alone; see aggressive.encoder_side."""
+        return [module for module in self.children() if module is not self.memory and module is not self.prior]
+
     @property
     def reads_source(self) -> bool:
         """Whether anything depends on the source: with --zero-latent a conditional model alone does."""
@@ -176,6 +180,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
         z_source: Optional[Dict[str, Any]] = None,
         prior_eps: Optional[Tensor] = None,
         target: Optional[Tensor] = None,
+        context: Optional[Context] = None,
     ) -> Dict[str, Any]:
         """Encode sentences, or take z as given.
 
@@ -196,6 +201,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
                 batch's
             prior_eps: standard normal draws, B x prior.eps_dim, or more columns
             target: B x U, which a conditional model alone reads
+            context: of the sources; None: made of them here
 
         Returns:
             fairseq's dictionary of an encoder, in which `encoder_out` is one tensor, M x B x C: the slots, none of them
@@ -203,7 +209,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
             posterior is None if z was given or is the prior's
         """
         source = (src_tokens, src_lengths, return_all_hiddens, token_embeddings)
-        context = self.context(*source)
+        context = self.context(*source) if context is None else context
         prior = self.prior(context)
         posterior = None
         if z is None and prior_eps is not None:

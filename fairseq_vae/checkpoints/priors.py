@@ -7,7 +7,7 @@ from ..base.errors import InputError
 from ..base.files import Path, fingerprint, write
 from ..latent.fitted import KINDS
 
-__all__ = ["load_prior", "save_prior", "use_prior"]
+__all__ = ["check_prior", "load_prior", "save_prior", "use_prior"]
 
 FORMAT = "1"
 
@@ -66,6 +66,20 @@ def load_prior(path: str, latent_dim: int, checkpoint: str) -> Any:
     return prior.requires_grad_(False).eval()
 
 
+def check_prior(model: Any, path: str) -> None:
+    """Refuse a fitted prior for a conditional model.
+
+    Args:
+        model: a bart_vae or bart_cvae
+        path: of the prior's file
+
+    Raises:
+        InputError: the model is conditional
+    """
+    if model.conditional:
+        raise InputError(f"--prior {path}: one for all sentences, and bart_cvae has one of each source: leave it out")
+
+
 def use_prior(model: Any, path: str, checkpoint: str) -> None:
     """Put a fitted prior into the place of a model's own.
 
@@ -75,7 +89,8 @@ def use_prior(model: Any, path: str, checkpoint: str) -> None:
         checkpoint: the model's file
 
     Raises:
-        InputError: as load_prior
+        InputError: the model is conditional, or as load_prior
     """
+    check_prior(model, path)
     device = next(model.parameters()).device
     model.encoder.prior = load_prior(path, model.latent_dim, fingerprint(checkpoint)).to(device)

@@ -12,13 +12,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..base.errors import InputError
 from ..base.host import declared
-from ..base.needs import check_needs, plain
+from ..base.needs import check_needs, is_given, plain, shown
 from ..latent.pooling import check_vectors
 from .criterion import VAECrossEntropyFlags, check_beta
 from .model import LatentFlags, check_promises, check_slots
 from .task import SentenceFlags, check_noise, check_training
 
 __all__ = ["check_effects", "check_generation", "flags_of"]
+
+
+OF_TRAINING = ("aggressive_inference", "eval_bleu", "load_alignments", "upsample_primary")
 
 
 def flags_of(cfg: Any) -> Dict[str, Any]:
@@ -58,6 +61,11 @@ def check_effects(model: Any, criterion: Any, task: Any) -> None:
         check_promises(merged)
     if is_a(own["criterion"], VAECrossEntropyFlags):
         check_beta(merged)
+        if getattr(merged, "load_alignments", False):  # of translation and vae_translation
+            raise InputError(
+                "--load-alignments has no effect with --criterion vae_cross_entropy, which reads no alignments: leave "
+                "it out"
+            )
     if is_a(own["task"], SentenceFlags):
         check_training(merged)
 
@@ -75,11 +83,14 @@ def check_generation(task: Any, splits: Sequence[str], zero_latent: bool) -> Non
     """
     values = flags_of(task)
     config = type(task) if dataclasses.is_dataclass(task) else declared("task", name_of("task", task))
-    check_needs(dataclasses.fields(config) if config else (), values)
+    fields = dataclasses.fields(config) if config else ()
+    check_needs(fields, values)
     if "noise" in values:
         check_noise(SimpleNamespace(**values), splits)
-    if values.get("aggressive_inference"):
-        raise InputError("--aggressive-inference has no effect in generation: give it to fairseq-train")
+    for field in fields:
+        value = values.get(field.name, field.default)
+        if field.name in OF_TRAINING and is_given(field, value):
+            raise InputError(f"{shown(field.name, value)} has no effect in generation: give it to fairseq-train")
     if values.get("num_samples") and not splits:
         raise InputError(
             f"--num-samples {values['num_samples']} has no effect in fairseq-interactive, which draws a sentence for "

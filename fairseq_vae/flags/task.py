@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, List, Optional, Sequence, Type
+from typing import Any, List, Optional, Sequence, Tuple, Type
 
 from fairseq.data.indexed_dataset import get_available_dataset_impl
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -64,8 +64,9 @@ class SentenceFlags(FairseqDataclass):
         metadata={
             "help": "before each update train the encoder and the posterior alone, on new random batches, until the "
             "loss per word stops falling; then the update trains all the rest, and costs up to --aggressive-max-steps "
-            "inner steps more. It ends for good with the first validation whose mi is below that of the one before "
-            "(default: off)",
+            "inner steps more. Of bart_cvae they train the posterior's head, with --target-encoder copy the encoder of "
+            "targets too, and never that of sources, which p(y|x, z) has. It ends for good with the first validation "
+            "whose mi is below that of the one before (default: off)",
             "needs": {
                 "criterion": ("vae_cross_entropy",),
                 "zero_latent": (False,),
@@ -151,6 +152,19 @@ class VAEDenoisingFlags(SentenceFlags):
     )
 
 
+STOCK = {flag.name: flag for flag in dataclasses.fields(TranslationConfig)}
+
+
+def needing(name: str, **needs: Tuple[Any, ...]) -> Any:
+    """A flag of fairseq's task translation with what it needs beside it.
+
+    Args:
+        name: the flag's
+        needs: see base.needs
+    """
+    return field(default=STOCK[name].default, metadata={**STOCK[name].metadata, "needs": needs})
+
+
 @dataclass
 class VAETranslationFlags(SentenceFlags, TranslationConfig):
     """The flags of vae_translation: those of fairseq's task translation, and its own."""
@@ -164,6 +178,20 @@ class VAETranslationFlags(SentenceFlags, TranslationConfig):
             "needs": {"truncate_source": (False,), "num_batch_buckets": (0,)},
         },
     )
+    upsample_primary: int = field(
+        default=1,
+        metadata={
+            "help": "how often an epoch has the pairs of the first file of the training set, where there are others "
+            "(train, train1, train2 and so on) (default: 1)"
+        },
+    )
+    eval_bleu: bool = needing("eval_bleu", disable_validation=(False,))
+    eval_bleu_args: Optional[str] = needing("eval_bleu_args", eval_bleu=GIVEN)
+    eval_bleu_detok: str = needing("eval_bleu_detok", eval_bleu=GIVEN)
+    eval_bleu_detok_args: Optional[str] = needing("eval_bleu_detok_args", eval_bleu=GIVEN)
+    eval_tokenized_bleu: bool = needing("eval_tokenized_bleu", eval_bleu=GIVEN)
+    eval_bleu_remove_bpe: Optional[str] = needing("eval_bleu_remove_bpe", eval_bleu=GIVEN)
+    eval_bleu_print_samples: bool = needing("eval_bleu_print_samples", eval_bleu=GIVEN)
 
 
 def task_config() -> Type[FairseqDataclass]:

@@ -46,6 +46,22 @@ class Context(NamedTuple):
         with torch.autocast(states.device.type, enabled=False):
             return cls(states, padding_mask, pooling(states, padding_mask))
 
+    def rows(self, places: Tensor) -> "Context":
+        """Some of the sources, as often as given.
+
+        Args:
+            places: of the sources in the batch, N
+
+        >>> states, padding = torch.ones(5, 2, 4), torch.zeros(2, 5, dtype=torch.bool)
+        >>> Context(states, padding, torch.ones(2, 4)).rows(torch.tensor([1, 1, 0])).states.shape
+        torch.Size([5, 3, 4])
+        """
+        return Context(
+            self.states.index_select(1, places),
+            self.padding_mask.index_select(0, places),
+            self.pooled.index_select(0, places),
+        )
+
 
 def pooled_with(pooled: Tensor, context: Optional[Context]) -> Tensor:
     """Pooled states with the context's behind them.

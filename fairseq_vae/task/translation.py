@@ -18,6 +18,7 @@ from .. import data  # in hints, as strings: when `data` is imported first, this
 from ..base import text  # as a module, for the same reason
 from ..base.errors import InputError, reported
 from ..base.lengths import Bounds, pair_too_long
+from ..base.needs import check_sizes
 from ..flags.task import VAETranslationFlags
 from .sentences import SentenceTask
 
@@ -25,6 +26,7 @@ __all__ = ["VAETranslationTask"]
 
 logger = logging.getLogger(__name__)
 
+SIDES = ("source-lang", "target-lang")
 PREPROCESS = "fairseq-preprocess --source-lang SOURCE --target-lang TARGET --joined-dictionary"
 
 
@@ -76,9 +78,14 @@ class VAETranslationTask(SentenceTask, TranslationTask):
         folder = utils.split_paths(cfg.data)[0] if cfg.data else ""
         if not os.path.isdir(folder):
             raise InputError(f"data folder {folder} does not exist: give the one that {PREPROCESS} wrote")
-        languages = cfg.source_lang, cfg.target_lang
+        given = languages = cfg.source_lang, cfg.target_lang
         if None in languages:
             languages = data_utils.infer_language_pair(folder)
+            for (name, other), one, found in zip((SIDES, SIDES[::-1]), given, languages):
+                if one not in (None, found) and found is not None:  # fairseq takes the folder's two in its place
+                    raise InputError(
+                        f"--{name} {one} has no effect without --{other}: give that too, or leave --{name} out"
+                    )
         missing = [f"dict.{side}.txt" for side in languages if not os.path.isfile(f"{folder}/dict.{side}.txt")]
         if None in languages or missing:
             if kwargs.get("from_checkpoint") and os.path.isfile(f"{folder}/dict.txt"):
@@ -117,9 +124,19 @@ class VAETranslationTask(SentenceTask, TranslationTask):
             combine: as in fairseq
 
         Raises:
-            InputError: a side of the split does not exist, is empty or cut off; or a target is empty
+            InputError: a side of the split does not exist, is empty or cut off; a target is empty; or a split of one
+                file is to be upsampled
         """
-        for source, target in self.paths(split, epoch, combine):
+        files = list(self.paths(split, epoch, combine))
+        often = self.cfg.upsample_primary
+        if often != 1 and split == self.cfg.train_subset and combine:
+            check_sizes(self.cfg, upsample_primary=1)
+            if len(files) == 1:
+                raise InputError(
+                    f"--upsample-primary {often} has no effect: {files[0][0]} is the only file of {split}, and others "
+                    f"would be {split}1, {split}2 and so on; leave it out"
+                )
+        for source, target in files:
             made_by = f"--{split}pref of {PREPROCESS}"
             sizes = [np.asarray(self.read(path, made_by).sizes) for path in (source, target)]
             if len(sizes[0]) != len(sizes[1]):
