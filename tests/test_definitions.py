@@ -7,10 +7,10 @@ from test_criterion import reduced
 from test_validation import partnered, split
 
 from fairseq_vae.evaluate import evaluate
-from fairseq_vae.measure.definitions import EVALUATED, LOGGED, PARTNERS, TRAINING, VALIDATION, names
+from fairseq_vae.measure.definitions import EVALUATED, LOGGED, PARTNERS, REPRESENTED, TRAINING, VALIDATION, names
 
 
-@pytest.mark.parametrize("definitions", [LOGGED, EVALUATED])
+@pytest.mark.parametrize("definitions", [LOGGED, EVALUATED, REPRESENTED])
 def test_every_key_is_defined_once(definitions):
     assert len(set(names(definitions))) == len(names(definitions))
     assert all(definition.keys and definition.meaning for definition in definitions)

@@ -37,7 +37,8 @@ class Split(NamedTuple):
     labels: Optional[List[str]]
     scores: Optional[List[float]]
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
         """N"""
         return len(self.texts[0])
 

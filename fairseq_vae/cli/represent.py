@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
             "bart": args.bart,
             "language_model": args.language_model,
             "most_labels": args.most_labels,
-            "sentences": {task.name: {name: len(split) for name, split in task.splits.items()} for task in tasks},
+            "sentences": {task.name: {name: split.size for name, split in task.splits.items()} for task in tasks},
             "figures": [figure._asdict() for figure in found],
             "summary": [row._asdict() for row in means],
         }

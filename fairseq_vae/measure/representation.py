@@ -138,7 +138,7 @@ def drawn(task: Task, shares: Sequence[float], seeds: Sequence[int], most: int) 
     """
     train = task.splits["train"]
     if task.kind != "classification":
-        rows = np.sort(np.random.default_rng(POOLED).permutation(len(train))[:most])
+        rows = np.sort(np.random.default_rng(POOLED).permutation(train.size)[:most])
         return [Draw(1.0, None, rows)]
     labels = np.asarray(train.labels)
     try:
@@ -163,7 +163,7 @@ def needed(task: Task, draws: Sequence[Draw]) -> Iterator[Tuple[str, str]]:
     """
     rows = np.unique(np.concatenate([draw.rows for draw in draws])).tolist()
     for name, split in task.splits.items():
-        for row in rows if name == "train" else range(len(split)):
+        for row in rows if name == "train" else range(split.size):
             yield from ((part[row], f"{split.file}, line {row + 1}") for part in split.texts)
 
 
