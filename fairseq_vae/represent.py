@@ -5,7 +5,7 @@ Shapes: B sentences of a batch, T tokens, C model width, Z latent dimensions.
 
 import os
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -142,8 +142,8 @@ def represent(
     most_labels: int = 20_000,
     bart: Optional[BARTVAEHubInterface] = None,
     language_model: Optional[BARTVAEHubInterface] = None,
-) -> List[Figure]:
-    """Hold the mu of sentences to other representations of them, on tasks.
+) -> Iterator[List[Figure]]:
+    """Hold the mu of sentences to other representations of them, task by task.
 
     Nothing of the models is trained. No figure depends on the batch size, but for the rounding of vectors.
 
@@ -156,8 +156,8 @@ def represent(
         bart: the BART before the VAE's training, of `load_bart`
         language_model: trained with --zero-latent
 
-    Returns:
-        the figures of each task, in its order
+    Yields:
+        the figures of each task
 
     Raises:
         InputError: a model is of another kind, a share leaves a label without a sentence, or a sentence cannot be
@@ -170,14 +170,12 @@ def represent(
     if language_model is not None:
         check_language_model(language_model)
         readers.append(((LANGUAGE_MODEL,), Reader(language_model, of_language_model, has_target=True)))
-    found: List[Figure] = []
     for task in tasks:
         draws = drawn(task, shares, seeds, most_labels)
         for names, reader in readers:
             reader.add(needed(task, draws), f"{task.name}: {names[0]}")
         representations = {name: reader.vectors(name) for names, reader in readers for name in names}
-        found += probed(task, representations, draws, progress=True)
-    return found
+        yield probed(task, representations, draws, progress=True)
 
 
 def check_latent(vae: BARTVAEHubInterface) -> None:

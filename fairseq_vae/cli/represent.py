@@ -120,10 +120,11 @@ def run(args: argparse.Namespace) -> None:
         data = args.data or hub.find_data(args.checkpoint)
         language_model = hub.load(args.language_model, data, vae.settings, args.batch_size)
         check_language_model(language_model)
-    found = represent(vae, tasks, shares, seeds, args.most_labels, bart, language_model)
+    found = []
+    for task, own in zip(tasks, represent(vae, tasks, shares, seeds, args.most_labels, bart, language_model)):
+        print(("\n" if found else "") + tables(summary(own), task.name), flush=True)
+        found += own
     means = summary(found)
-    for number, task in enumerate(tasks):
-        print(("\n" if number else "") + tables(means, task.name))
     if args.json:
         content = {
             "checkpoint": args.checkpoint,
