@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import List
+from typing import Any, List
 
 from .arguments import add_model, load, numbers
 
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
         data = args.data or hub.find_data(args.checkpoint)
         language_model = hub.load(args.language_model, data, vae.settings, args.batch_size)
         check_language_model(language_model)
-    found = []
+    found: List[Any] = []
     for task, own in zip(tasks, represent(vae, tasks, shares, seeds, args.most_labels, bart, language_model)):
         print(("\n" if found else "") + tables(summary(own), task.name), flush=True)
         found += own

@@ -105,8 +105,9 @@ def shares(found: Sequence[Summary]) -> Any:
     for panel, task in zip(panels, tasks):
         for number, name in enumerate(names):
             line = [row for row in rows if row.task == task and row.representation == name]
+            aside = 1.03 ** (number - (len(names) - 1) / 2)  # bars stand beside one another
             panel.errorbar(
-                [row.labels for row in line],
+                [row.labels * aside for row in line],
                 [100 * row.mean for row in line],
                 yerr=[100 * (row.half or 0) for row in line],
                 color=drawing.SAFE[number % len(drawing.SAFE)],
