@@ -98,9 +98,10 @@ def test_a_pool_is_one_for_all_seeds_and_shares_are_shares_of_it():
     assert 99 <= len(pool) <= 101 and all(set(draw.rows.tolist()) <= pool for draw in draws)
     wanted = {text for text, _ in needed(task, draws)}
     assert len(wanted) == len(pool) + N["valid"] + N["test"], "no other sentence is encoded"
-    pairs = task_of(None, lambda size, seed: list(range(size)), parts=2)
-    [draw] = drawn(pairs, [0.1], [1, 2], 50)
-    assert len(set(draw.rows.tolist())) == 50 and (draw.share, draw.seed) == (1.0, None)
+    for labels in (None, coins):
+        pairs = task_of(labels, lambda size, seed: list(range(size)), parts=2)
+        [draw] = drawn(pairs, [0.1], [1, 2], 50)
+        assert 49 <= len(set(draw.rows.tolist())) <= 51 and (draw.share, draw.seed) == (1.0, None)
 
 
 def test_a_planted_attribute_is_found_and_noise_holds_none():

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     from ..measure.representation import drawn
     from ..report.representation import check_picture, picture, tables
     from ..report.text import plain
-    from ..represent import check_language_model, check_latent, load_bart, represent, summary
+    from ..represent import load_bart, represent, summary
 
     shares, seeds = numbers("--shares", args.shares), whole("--seeds", args.seeds)
     if not all(0 < share <= 1 for share in shares):
@@ -113,13 +113,11 @@ def run(args: argparse.Namespace) -> None:
     for task in tasks:
         drawn(task, shares, seeds, args.most_labels)
     vae = load(args)
-    check_latent(vae)
     bart = load_bart(args.bart, args.batch_size) if args.bart else None
     language_model = None
     if args.language_model:
         data = args.data or hub.find_data(args.checkpoint)
         language_model = hub.load(args.language_model, data, vae.settings, args.batch_size)
-        check_language_model(language_model)
     found: List[Any] = []
     for task, own in zip(tasks, represent(vae, tasks, shares, seeds, args.most_labels, bart, language_model)):
         print(("\n" if found else "") + tables(summary(own), task.name), flush=True)

@@ -137,14 +137,15 @@ def drawn(task: Task, shares: Sequence[float], seeds: Sequence[int], most: int) 
         InputError: a share leaves a label without an item, see stratified; the message names the file
     """
     train = task.splits["train"]
-    if task.kind != "classification":
-        rows = np.sort(np.random.default_rng(POOLED).permutation(train.size)[:most])
-        return [Draw(1.0, None, rows)]
-    labels = np.asarray(train.labels)
+    pool = np.arange(train.size)
     try:
-        pool = np.arange(len(labels))
-        if most < len(labels):
-            pool = stratified(labels.tolist(), most / len(labels), POOLED)
+        if most < train.size and train.labels is not None:
+            pool = stratified(train.labels, most / train.size, POOLED)
+        elif most < train.size:
+            pool = np.sort(np.random.default_rng(POOLED).permutation(train.size)[:most])
+        if task.kind != "classification":
+            return [Draw(1.0, None, pool)]
+        labels = np.asarray(train.labels)
         return [
             Draw(share, None, pool) if share == 1 else Draw(share, seed, pool[stratified(labels[pool], share, seed)])
             for share in sorted(set(shares))
@@ -264,14 +265,20 @@ class Chosen(NamedTuple):
     """A fitted linear model.
 
     Attributes:
-        predict: from items' vectors, N x D, to their labels or scores, N
+        model: scikit-learn's
+        scale: standardises vectors as those of training were
         penalty: the one that valid chose
         valid: the criterion of the choice there
     """
 
-    predict: Callable[[Any], np.ndarray]
+    model: Any
+    scale: Callable[[Any], Any]
     penalty: float
     valid: float
+
+    def predict(self, rows: Any) -> np.ndarray:
+        """The labels or scores, N, of items' vectors, N x D."""
+        return self.model.predict(self.scale(rows))
 
 
 def chosen(train: Any, targets: Sequence[Any], valid: Any, valid_targets: Sequence[Any], method: str) -> Chosen:
@@ -303,7 +310,7 @@ def chosen(train: Any, targets: Sequence[Any], valid: Any, valid_targets: Sequen
             model = Ridge(alpha=penalty).fit(fitted, targets)
             reached = pearson(model.predict(held), valid_targets)
         if best is None or reached > best.valid or math.isnan(best.valid):
-            best = Chosen(lambda rows, model=model: model.predict(scale(rows)), penalty, reached)  # type: ignore[misc]
+            best = Chosen(model, scale, penalty, reached)
         worse = worse + 1 if reached < best.valid else 0
         if worse == 2:
             break
