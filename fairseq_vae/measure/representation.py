@@ -174,9 +174,10 @@ def pearson(a: Any, b: Any) -> float:
     >>> round(pearson([1, 2, 3], [2, 4, 6]), 12)
     1.0
     """
+    if not (np.ptp(a) > 0 and np.ptp(b) > 0):  # less their mean, they would be rounding
+        return float("nan")
     x, y = (np.asarray(side, float) - np.mean(side) for side in (a, b))
-    below = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / below) if below > 0 else float("nan")
+    return float(x @ y / np.sqrt((x @ x) * (y @ y)))
 
 
 def spearman(a: Any, b: Any) -> float:
@@ -309,7 +310,7 @@ def chosen(train: Any, targets: Sequence[Any], valid: Any, valid_targets: Sequen
         else:
             model = Ridge(alpha=penalty).fit(fitted, targets)
             reached = pearson(model.predict(held), valid_targets)
-        if best is None or reached > best.valid or math.isnan(best.valid):
+        if best is None or reached > best.valid or (math.isnan(best.valid) and not math.isnan(reached)):
             best = Chosen(model, scale, penalty, reached)
         worse = worse + 1 if reached < best.valid else 0
         if worse == 2:
