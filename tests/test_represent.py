@@ -403,6 +403,10 @@ def test_a_bad_folder_is_one_line(models, folders, tmp_path, capsys, name, chang
         (["--task={r}", "--json=no/such/file"], "--json no/such/file: the folder"),
         (["--task={r}", "--picture=x.pdf"], "--picture x.pdf: expected a name that ends in .svg or .png"),
         (
+            ["--task={r}", "--shares=1", "--picture=x.svg"],
+            "--picture x.svg: expected a --task of labelled sentences and",
+        ),
+        (
             ["--task={r}", "--shares=1", "--bart={m}/vae/checkpoint_best.pt"],
             "is of architecture bart_vae_tiny, expected a BART's",
         ),

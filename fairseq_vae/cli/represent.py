@@ -110,6 +110,8 @@ def run(args: argparse.Namespace) -> None:
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise ValueError(f"--task: two folders are called {max(names, key=names.count)}: rename one of them")
+    if args.picture and (len(set(shares)) < 2 or all(task.kind != "classification" for task in tasks)):
+        raise ValueError(f"--picture {args.picture}: expected a --task of labelled sentences and two --shares or more")
     for task in tasks:
         drawn(task, shares, seeds, args.most_labels)
     vae = load(args)
