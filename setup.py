@@ -52,7 +52,7 @@ setup(
         "edit": ["torchdiffeq"],
         "smoothness": ["POT", "wordllama<0.3.4"],  # later ones hold the same vectors, but want numpy 2, and fairseq 1
         "explore": ["nicegui>=3.18,<4"],
-        "report": ["matplotlib"],  # pictures of report and evaluate-edit
+        "report": ["matplotlib"],  # pictures of report, evaluate-edit and represent
         "neighbours": ["faiss-cpu"],  # a graph of them, for large texts
         "test": [
             "mkdocs-material>=9.7",  # the documentation is built and its links followed

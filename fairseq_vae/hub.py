@@ -30,7 +30,7 @@ from .latent.paths import PATHS
 from .measure.scoring import encoder_input, joined, sentence_nll
 from .vectors import LARGEST, Report
 
-__all__ = ["BARTVAEHubInterface", "Latents", "Sentences", "find_data", "load"]
+__all__ = ["BARTVAEHubInterface", "Latents", "Sentences", "find_data", "load", "settings_of"]
 
 Sentences = Union[str, Sequence[str]]
 Latents = Union[Sentences, Tensor]  # sentences, or the z's of sentences, N x Z
@@ -783,12 +783,28 @@ def load(
     if not has_dictionary(data):
         raise InputError(f"{data} has no dict.txt: give the folder with the one that the model was trained with")
     model, cfg, task = load_model(checkpoint, data, latent_mode="mean", num_samples=0)
-    settings = find_bpe(folders(checkpoint, data), bpe) if isinstance(bpe, str) else bpe
-    if settings is None and bpe is not None and piece_style(task.source_dictionary) != "none":
+    settings = settings_of(checkpoint, data, task.source_dictionary, bpe) if isinstance(bpe, str) else bpe
+    if prior is not None:
+        use_prior(model, prior, checkpoint)
+    return BARTVAEHubInterface(cfg, task, model, settings, batch_size, checkpoint)
+
+
+def settings_of(checkpoint: str, data: str, dictionary: Any, bpe: str = "auto") -> Optional[Dict[str, str]]:
+    """The settings of the BPE that lies beside a checkpoint, above it or with the data; see load.
+
+    Args:
+        checkpoint: a file
+        data: folder with the dictionary
+        dictionary: the one there
+        bpe: a name of find_bpe
+
+    Raises:
+        InputError: there is none, and the dictionary is not of whole words
+    """
+    settings = find_bpe(folders(checkpoint, data), bpe)
+    if settings is None and piece_style(dictionary) != "none":
         raise InputError(
             f"{data}/dict.txt is of pieces, and neither encoder.json with vocab.bpe nor sentencepiece.bpe.model lies "
             f"beside it or {checkpoint}: put it there, or give sentences as pieces with spaces between (bpe=None)"
         )
-    if prior is not None:
-        use_prior(model, prior, checkpoint)
-    return BARTVAEHubInterface(cfg, task, model, settings, batch_size, checkpoint)
+    return settings

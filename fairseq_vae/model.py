@@ -16,7 +16,7 @@ from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
-from fairseq.models.bart.model import BARTModel, bart_base_architecture
+from fairseq.models.bart.model import BARTClassificationHead, BARTModel, bart_base_architecture
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -156,7 +156,8 @@ class BARTVAEModel(BARTModel):
         typed = isinstance(cfg, DictConfig)
         given: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if typed else vars(cfg)
         known = {field.name: field.default for field in dataclasses.fields(cls.config())}
-        unknown = [key for key in given if typed and key not in known]
+        # fairseq's task sentence_prediction adds its own max_positions
+        unknown = [key for key in given if typed and key not in (*known, "max_positions")]
         if unknown:
             raise InputError(
                 f"model configuration: unknown {', '.join(unknown)}; expected flags of BART or latent ones. If a part "
@@ -235,6 +236,35 @@ class BARTVAEModel(BARTModel):
         """Whether z is the posterior's mean in training: an autoencoder."""
         return self.encoder.deterministic_latent
 
+    def register_classification_head(
+        self, name: str, num_classes: Optional[int] = None, inner_dim: Optional[int] = None, **others: Any
+    ) -> None:
+        """fairseq's hook: add a head that tells classes by mu, for its task `sentence_prediction`.
+
+        Args:
+            name: of the head
+            num_classes: that it tells
+            inner_dim: width of its hidden layer (default: Z)
+            others: not used, as in fairseq
+
+        Raises:
+            InputError: the model has no z of a sentence alone
+        """
+        if self.conditional or self.encoder.zero_latent:
+            raise InputError(
+                "a classification head reads mu of a sentence: expected --arch bart_vae without --zero-latent"
+            )
+        args = self.args
+        spectral = getattr(args, "spectral_norm_classification_head", False)
+        self.classification_heads[name] = BARTClassificationHead(
+            self.latent_dim,
+            inner_dim or self.latent_dim,
+            num_classes,
+            args.pooler_activation_fn,
+            args.pooler_dropout,
+            spectral,
+        )
+
     def forward(
         self,
         src_tokens: Tensor,
@@ -251,6 +281,7 @@ class BARTVAEModel(BARTModel):
         label_smoothing: float = 0.0,
         z_source: Optional[Dict[str, Tensor]] = None,
         places: Optional[Tensor] = None,
+        classification_head_name: Optional[str] = None,
     ) -> Union[Tuple[Tensor, Dict[str, Any]], VAEOutput]:
         """Teacher forcing: logits, as fairseq expects them, or the losses of a target.
 
@@ -267,12 +298,17 @@ class BARTVAEModel(BARTModel):
             z: latents to decode, see BARTVAEEncoder.forward
             target: B x U; see loss, like `label_smoothing` and `places`
             z_source: other sentences, whose z to decode, see BARTVAEEncoder.forward
+            classification_head_name: of the head that alone reads the posterior's mean; nothing is decoded then
 
         Returns:
             without a target: logits, B x U x V, and fairseq's dictionary of a decoder with `vae`, a VAEOutput, and its
-            `posterior` (None if z was given); with a target: the VAEOutput of `loss`
+            `posterior` (None if z was given); with a target: the VAEOutput of `loss`; with a head: its logits, B x
+            classes, and a dictionary of the `posterior`
         """
         with self.autocast(src_tokens.device.type):
+            if classification_head_name is not None:
+                posterior = self.encoder.infer(src_tokens, src_lengths)
+                return self.classification_heads[classification_head_name](posterior.mean), {"posterior": posterior}
             others: Dict[str, Any] = {} if z_source is None else {"z_source": z_source}  # our validation alone needs it
             if self.conditional and z is None:
                 others["target"] = self.sentences(prev_output_tokens) if target is None else target

@@ -7,11 +7,20 @@ from test_criterion import reduced
 from test_validation import partnered, split
 
 from fairseq_vae.evaluate import evaluate
-from fairseq_vae.measure.definitions import EVALUATED, LOGGED, PARTNERS, TERM, TRAINING, VALIDATION, names
+from fairseq_vae.measure.definitions import (
+    EVALUATED,
+    LOGGED,
+    PARTNERS,
+    REPRESENTED,
+    TERM,
+    TRAINING,
+    VALIDATION,
+    names,
+)
 from fairseq_vae.objective.terms import has_parameters, terms
 
 
-@pytest.mark.parametrize("definitions", [LOGGED, EVALUATED])
+@pytest.mark.parametrize("definitions", [LOGGED, EVALUATED, REPRESENTED])
 def test_every_key_is_defined_once(definitions):
     assert len(set(names(definitions))) == len(names(definitions))
     assert all(definition.keys and definition.meaning for definition in definitions)

@@ -105,8 +105,10 @@ def test_the_site_builds_without_a_dead_link_or_a_request_to_another_host(tmp_pa
 def existing_flags():
     """Flags of fairseq's commands with this plug-in, of fairseq-vae, and of the clone's scripts."""
     from fairseq import options
+    from fairseq.criterions.sentence_prediction import SentencePredictionConfig as CriterionConfig
     from fairseq.dataclass.utils import gen_parser_from_dataclass
     from fairseq.registry import REGISTRIES
+    from fairseq.tasks.sentence_prediction import SentencePredictionConfig
 
     parsers = [
         options.get_training_parser(),
@@ -116,6 +118,8 @@ def existing_flags():
         *(command for _, _, command in docs_tables.subcommands()),
     ]
     docs_tables.BARTVAEModel.add_args(parsers[0])
+    for config in (SentencePredictionConfig, CriterionConfig):
+        gen_parser_from_dataclass(parsers[1], config())
     for config in (docs_tables.task_config(), docs_tables.VAETranslationFlags, docs_tables.criterion_config()):
         gen_parser_from_dataclass(parsers[1], config())
     gen_parser_from_dataclass(parsers[2], docs_tables.latent_config(conditional=True)())

@@ -459,6 +459,50 @@ SECTIONS: Mapping[str, Sequence[Definition]] = {  # of evaluate()'s figures, the
 EVALUATED: Sequence[Definition] = tuple(definition for section in SECTIONS.values() for definition in section)
 
 
+FIT, OF_LABELS, OF_SCORES = "a fit", "labels", "scores"
+REPRESENTED: Sequence[Definition] = (  # the JSON of `fairseq-vae represent`
+    Definition(("checkpoint",), "the checkpoint's file"),
+    Definition(("bart", "language_model"), "the files of these, null without them"),
+    Definition(("most_labels",), "the most training items in the pool of a task"),
+    Definition(("sentences",), "items of each split of each task"),
+    Definition(("figures",), "of each task, representation, share and seed an object of the keys below"),
+    Definition(("task",), "name of its folder"),
+    Definition(("target",), "`label` or `score`"),
+    Definition(
+        ("representation",),
+        "`mu`; `encoder states`, as the posterior pools them; `BART`, the mean of its encoder's last states, `<s>` and "
+        "`</s>` included; `language model`, the mean of its decoder's last states over the tokens they predict; "
+        "`bag of words`, which words there are; `tf-idf`, with 1 + log of the counts; `majority`, the commonest label",
+    ),
+    Definition(
+        ("method",),
+        "`logistic` regression; `ridge` regression; `cosine` of a pair, which learns nothing (but tf-idf its "
+        "frequencies, of train's sentences); `majority`. The first two read the vector of a sentence, and of a pair "
+        "u, v the numbers of abs(u − v) and u · v; dense ones are standardised by mean and deviation of the items "
+        "fitted, from which words and frequencies are, too",
+    ),
+    Definition(("share",), "of the pool of training items", "0–1", FIT),
+    Definition(("labels",), "training items fitted", "", FIT),
+    Definition(("seed",), "of the choice of a share; null where it is the whole pool", "", FIT),
+    Definition(
+        ("penalty",),
+        "of the squared weights, against the sum of losses: the best on valid of the powers of 10 from 10,000 down to "
+        "0.01, the strongest of equally good ones; two in a row that are worse than the best end the search",
+        "",
+        FIT,
+    ),
+    Definition(("valid",), "what chose it: accuracy, or Pearson's correlation, on valid", "", FIT),
+    Definition(("accuracy",), "share of test items whose label is told", "0–1", OF_LABELS),
+    Definition(("macro_f1",), "mean over labels of F1 on test", "0–1", OF_LABELS),
+    Definition(("pearson",), "correlation with the scores of test", "−1–1", OF_SCORES),
+    Definition(("spearman",), "the same of ranks, equal ones sharing their mean", "−1–1", OF_SCORES),
+    Definition(("summary",), "means over seeds: objects with the keys above up to `labels`, and these"),
+    Definition(("figure",), "which of the last four the mean is of"),
+    Definition(("mean",), "over the seeds"),
+    Definition(("half",), "of its 95 % interval, by Student's t over the seeds", "", "several seeds"),
+)
+
+
 def names(definitions: Sequence[Definition], *when: str) -> Tuple[str, ...]:
     """All keys in order; with `when`, those that always have a value and those of the conditions given."""
     return tuple(key for d in definitions if not when or d.when in ("", *when) for key in d.keys)

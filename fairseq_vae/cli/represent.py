@@ -1,0 +1,140 @@
+"""`fairseq-vae represent`: what z is worth as a representation."""
+
+import argparse
+import os
+from typing import Any, List
+
+from .arguments import add_model, load, numbers
+
+__all__ = ["add_arguments", "run"]
+
+HELP = "what mu is worth as a representation: labels by few examples, similarity of pairs, beside baselines"
+DESCRIPTION = (
+    "Hold the means mu of sentences to other representations of them: linear classifiers from a share of the labels, "
+    "cosines and ridge regressions of scored pairs, logistic regressions of labelled ones. Nothing of the models is "
+    "trained. Beside mu stand the encoder's states as the posterior pools them, bags of words, tf-idf, the commonest "
+    "label and, where they are given, the BART before its training and a language model."
+)
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Model, tasks, labels, baselines and the files to write."""
+    add_model(command)
+    command.add_argument(
+        "--task",
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder of train, valid and test, as .txt with .labels, or as .tsv: score, sentence, sentence and perhaps "
+        "a label; each perhaps .gz; repeatable",
+    )
+    command.add_argument(
+        "--shares",
+        default="0.01,0.1,1",
+        metavar="X,...",
+        help="of the labels of sentences, the smaller within the larger; pairs are all taken (default: 0.01,0.1,1)",
+    )
+    command.add_argument(
+        "--seeds",
+        default="1,2,3",
+        metavar="N,...",
+        help="of which labels a share has, each label of sentences in its proportion (default: 1,2,3)",
+    )
+    command.add_argument(
+        "--most-labels",
+        type=int,
+        default=20_000,
+        metavar="N",
+        help="training items of a task that are its whole, drawn once where there are more; shares are shares of them "
+        "(default: 20000)",
+    )
+    command.add_argument(
+        "--bart",
+        metavar="CHECKPOINT",
+        help="the BART before the VAE's training, its dict.txt and BPE beside it: the mean of its encoder's states",
+    )
+    command.add_argument(
+        "--language-model",
+        metavar="CHECKPOINT",
+        help="trained with --zero-latent on the same dictionary: the mean of its decoder's states",
+    )
+    command.add_argument("--json", metavar="FILE", help="also write every figure, of each seed, there")
+    command.add_argument(
+        "--picture", metavar="FILE", help="also draw accuracy against the number of labels, .svg or .png"
+    )
+
+
+def whole(flag: str, value: str) -> List[int]:
+    """Whole numbers of 0 or more with commas between.
+
+    >>> whole("--seeds", "1,2")
+    [1, 2]
+
+    Raises:
+        ValueError: the value has something else, or a number twice
+    """
+    found = numbers(flag, value)
+    if any(number < 0 or number != int(number) for number in found) or len(set(found)) < len(found):
+        raise ValueError(f"{flag} {value}: expected different whole numbers of 0 or more with commas between")
+    return [int(number) for number in found]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the tables of each task; write the files that are asked for.
+
+    Raises:
+        ValueError: a flag, a task or a model cannot be used; tasks and flags are refused before a model is loaded
+    """
+    import json
+
+    from .. import hub
+    from ..base.files import write
+    from ..base.labelled import read_task
+    from ..measure.representation import drawn
+    from ..report.representation import check_picture, picture, tables
+    from ..report.text import plain
+    from ..represent import load_bart, represent, summary
+
+    shares, seeds = numbers("--shares", args.shares), whole("--seeds", args.seeds)
+    if not all(0 < share <= 1 for share in shares):
+        raise ValueError(f"--shares {args.shares}: expected numbers above 0 to 1, e.g. 0.01,0.1,1")
+    if args.most_labels < 1:
+        raise ValueError(f"--most-labels {args.most_labels}: expected 1 or more")
+    for flag, path in (("--json", args.json), ("--picture", args.picture)):
+        folder = os.path.dirname(os.path.abspath(path or "."))
+        if not os.path.isdir(folder):
+            raise ValueError(f"{flag} {path}: the folder {folder} does not exist")
+    if args.picture:
+        check_picture(args.picture)
+    tasks = [read_task(folder) for folder in args.task]
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"--task: two folders are called {max(names, key=names.count)}: rename one of them")
+    if args.picture and (len(set(shares)) < 2 or all(task.kind != "classification" for task in tasks)):
+        raise ValueError(f"--picture {args.picture}: expected a --task of labelled sentences and two --shares or more")
+    for task in tasks:
+        drawn(task, shares, seeds, args.most_labels)
+    vae = load(args)
+    bart = load_bart(args.bart, args.batch_size) if args.bart else None
+    language_model = None
+    if args.language_model:
+        data = args.data or hub.find_data(args.checkpoint)
+        language_model = hub.load(args.language_model, data, vae.settings, args.batch_size)
+    found: List[Any] = []
+    for task, own in zip(tasks, represent(vae, tasks, shares, seeds, args.most_labels, bart, language_model)):
+        print(("\n" if found else "") + tables(summary(own), task.name), flush=True)
+        found += own
+    means = summary(found)
+    if args.json:
+        content = {
+            "checkpoint": args.checkpoint,
+            "bart": args.bart,
+            "language_model": args.language_model,
+            "most_labels": args.most_labels,
+            "sentences": {task.name: {name: split.size for name, split in task.splits.items()} for task in tasks},
+            "figures": [figure._asdict() for figure in found],
+            "summary": [row._asdict() for row in means],
+        }
+        write(args.json, json.dumps(plain(content), indent=2) + "\n")
+    if args.picture:
+        picture(means, args.picture)
