@@ -13,6 +13,7 @@ from helpers import EVERY_LATENT, GIVEN, V, arguments, bart, choosing, dictionar
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.registry import NoFlags
+from fairseq_vae.checkpoints import adapt as adaptation
 from fairseq_vae.checkpoints.adapt import COPIES, GPT2_WORDS, VERSION_KEY, check_origin
 from fairseq_vae.latent.pooling import MeanPooling, poolings
 from fairseq_vae.latent.posterior import DiagonalPosterior, posteriors
@@ -304,3 +305,15 @@ def test_the_optional_state_of_a_part_of_ones_own_may_begin_or_end_too(part, pla
 def test_layers_of_training_alone_that_are_left_out_are_named(flags, caplog):
     _, lines = loaded(model(), model(**flags).state_dict(), caplog)
     assert len(lines) == 1 and lines[0].startswith("VAE checkpoint: 4 tensors left out, since no flag asks for them: ")
+
+
+def test_every_copy_of_the_embeddings_fits_the_dictionary(monkeypatch):
+    """Those of the encoder of targets and of the frozen one are copies of the encoder's."""
+    monkeypatch.setattr(adaptation, "published_words", lambda dictionary: 9)
+    monkeypatch.setattr(adaptation, "PUBLISHED_ROWS", {17: "a BART"})
+    copies = ["align.pretrained.embed_tokens.weight", "encoder.target_encoder.embed_tokens.weight"]
+    weights = torch.arange(34.0).view(17, 2)
+    state = {key: weights.clone() for key in (*adaptation.EMBEDDINGS, *copies)}
+    adaptation.fit_dictionary(state, dictionary(20), "checkpoint")
+    assert {len(value) for value in state.values()} == {len(dictionary(20))}
+    assert all(value.equal(state["encoder.embed_tokens.weight"]) for value in state.values())

@@ -129,7 +129,7 @@ def test_whitening_makes_every_direction_as_wide_and_is_symmetric():
 def test_the_text_is_measured_once_at_equal_distances_whatever_its_order_of_lengths():
     rows = torch.randn(9, 5, dtype=torch.float64) + 20
     term, _, given = term_of(rows, 3)
-    term.TEXT, term.ROWS = 3, 2
+    term.TEXT, term.TOKENS = 3, 6
     asked = []
 
     def sentence(number):
@@ -143,6 +143,27 @@ def test_the_text_is_measured_once_at_equal_distances_whatever_its_order_of_leng
     torch.testing.assert_close(found, (rows - chosen.mean(0)) @ whitening(chosen), atol=1e-6, rtol=1e-6)
     term.begin(9, sentence)
     assert len(asked) == 3 and term.target(given.target).equal(found)
+
+
+@pytest.mark.parametrize("share, known", [(0.095, False), (0.9999, True)])
+def test_moments_that_an_average_over_updates_has_of_zeros_are_taken_again(share, known):
+    """--store-ema averages buffers as it averages weights."""
+    term, _, _ = term_of(torch.randn(9, 5, dtype=torch.float64), 3)
+    term.measured.fill_(share)
+    assert term.is_measured() == known
+
+
+def test_a_measurement_that_fails_is_made_again_with_the_next_batch(monkeypatch):
+    rows = torch.randn(9, 5, dtype=torch.float64) + 20
+    term, _, given = term_of(rows, 3)
+    term.begin(9, lambda number: torch.tensor([4 + number, EOS]))
+    with monkeypatch.context() as patch:
+        patch.setattr(term.pretrained, "means", lambda tokens: (_ for _ in ()).throw(RuntimeError("out of memory")))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            term.target(given.target)
+    assert not term.is_measured()
+    torch.testing.assert_close(term.target(given.target), (rows - rows.mean(0)) @ whitening(rows), atol=1e-6, rtol=1e-6)
+    assert term.measured == 1
 
 
 def test_without_a_text_the_target_stays_raw_and_says_so(caplog):

@@ -255,6 +255,22 @@ def test_runs_side_by_side_share_the_chains(study, run, tmp_path, monkeypatch, c
         made = run(found)
         assert {place for place, _ in made if "plain" in place} == set(PLAIN_OF_SEED_2)
         assert "Another run is at work on 2 points" in capsys.readouterr().out
+        arguments = [
+            "curve",
+            str(tmp_path / "study.yaml"),
+            str(tmp_path / "out"),
+            "--data",
+            found.data,
+            "--only",
+            "plain",
+        ]
+        shutil.move(tmp_path / "out/plain/seed-2", tmp_path / "seed-2")
+        second.mkdir()
+        with open(second / ".lock", "w") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            assert main(arguments) == 0, "there is nothing to do, and nothing is wrong"
+        shutil.rmtree(second)
+        shutil.move(tmp_path / "seed-2", second)
     assert run(found) == WHOLE[2:], "it has left them"
 
     def meanwhile(self, point):  # another run makes the second seed's, and fails at its last point

@@ -45,6 +45,24 @@ def test_a_dimension_that_copies_the_label_has_it_all(classes):
         assert separated_attribute_predictability(mu, labels) == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("count", [100, 200, 1000])
+def test_all_of_a_label_is_all_of_it_whatever_the_number_of_sentences(count):
+    """The correction is Miller's, by the pairs of bin and class that occur, and ends at the label's entropy."""
+    random = np.random.default_rng(4)
+    label = np.arange(count) % 10
+    mu = np.stack([label + random.uniform(-0.1, 0.1, count), *random.normal(size=(3, count))], axis=1)
+    information, entropy = label_information(mu, label.astype(str).tolist(), bins=10)
+    assert information[0] == pytest.approx(entropy) == pytest.approx(np.log(10))
+    assert information[1:].max() < 0.5 * entropy
+
+
+def test_one_dimension_of_noise_is_held_to_one_that_says_nothing():
+    random = np.random.default_rng(5)
+    mu, labels = random.normal(size=(2000, 1)), random.integers(2, size=2000).astype(str).tolist()
+    assert 0 <= separated_attribute_predictability(mu, labels) < 0.05
+    assert 0 <= mutual_information_gap(mu, labels) < 0.02
+
+
 def test_a_rotation_of_the_copy_and_noise_parts_nothing():
     mu, labels = made()
     turned = rotated(mu)
@@ -60,7 +78,7 @@ def test_noise_lies_within_its_permutations_and_has_no_information_on_average():
     inside, means = 0, []
     for _ in range(20):
         mu, labels = random.normal(size=(400, 3)), random.integers(3, size=400).astype(str).tolist()
-        low, high = permuted(mutual_information_gap, mu, labels, draws=40)
+        low, high = permuted(lambda drawn, mu=mu: mutual_information_gap(mu, drawn.tolist()), labels, draws=40)
         inside += low <= mutual_information_gap(mu, labels) <= high
         means.append(np.mean(label_information(mu, labels, bins=5)[0]))
     assert inside >= 16 and high < 0.05
@@ -100,3 +118,5 @@ def test_all_of_it_at_once_and_bad_labels():
         disentangled(mu, labels[:3])
     with pytest.raises(InputError, match="only 'a'"):
         disentangled(mu, ["a"] * 400)
+    with pytest.raises(InputError, match="not finite"):
+        disentangled(np.where(mu > 1, np.nan, mu), labels)

@@ -216,7 +216,12 @@ def fit_dictionary(state_dict: StateDict, dictionary: Dictionary, checkpoint: st
         )
     has_mask = rows % 8 == 1  # fairseq fills dictionaries up to a multiple of 8, then adds <mask>
     mask = dictionary.index("<mask>")
-    for key in EMBEDDINGS:
+    kept = (
+        key
+        for key in state_dict
+        if key.startswith((PRETRAINED, TARGET_ENCODER)) and key.endswith("embed_tokens.weight")
+    )
+    for key in (*EMBEDDINGS, *list(kept)):
         old = state_dict[key]
         new = old[:words].mean(0, keepdim=True).repeat(len(dictionary), 1)
         common = min(rows - has_mask, len(dictionary) - (mask != dictionary.unk()))

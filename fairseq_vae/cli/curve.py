@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the study cannot work, or a point has failed
     """
-    from ..finetune.curve import Curve, gather
+    from ..finetune.curve import WAIT, Curve, gather
+    from ..finetune.steps import alone
     from ..finetune.study import read_study
     from ..report import drawing
 
@@ -55,12 +57,13 @@ def run(args: argparse.Namespace) -> None:
             Curve(study, args.output, args.only, args.user_dir).run()
         rows = gather(study, args.output)
         if any(row["state"] != "missing" for row in rows):
-            show(study, args.output, rows)
+            with alone(Path(args.output), WAIT):  # another run may end at the same time
+                show(study, args.output, rows)
     failed = [row for row in rows if row["state"] == "failed"]
     if failed:
         first = "{arm}, seed {seed}, {setting}".format(**failed[0])
         raise ValueError(f"{len(failed)} of {len(rows)} points failed, first {first}: {failed[0]['reason']}")
-    if all(row["state"] == "missing" for row in rows):
+    if args.draw and all(row["state"] == "missing" for row in rows):
         raise ValueError(f"{args.output} has no point that was evaluated on {study.split}: run it without --draw")
 
 

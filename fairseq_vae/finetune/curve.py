@@ -25,7 +25,7 @@ from .process import call
 from .steps import USER_DIR, alone, binarise, held, minutes, step, train_on
 from .study import Point, Study, as_flags
 
-__all__ = ["FIGURES", "Curve", "difference", "gather"]
+__all__ = ["FIGURES", "WAIT", "Curve", "difference", "gather"]
 
 FIGURES = (  # of an evaluation, for tables and pictures
     *("rec", "kl", "neg_elbo", "nll_iw", "ppl_token", "ppl_word", "bits_per_byte", "mi", "mi_cap", "mi_saturated"),
@@ -33,7 +33,7 @@ FIGURES = (  # of an evaluation, for tables and pictures
     *("exact_match", "exact_match_greedy", "self_bleu", "diagnosis", "split", "sentences", "tokens", "samples"),
     *("text_sentences", "signature", "intervals", "responses"),
 )
-WAIT = 600  # seconds for another run that binarises the text
+WAIT = 600  # seconds for another run that writes what both need
 
 
 class Spent:
@@ -104,7 +104,8 @@ class Curve:
             InputError: settings cannot work or are not those of the folder, another run is at work in it, or the
                 system does not let something be written
         """
-        self.check_settings()
+        with alone(self.output, WAIT):  # another run may begin at the same time
+            self.check_settings()
         left = [point for point in self.points if not self.done(point)]
         print(f"{len(self.points):,} points, {len(self.points) - len(left):,} of them done before", flush=True)
         if not left:

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 BINS = 20
-Score = Callable[[np.ndarray, Sequence[str]], float]
+Score = Callable[[np.ndarray], float]
 
 
 def binned(values: np.ndarray, bins: int) -> np.ndarray:
@@ -40,8 +40,9 @@ def binned(values: np.ndarray, bins: int) -> np.ndarray:
 def label_information(mu: np.ndarray, labels: Sequence[str], bins: int = BINS) -> Tuple[np.ndarray, float]:
     """Mutual information of a label and each dimension alone, which is cut into bins of equally many sentences.
 
-    I = sum p(b, k) log [p(b, k) / p(b) p(k)], less (B - 1) (K - 1) / 2N, what B bins and K classes that have nothing to
-    do with one another show on average (Miller 1955); not below 0.
+    I = sum p(b, k) log [p(b, k) / p(b) p(k)], less (C - B - K + 1) / 2N, with C the pairs of bin and class that occur:
+    what bins and classes that have nothing to do with one another show on average (Miller 1955). It is within 0 and the
+    label's entropy.
 
     Args:
         mu: N x Z
@@ -56,28 +57,41 @@ def label_information(mu: np.ndarray, labels: Sequence[str], bins: int = BINS) -
     >>> information.round(2).tolist(), round(entropy, 2)
     ([0.69, 0.0], 0.69)
     """
-    classes = np.unique(np.asarray(labels), return_inverse=True)[1]
+    return cells_information([binned(column, bins) for column in mu.T], np.unique(labels, return_inverse=True)[1])
+
+
+def cells_information(cells: Sequence[np.ndarray], classes: np.ndarray) -> Tuple[np.ndarray, float]:
+    """label_information of dimensions that are cut already.
+
+    Args:
+        cells: for each of Z dimensions the numbers of bins, N
+        classes: numbers, N
+    """
     total, kinds = len(classes), classes.max() + 1
     of_class = np.bincount(classes) / total
+    entropy = float(-(of_class * np.log(of_class)).sum())
     found = []
-    for column in mu.T:
-        cells = binned(column, bins)
-        joint = np.zeros((cells.max() + 1, kinds))
-        np.add.at(joint, (cells, classes), 1 / total)
+    for own in cells:
+        joint = np.bincount(own * kinds + classes, minlength=(own.max() + 1) * kinds).reshape(-1, kinds) / total
         apart = np.outer(joint.sum(1), of_class)
         there = joint > 0
         information = (joint[there] * np.log(joint[there] / apart[there])).sum()
-        found.append(max(0.0, information - (len(joint) - 1) * (kinds - 1) / (2 * total)))
-    return np.array(found), float(-(of_class * np.log(of_class)).sum())
+        information -= (there.sum() - len(joint) - kinds + 1) / (2 * total)
+        found.append(min(max(0.0, information), entropy))
+    return np.array(found), entropy
 
 
-def gap(scores: np.ndarray) -> float:
-    """The best dimension's score less the second best's; with one dimension its score.
+def gap(scores: np.ndarray, least: float = 0.0) -> float:
+    """The best dimension's score less the second best's; of one dimension, less that of one that says nothing.
 
-    >>> gap(np.array([1.0, 4.0, 2.5]))
-    1.5
+    >>> gap(np.array([1.0, 4.0, 2.5])), gap(np.array([0.75]), least=0.5)
+    (1.5, 0.25)
+
+    Args:
+        scores: Z
+        least: the score of a dimension that says nothing
     """
-    ordered = np.sort(np.append(scores, 0.0))[::-1] if len(scores) == 1 else np.sort(scores)[::-1]
+    ordered = np.sort([*scores, least])[::-1]
     return float(ordered[0] - ordered[1])
 
 
@@ -109,14 +123,27 @@ def threshold_accuracy(mu: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     >>> threshold_accuracy(np.array([[0.0, 3.0], [0.0, 3.0], [1.0, 3.0], [2.0, 3.0]]), ["a", "a", "b", "b"]).tolist()
     [1.0, 0.5]
     """
-    names = np.asarray(labels)
+    return ranks_accuracy(ranked(mu), np.unique(labels, return_inverse=True)[1])
+
+
+def ranked(mu: np.ndarray) -> List[Tuple[np.ndarray, np.ndarray]]:
+    """For each dimension its sentences in order, and whether a threshold may lie behind each: between two values."""
+    orders = [np.argsort(column, kind="stable") for column in mu.T]
+    return [(order, np.append(np.diff(column[order]) > 0, True)) for order, column in zip(orders, mu.T)]
+
+
+def ranks_accuracy(ranks: Sequence[Tuple[np.ndarray, np.ndarray]], classes: np.ndarray) -> np.ndarray:
+    """threshold_accuracy of dimensions that are ordered already.
+
+    Args:
+        ranks: of ranked, Z
+        classes: numbers, N
+    """
     found = []
-    for column in mu.T:
-        order = np.argsort(column, kind="stable")
-        last = np.append(np.diff(column[order]) > 0, True)  # a threshold lies between different values
+    for order, last in ranks:
         distances = []
-        for name in np.unique(names):
-            inside = (names == name)[order]
+        for number in range(classes.max() + 1):
+            inside = (classes == number)[order]
             apart = np.cumsum(inside) / inside.sum() - np.cumsum(~inside) / (~inside).sum()
             distances.append(np.abs(apart[last]).max())
         found.append((1 + np.mean(distances)) / 2)
@@ -132,7 +159,7 @@ def separated_attribute_predictability(mu: np.ndarray, labels: Sequence[str]) ->
     Returns:
         0 to 0.5
     """
-    return gap(threshold_accuracy(mu, labels))
+    return gap(threshold_accuracy(mu, labels), least=0.5)
 
 
 def importance(mu: np.ndarray, labels: Sequence[str]) -> np.ndarray:
@@ -148,7 +175,9 @@ def importance(mu: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     from sklearn.linear_model import LogisticRegression  # its import takes a second
 
     scaled = (mu - mu.mean(0)) / np.where(mu.std(0) > 0, mu.std(0), 1)
-    fitted = LogisticRegression(penalty="l1", solver="saga", C=0.1, max_iter=1000, random_state=0, tol=1e-3)
+    # the penalty's name went out of use in scikit-learn 1.8
+    lasso: Dict[str, Any] = {"l1_ratio": 1} if LogisticRegression().penalty == "deprecated" else {"penalty": "l1"}
+    fitted = LogisticRegression(**lasso, solver="saga", C=0.1, max_iter=1000, random_state=0, tol=1e-3)
     return np.abs(fitted.fit(scaled, np.asarray(labels)).coef_).mean(0)
 
 
@@ -171,22 +200,20 @@ def completeness(weights: np.ndarray) -> float:
     return float(1 + (shares * np.log(shares)).sum() / np.log(len(weights)))
 
 
-def permuted(score: Score, mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: int = 1) -> List[float]:
+def permuted(score: Score, classes: np.ndarray, draws: int = 100, seed: int = 1) -> List[float]:
     """Where 95 % of the scores lie that the same mu has with the labels in random order.
 
     Args:
-        score: of mu and labels
-        mu: N x Z
-        labels: N
+        score: of classes
+        classes: numbers, N
         draws: random orders
         seed: of them
 
     Returns:
         the quantiles 0.025 and 0.975
     """
-    random, names = np.random.default_rng(seed), np.asarray(labels)
-    scores = [score(mu, random.permutation(names).tolist()) for _ in range(draws)]
-    return np.quantile(scores, (0.025, 0.975)).tolist()
+    random = np.random.default_rng(seed)
+    return np.quantile([score(random.permutation(classes)) for _ in range(draws)], (0.025, 0.975)).tolist()
 
 
 def disentangled(mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: int = 1) -> Dict[str, Any]:
@@ -203,18 +230,28 @@ def disentangled(mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: 
         `accuracy`, see threshold_accuracy, of each dimension, lists of Z; `entropy` of the label, nats
 
     Raises:
-        InputError: the numbers of labels and sentences differ, or the labels are none to tell apart
+        InputError: the numbers of labels and sentences differ, the labels are none to tell apart, or mu is not finite
     """
+    if not np.isfinite(mu).all():
+        raise InputError("mu has values that are not finite: the model is broken")
     if len(labels) != len(mu):
         raise InputError(f"--labels: {len(labels):,} lines; expected {len(mu):,}, one for each sentence")
     check_labels(labels)
-    information, entropy = label_information(mu, labels)
-    accuracy = threshold_accuracy(mu, labels)
+    classes = np.unique(labels, return_inverse=True)[1]
+    cells, ranks = [binned(column, BINS) for column in mu.T], ranked(mu)
+    (information, entropy), accuracy = cells_information(cells, classes), ranks_accuracy(ranks, classes)
+
+    def mig(classes: np.ndarray) -> float:
+        return gap(cells_information(cells, classes)[0]) / entropy
+
+    def sap(classes: np.ndarray) -> float:
+        return gap(ranks_accuracy(ranks, classes), least=0.5)
+
     return {
         "mig": gap(information) / entropy,
-        "mig_permuted": permuted(mutual_information_gap, mu, labels, draws, seed),
-        "sap": gap(accuracy),
-        "sap_permuted": permuted(separated_attribute_predictability, mu, labels, draws, seed),
+        "mig_permuted": permuted(mig, classes, draws, seed),
+        "sap": gap(accuracy, least=0.5),
+        "sap_permuted": permuted(sap, classes, draws, seed),
         "completeness": completeness(importance(mu, labels)),
         "information": information.tolist(),
         "accuracy": accuracy.tolist(),

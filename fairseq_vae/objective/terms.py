@@ -250,7 +250,7 @@ class Alignment(ExactBuffers):
     """
 
     TEXT = 1000
-    ROWS = 50  # read at a time
+    TOKENS = 4096  # read at a time, with padding
 
     centre: Tensor
     white: Tensor
@@ -287,28 +287,32 @@ class Alignment(ExactBuffers):
             self.text = [sentence(number * count // some) for number in range(some)]
 
     def is_measured(self) -> bool:
-        """Whether the target's moments are known; a host waits for a device once."""
+        """Whether the target's moments are known; a host waits for a device once.
+
+        An average over updates (--store-ema) of a `measured` that was 0 at first comes near 1 as its moments come near
+        the right ones.
+        """
         if self.known is None:
-            self.known = bool(self.measured.item())
+            self.known = self.measured.item() > 0.999
         return self.known
 
     @torch.no_grad()
     def measure(self) -> None:
         """Take the moments of the text, of which the rows of a batch are of similar length."""
-        self.known = True
-        rows = sorted(self.text, key=len)
-        self.text = []
+        rows, means = sorted(self.text, key=len, reverse=True), []
         if not rows:
             logger.warning("--align-weight: this task shows no training text; the target stays as it is, not centred")
-            return
-        means = []
-        for start in range(0, len(rows), self.ROWS):
-            some = nn.utils.rnn.pad_sequence(rows[start : start + self.ROWS], True, self.pretrained.padding_idx)
+        while rows:
+            count = max(1, self.TOKENS // len(rows[0]))
+            some = nn.utils.rnn.pad_sequence(rows[:count], True, self.pretrained.padding_idx)
             means.append(self.pretrained.means(some.to(self.centre.device)).double().cpu())
-        states = torch.cat(means)
-        self.centre.copy_(states.mean(0))
-        self.white.copy_(whitening(states))
-        self.measured.fill_(1)
+            rows = rows[count:]
+        if means:
+            states = torch.cat(means)
+            self.centre.copy_(states.mean(0))
+            self.white.copy_(whitening(states))
+            self.measured.fill_(1)
+        self.known, self.text = True, []  # at the end: fairseq goes on after a batch that ran out of memory
 
     def target(self, tokens: Tensor) -> Tensor:
         """What the frozen encoder says of sentences.
