@@ -3,40 +3,33 @@
 import math
 import os
 import zlib
-from argparse import Namespace
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
-import torch.nn as nn
-from fairseq import utils
-from fairseq.data import data_utils
 from torch import Tensor
 
 from .base.errors import InputError
-from .base.lengths import Bounds
-from .base.lines import sentence as stripped
 from .base.stream import APART, Purpose, standard_normal
-from .base.text import Joiner, build_bpe, find_bpe, piece_style, pieces_of
+from .base.text import find_bpe, piece_style
 from .checkpoints.load import load_model
 from .checkpoints.priors import use_prior
-from .checkpoints.read import folders, has_dictionary, model_settings, read_checkpoint
-from .data import SentenceDataset
+from .checkpoints.read import find_data, folders, has_dictionary
+from .decoding import Decoding
 from .edit.ways import Wish, sweep
-from .flags.host import check_search
 from .index import Index, Neighbour
 from .latent import paths
 from .latent.distributions import rows
 from .latent.paths import PATHS
 from .measure.scoring import encoder_input, joined, sentence_nll
-from .vectors import LARGEST, Report
+from .strings import Sentences, listed
+from .vectors import Report
 
 __all__ = ["BARTVAEHubInterface", "Latents", "Sentences", "find_data", "load", "settings_of"]
 
-Sentences = Union[str, Sequence[str]]
 Latents = Union[Sentences, Tensor]  # sentences, or the z's of sentences, N x Z
 
 
-class BARTVAEHubInterface(nn.Module):
+class BARTVAEHubInterface(Decoding):
     """Encode, decode and sample sentences, in the manner of BART's own interface.
 
     Lists may have any length: they are cut into batches, and their order is kept. A single string counts as a list of
@@ -74,25 +67,8 @@ class BARTVAEHubInterface(nn.Module):
         batch_size: int = 64,
         checkpoint: str = "",
     ):
-        super().__init__()
-        self.checkpoint = checkpoint
-        model.eval().requires_grad_(False)
-        self.cfg, self.task, self.model, self.batch_size = cfg, task, model, batch_size
-        self.settings = bpe
-        self.bpe: Any = build_bpe(bpe) if bpe else None
-        self.join: Callable[[Tensor], str] = (
-            Joiner(task.target_dictionary, bpe) if bpe else task.target_dictionary.string
-        )
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the model."""
-        return next(self.model.parameters()).device
-
-    @property
-    def window(self) -> int:
-        """Sentences within which `encode` sorts by length; it cuts a longer list into such windows."""
-        return 100 * self.batch_size
+        super().__init__(task, model, bpe, batch_size)
+        self.cfg, self.checkpoint = cfg, checkpoint
 
     def encode(
         self, sentences: Union[Sentences, Sequence[Tensor]], targets: Union[Sentences, Sequence[Tensor], None] = None
@@ -167,88 +143,6 @@ class BARTVAEHubInterface(nn.Module):
         self.check_beside(len(z), sources)
         return self.said(generator, numbers, sources, lambda part, context: z[part].to(self.device))
 
-    def generator(
-        self,
-        beam: int = 5,
-        sampling: bool = False,
-        sampling_topk: int = -1,
-        sampling_topp: float = 1.0,
-        temperature: float = 1.0,
-        max_len: Optional[int] = None,
-        seed: int = 1,
-    ) -> Any:
-        """fairseq's sequence generator of a search; arguments and errors as of decode."""
-        check_search(beam, sampling, sampling_topk, sampling_topp, temperature, max_len, seed)
-        options = Namespace(beam=1 if sampling else beam, temperature=temperature, sampling=sampling)
-        options.sampling_topk = sampling_topk if sampling else -1
-        options.sampling_topp = sampling_topp if sampling else -1.0
-        options.max_len_b = max_len or self.model.max_decoder_positions() - 1
-        generator = self.task.build_generator([self.model], options)
-        generator.search.seed = seed
-        return generator
-
-    def check_beside(self, count: int, sources: Union[Sentences, Sequence[Tensor], None]) -> None:
-        """Refuse sources of another number than the z's, and none for a conditional model.
-
-        Args:
-            count: of the z's
-            sources: as for decode
-
-        Raises:
-            InputError: they do not fit
-        """
-        if sources is None and self.model.conditional and count:
-            raise InputError("bart_cvae decodes z beside a source: give sources")
-        if sources is not None and len(listed(sources)) != count:
-            raise InputError(f"{len(listed(sources))} sources for {count} rows of z: expected as many")
-
-    def said(
-        self,
-        generator: Any,
-        numbers: Sequence[int],
-        sources: Union[Sentences, Sequence[Tensor], None],
-        z_of: Callable[[slice, Any], Tensor],
-    ) -> List[str]:
-        """What a generator says of z's, batch by batch.
-
-        Args:
-            generator: fairseq's
-            numbers: of the rows, N
-            sources: N, see decode
-            z_of: from the rows of a batch and the context of their sources to their z's, B x Z
-
-        Returns:
-            N strings
-        """
-        sentences: List[str] = []
-        beside = listed(sources) if sources is not None and self.model.conditional else None
-        with torch.no_grad():
-            for start in range(0, len(numbers), self.batch_size):
-                part = slice(start, start + self.batch_size)
-                own = numbers[part]
-                given = self.source(len(own), None) if beside is None else self.source_once(beside[part])
-                z = z_of(part, given.get("context"))
-                sample = {"id": torch.tensor(own, device=self.device), "net_input": {**given, "z": z}}
-                sentences += [self.join(best["tokens"]) for best, *_ in generator.generate([self.model], sample)]
-        return sentences
-
-    def check(self, z: Tensor) -> None:
-        """Refuse z's that no sentence can have.
-
-        Args:
-            z: N x Z
-
-        Raises:
-            InputError: another shape, or a number that is not finite or beyond LARGEST
-        """
-        if z.dim() != 2 or z.size(1) != self.model.latent_dim:
-            raise InputError(f"z of shape {tuple(z.shape)}: expected N x {self.model.latent_dim}")
-        good = (z.abs() <= LARGEST).all(1).tolist()  # NaN is not less than anything
-        if not all(good):
-            raise InputError(
-                f"z, row {good.index(False) + 1} of {len(z):,}: expected finite numbers, none beyond {LARGEST:,.0f}"
-            )
-
     def latents(self, given: Latents) -> Tensor:
         """The z's of sentences, their posteriors' means, N x Z; z's stay as they are.
 
@@ -259,39 +153,6 @@ class BARTVAEHubInterface(nn.Module):
             return self.encode(given).mean
         self.check(given)
         return given.to(self.device)
-
-    def source(self, size: int, sentences: Optional[Sequence[Union[str, Tensor]]]) -> Dict[str, Tensor]:
-        """The encoder's input for given z's.
-
-        Args:
-            size: number of z's, B
-            sentences: B sources, as strings or as tokens as the training's data set has them; None: empty ones
-
-        Returns:
-            `src_tokens`, B x T, and with sentences `src_lengths`, B
-        """
-        dictionary = self.task.source_dictionary
-        if sentences is None:
-            return {"src_tokens": torch.full((size, 1), dictionary.eos(), device=self.device)}
-        rows = [self.source_of(part) if isinstance(part, str) else part for part in sentences]
-        source = data_utils.collate_tokens(rows, dictionary.pad()).to(self.device)
-        return {"src_tokens": source, "src_lengths": source.ne(dictionary.pad()).sum(1)}
-
-    def source_once(self, sentences: Sequence[Union[str, Tensor]]) -> Dict[str, Any]:
-        """As `source`, with the `context` of the sources, of which the encoder has read equal ones once.
-
-        Args:
-            sentences: B sources
-        """
-        every = [self.source_of(part) if isinstance(part, str) else part for part in sentences]
-        keys = [tuple(tokens.tolist()) for tokens in every]
-        distinct = dict(zip(keys, every))
-        places = {key: place for place, key in enumerate(distinct)}
-        once = self.source(len(distinct), list(distinct.values()))
-        context = self.model.encoder.context(**once)
-        repeated = torch.tensor([places[key] for key in keys], device=self.device)
-        given = {name: tokens.index_select(0, repeated) for name, tokens in once.items()}
-        return {**given, "context": context.rows(repeated)}
 
     def reconstruct(self, sentences: Sentences, targets: Optional[Sentences] = None, **decoding: Any) -> List[str]:
         """Decode each sentence from its own posterior's mean; of a conditional model, each target.
@@ -330,34 +191,6 @@ class BARTVAEHubInterface(nn.Module):
         """
         return self.sampled(range(first, first + n), seed, sources, **decoding)
 
-    def sampled(
-        self,
-        numbers: Sequence[int],
-        seed: int,
-        sources: Union[Sentences, Sequence[Tensor], None] = None,
-        **decoding: Any,
-    ) -> List[str]:
-        """The sentences of these numbers among those that `sample` draws.
-
-        Args:
-            numbers: N
-            seed, decoding: as for sample
-            sources: N
-        """
-        generator = self.generator(seed=seed, **decoding)
-        if sources is None and self.model.conditional and len(numbers):
-            raise InputError("bart_cvae has a prior of z given a source: give sources")
-        self.check_beside(len(numbers), sources)
-        prior = self.model.encoder.prior
-
-        def drawn(part: slice, context: Any) -> Tensor:
-            eps = standard_normal(seed, Purpose.GENERATION, 0, numbers[part], prior.eps_dim)
-            z = prior(context).rsample(eps.to(self.device))
-            self.check(z)
-            return z
-
-        return self.said(generator, numbers, sources, drawn)
-
     def respond(
         self, contexts: Union[Sentences, Sequence[Tensor]], n: int = 5, seed: int = 1, first: int = 0, **decoding: Any
     ) -> List[Any]:
@@ -386,19 +219,6 @@ class BARTVAEHubInterface(nn.Module):
         found = self.sampled(numbers, seed, every, **decoding)
         lists = [found[start : start + n] for start in range(0, len(found), n)]
         return lists[0] if isinstance(contexts, str) else lists
-
-    def check_responses(self, n: int) -> None:
-        """Refuse to respond.
-
-        Raises:
-            InputError: the model is no conditional one, or n is less than 1
-        """
-        if not self.model.conditional:
-            raise InputError(
-                "this checkpoint is of bart_vae, which reads no context: to respond, train --arch bart_cvae"
-            )
-        if n < 1:
-            raise InputError(f"{n} responses: expected 1 or more")
 
     def interpolate(
         self, a: Latents, b: Latents, steps: int = 7, path: str = "lerp", first: int = 0, **decoding: Any
@@ -620,105 +440,6 @@ class BARTVAEHubInterface(nn.Module):
             result[sample["id"].cpu()] = weights.logsumexp(0) - math.log(samples)
         return result
 
-    def check_targets(self, sentences: Sequence[Any], targets: Optional[Sequence[Any]]) -> None:
-        """Refuse sources without targets of a conditional model, and targets of another one.
-
-        Raises:
-            InputError: targets are missing or too many, or the model reads none
-        """
-        if self.model.conditional and targets is None:
-            raise InputError(
-                "bart_cvae: a posterior is one of a source and its target: give targets beside the sources"
-            )
-        if targets is not None and not self.model.conditional:
-            raise InputError("this checkpoint is of bart_vae, which encodes sentences alone: leave the targets out")
-        if targets is not None and len(listed(targets)) != len(listed(sentences)):
-            raise InputError(f"{len(listed(targets))} targets for {len(listed(sentences))} sources: expected as many")
-
-    def batches(
-        self,
-        sentences: Union[Sentences, Sequence[Tensor]],
-        targets: Union[Sentences, Sequence[Tensor], None] = None,
-        has_target: bool = True,
-    ) -> Iterator[Dict[str, Any]]:
-        """Cut sentences into batches of like length. The code that takes a batch runs without gradients.
-
-        Args:
-            sentences, targets: as for encode
-            has_target: whether batches without targets have the sentences as what the decoder reads and is to say
-
-        Returns:
-            fairseq's batches, with the sentences' numbers, from 0 to N - 1, under `id`
-
-        Raises:
-            InputError: a sentence is empty or longer than the model's positions
-        """
-        first = self.tokens if targets is None else self.context
-        tokens = [first(part) if isinstance(part, str) else part for part in listed(sentences)]
-        sizes = [len(sentence) for sentence in tokens]
-        if targets is None:
-            dataset = SentenceDataset(tokens, sizes, self.task.source_dictionary, has_target=has_target)
-        else:
-            others = [self.tokens(part) if isinstance(part, str) else part for part in listed(targets)]
-            dataset = self.task.pairs(tokens, others)
-        order = sorted(range(len(tokens)), key=lambda i: (i // self.window, sizes[i]))
-        for start in range(0, len(order), self.batch_size):
-            sample = dataset.collater([dataset[i] for i in order[start : start + self.batch_size]])
-            with torch.no_grad():
-                yield utils.apply_to_sample(lambda tensor: tensor.to(self.device), sample)
-
-    def tokens(self, sentence: str) -> Tensor:
-        """The tokens of a sentence with </s>, as the data has them.
-
-        Args:
-            sentence: a string
-
-        Returns:
-            T
-
-        Raises:
-            InputError: the sentence is empty or longer than the model's positions
-        """
-        tokens = self.uncut(sentence)
-        longest = Bounds(*self.model.max_positions()).longest
-        if not 1 <= len(tokens) - 1 <= longest:
-            raise InputError(
-                f"{sentence[:60]!r} has {len(tokens) - 1} tokens; expected 1 to {longest}, the model's positions"
-            )
-        return tokens
-
-    def uncut(self, sentence: str) -> Tensor:
-        """The tokens of any text with </s>, however many, T."""
-        dictionary = self.task.source_dictionary
-        pieces = pieces_of(stripped(sentence), self.bpe, dictionary)
-        return torch.tensor([*map(dictionary.index, pieces), dictionary.eos()])  # fairseq's encode_line is slow
-
-    def context(self, source: Union[str, Tensor]) -> Tensor:
-        """The tokens of a conditional model's source with </s>: perhaps no others, and cut as training cut its own.
-
-        Args:
-            source: a string, or what `uncut` makes of one
-
-        Returns:
-            T
-
-        Raises:
-            InputError: it is longer than the model's positions, and training has cut none
-        """
-        tokens = self.task.cut(self.uncut(source) if isinstance(source, str) else source)
-        longest = self.model.max_positions()[0] - 1 - self.task.source_starts
-        if len(tokens) - 1 > longest:
-            raise InputError(
-                f"a source of {len(tokens) - 1:,} tokens; expected at most {longest:,}, the model's positions: shorten "
-                "it; a training with --truncate-source-left keeps a source's last ones"
-            )
-        return tokens
-
-    def source_of(self, source: Union[str, Tensor]) -> Tensor:
-        """The tokens of a source as the training's data set has them; see context."""
-        starts = [self.task.source_dictionary.bos()] if self.task.source_starts else []
-        return torch.cat((torch.tensor(starts, dtype=torch.long), self.context(source)))
-
 
 def check_path(path: str) -> None:
     """Refuse a path that is none of PATHS.
@@ -728,32 +449,6 @@ def check_path(path: str) -> None:
     """
     if path not in PATHS:
         raise InputError(f"path {path}: expected one of {', '.join(PATHS)}")
-
-
-def listed(sentences: Union[Sentences, Sequence[Tensor]]) -> Sequence[Any]:
-    """A single string as a list of one; a list as it is."""
-    return [sentences] if isinstance(sentences, str) else sentences
-
-
-def find_data(checkpoint: str) -> str:
-    """The folder with the dictionary of a checkpoint's training: near it, or the one that it was trained with.
-
-    Args:
-        checkpoint: a file
-
-    Raises:
-        InputError: neither is there
-    """
-    near = folders(checkpoint)
-    for folder in [*near, *(os.path.join(folder, "data-bin") for folder in near)]:
-        if has_dictionary(folder):
-            return folder
-    trained = str(getattr(model_settings(read_checkpoint(checkpoint)), "data", ""))
-    if has_dictionary(trained):
-        return trained
-    raise InputError(
-        f"no dict.txt beside {checkpoint} or above it: give the folder of its training's data (--data DIR)"
-    )
 
 
 def load(

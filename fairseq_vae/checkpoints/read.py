@@ -20,6 +20,7 @@ __all__ = [
     "check_dictionary",
     "check_file",
     "check_whole",
+    "find_data",
     "first_line",
     "folders",
     "has_dictionary",
@@ -192,3 +193,24 @@ def folders(checkpoint: str, data: Optional[str] = None) -> List[str]:
 def has_dictionary(folder: str) -> bool:
     """Whether a folder has a dict.txt, or the dict.LANGUAGE.txt of data with two sides."""
     return os.path.isfile(os.path.join(folder, "dict.txt")) or bool(glob.glob(f"{glob.escape(folder)}/dict.*.txt"))
+
+
+def find_data(checkpoint: str) -> str:
+    """The folder with the dictionary of a checkpoint's training: near it, or the one that it was trained with.
+
+    Args:
+        checkpoint: a file
+
+    Raises:
+        InputError: neither is there
+    """
+    near = folders(checkpoint)
+    for folder in [*near, *(os.path.join(folder, "data-bin") for folder in near)]:
+        if has_dictionary(folder):
+            return folder
+    trained = str(getattr(model_settings(read_checkpoint(checkpoint)), "data", ""))
+    if has_dictionary(trained):
+        return trained
+    raise InputError(
+        f"no dict.txt beside {checkpoint} or above it: give the folder of its training's data (--data DIR)"
+    )
