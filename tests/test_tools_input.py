@@ -1,5 +1,6 @@
 """Bad input of the commands that use z: one clear line, and the rest goes on where it can."""
 
+import functools
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from helpers import save_vae, write_gpt2, write_sentencepiece
 from fairseq_vae.base.files import fingerprint
 from fairseq_vae.checkpoints.priors import save_prior
 from fairseq_vae.cli.main import main
+from fairseq_vae.edit import attributes
 from fairseq_vae.hub import load
 from fairseq_vae.latent.fitted import FittedGaussian
 
@@ -42,6 +44,12 @@ def folder(tmp_path_factory):
     (folder / "a folder").mkdir()
     np.save(folder / "z.npy", np.zeros((2, Z), np.float32))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def short_learning(monkeypatch):
+    """What edit learns of labels takes seconds, and matters to no message."""
+    monkeypatch.setattr(attributes, "learn", functools.partial(attributes.learn, steps=20))
 
 
 @pytest.fixture
