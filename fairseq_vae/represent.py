@@ -17,10 +17,10 @@ from .base.labelled import Task
 from .base.text import read_dictionary
 from .checkpoints.load import check_alone
 from .checkpoints.read import model_settings, read_checkpoint
-from .evaluate_edit import Point
 from .hub import BARTVAEHubInterface, settings_of
 from .latent.pooling import poolings
 from .measure.representation import Figure, Representation, drawn, needed, probed
+from .measure.seeds import OverSeeds
 from .model import BARTVAEModel
 
 __all__ = ["NAMES", "Reader", "Summary", "load_bart", "represent", "summary"]
@@ -238,6 +238,6 @@ def summary(figures: Sequence[Figure]) -> List[Summary]:
         for name in ("accuracy", "macro_f1", "pearson", "spearman"):
             values = [getattr(row, name) for row in same if getattr(row, name) is not None]
             if values:
-                mean, half = Point.of(values)
+                mean, half = OverSeeds.of(values)
                 found.append(Summary(*group, name, mean, half if len(values) > 1 else None))
     return found
