@@ -16,6 +16,7 @@ __all__ = [
     "disentangled",
     "gap",
     "importance",
+    "label_completeness",
     "label_information",
     "mutual_information_gap",
     "permuted",
@@ -148,7 +149,8 @@ def importance(mu: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     from sklearn.linear_model import LogisticRegression  # its import takes a second
 
     scaled = (mu - mu.mean(0)) / np.where(mu.std(0) > 0, mu.std(0), 1)
-    fitted = LogisticRegression(penalty="l1", solver="saga", C=0.1, max_iter=1000, random_state=0, tol=1e-3)
+    fitted = LogisticRegression(solver="saga", C=0.1, max_iter=1000, random_state=0, tol=1e-3)
+    fitted.set_params(**({"penalty": "l1"} if fitted.l1_ratio is None else {"l1_ratio": 1}))  # scikit-learn below 1.8
     return np.abs(fitted.fit(scaled, np.asarray(labels)).coef_).mean(0)
 
 
@@ -171,6 +173,15 @@ def completeness(weights: np.ndarray) -> float:
     return float(1 + (shares * np.log(shares)).sum() / np.log(len(weights)))
 
 
+def label_completeness(mu: np.ndarray, labels: Sequence[str]) -> float:
+    """Completeness of the importance of dimensions; see there.
+
+    Args:
+        mu, labels: see importance
+    """
+    return completeness(importance(mu, labels))
+
+
 def permuted(score: Score, mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: int = 1) -> List[float]:
     """Where 95 % of the scores lie that the same mu has with the labels in random order.
 
@@ -189,7 +200,9 @@ def permuted(score: Score, mu: np.ndarray, labels: Sequence[str], draws: int = 1
     return np.quantile(scores, (0.025, 0.975)).tolist()
 
 
-def disentangled(mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: int = 1) -> Dict[str, Any]:
+def disentangled(
+    mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: int = 1, place: str = "--labels"
+) -> Dict[str, Any]:
     """How far a label stands in a single dimension of mu.
 
     Args:
@@ -197,17 +210,18 @@ def disentangled(mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: 
         labels: N
         draws: see permuted
         seed: see permuted
+        place: of the labels, for messages
 
     Returns:
-        `mig`, `sap`, `completeness`; `mig_permuted` and `sap_permuted`, see permuted; `information`, nats, and
+        `mig`, `sap`, `completeness`; each with `_permuted` behind its name, see permuted; `information`, nats, and
         `accuracy`, see threshold_accuracy, of each dimension, lists of Z; `entropy` of the label, nats
 
     Raises:
         InputError: the numbers of labels and sentences differ, or the labels are none to tell apart
     """
     if len(labels) != len(mu):
-        raise InputError(f"--labels: {len(labels):,} lines; expected {len(mu):,}, one for each sentence")
-    check_labels(labels)
+        raise InputError(f"{place}: {len(labels):,} lines; expected {len(mu):,}, one for each sentence")
+    check_labels(labels, place)
     information, entropy = label_information(mu, labels)
     accuracy = threshold_accuracy(mu, labels)
     return {
@@ -215,7 +229,8 @@ def disentangled(mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: 
         "mig_permuted": permuted(mutual_information_gap, mu, labels, draws, seed),
         "sap": gap(accuracy),
         "sap_permuted": permuted(separated_attribute_predictability, mu, labels, draws, seed),
-        "completeness": completeness(importance(mu, labels)),
+        "completeness": label_completeness(mu, labels),
+        "completeness_permuted": permuted(label_completeness, mu, labels, draws, seed),
         "information": information.tolist(),
         "accuracy": accuracy.tolist(),
         "entropy": entropy,
