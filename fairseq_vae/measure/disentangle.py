@@ -200,9 +200,7 @@ def permuted(score: Score, mu: np.ndarray, labels: Sequence[str], draws: int = 1
     return np.quantile(scores, (0.025, 0.975)).tolist()
 
 
-def disentangled(
-    mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: int = 1, place: str = "--labels"
-) -> Dict[str, Any]:
+def disentangled(mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: int = 1) -> Dict[str, Any]:
     """How far a label stands in a single dimension of mu.
 
     Args:
@@ -210,7 +208,6 @@ def disentangled(
         labels: N
         draws: see permuted
         seed: see permuted
-        place: of the labels, for messages
 
     Returns:
         `mig`, `sap`, `completeness`; each with `_permuted` behind its name, see permuted; `information`, nats, and
@@ -220,8 +217,8 @@ def disentangled(
         InputError: the numbers of labels and sentences differ, or the labels are none to tell apart
     """
     if len(labels) != len(mu):
-        raise InputError(f"{place}: {len(labels):,} lines; expected {len(mu):,}, one for each sentence")
-    check_labels(labels, place)
+        raise InputError(f"--labels: {len(labels):,} lines; expected {len(mu):,}, one for each sentence")
+    check_labels(labels)
     information, entropy = label_information(mu, labels)
     accuracy = threshold_accuracy(mu, labels)
     return {
