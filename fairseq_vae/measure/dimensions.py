@@ -219,7 +219,7 @@ def read_task_dimensions(
 ) -> OfTask:
     """What dimensions of mu say of the labels of a task's test sentences.
 
-    They are in the order of mu's variance, which means the same under every prior; a KL of each dimension does not.
+    They are in the order of mu's variance: a KL falls into dimensions only where the prior does.
 
     Args:
         task: of labelled sentences
