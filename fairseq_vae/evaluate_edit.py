@@ -3,7 +3,6 @@
 No single strength is a method's figure: a stronger edit meets the attribute more often and keeps less of the sentence.
 """
 
-import math
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from .base.errors import InputError
 from .edit.attributes import fit_label
 from .edit.ways import Wish, ways
 from .hub import BARTVAEHubInterface
+from .measure.seeds import OverSeeds
 
 __all__ = ["Dominance", "Row", "dominance", "evaluate_edit", "judge", "summary"]
 
@@ -148,29 +148,6 @@ def figures(
     return Row(way, strength, seed, accuracy, bleu, fluency, words, len(edited) - len(spoken))
 
 
-class Point(NamedTuple):
-    """A figure's mean over seeds, and half its 95 % interval by Student's t; 0 with one seed.
-
-    >>> mean, half = Point.of([0.6, 0.7, 0.8])
-    >>> mean, round(half, 3)  # 4.303 * 0.1 / sqrt(3)
-    (0.7, 0.248)
-    """
-
-    mean: float
-    half: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Point":
-        """The mean of a figure's values, one for each seed, and its interval."""
-        from scipy.stats import t as student
-
-        half = 0.0
-        if len(values) > 1:
-            spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-            half = float(student.ppf(0.975, len(values) - 1)) * spread
-        return cls(round(float(np.mean(values)), 12), half)
-
-
 def summary(rows: Sequence[Row]) -> List[Dict[str, Any]]:
     """Each way and strength with the means and intervals of its figures over seeds, in the order of the rows.
 
@@ -185,7 +162,7 @@ def summary(rows: Sequence[Row]) -> List[Dict[str, Any]]:
         result: Dict[str, Any] = {"way": key[0], "strength": key[1]}
         for name in ("accuracy", "self_bleu", "fluency", "words"):
             values = [getattr(row, name) for row in same if getattr(row, name) is not None]
-            result[name] = Point.of(values) if values else None
+            result[name] = OverSeeds.of(values) if values else None
         found.append(result)
     return found
 
@@ -205,9 +182,9 @@ class Dominance(NamedTuple):
     way: str
     strength: float
     other: float
-    accuracy: Point
-    self_bleu: Point
-    fluency: Optional[Point]
+    accuracy: OverSeeds
+    self_bleu: OverSeeds
+    fluency: Optional[OverSeeds]
 
 
 def dominance(rows: Sequence[Row], reference: str = "vector") -> Dict[str, Optional[Dominance]]:
@@ -265,9 +242,9 @@ def compared(way: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Optional[D
     """How one point dominates another; None if it does not, or if their seeds differ."""
     if [row.seed for row in ours] != [row.seed for row in theirs]:
         return None
-    gains = [Point.of([a - b for a, b in zip(*pair)]) for pair in zip(signed(ours), signed(theirs))]
+    gains = [OverSeeds.of([a - b for a, b in zip(*pair)]) for pair in zip(signed(ours), signed(theirs))]
     accuracy, self_bleu = gains[:2]
-    fluency = Point(-gains[2].mean, gains[2].half) if len(gains) > 2 else None
+    fluency = OverSeeds(-gains[2].mean, gains[2].half) if len(gains) > 2 else None
     if accuracy.mean - accuracy.half > 0 and all(gain.mean >= 0 for gain in gains):
         return Dominance(way, ours[0].strength, theirs[0].strength, accuracy, self_bleu, fluency)
     return None

@@ -17,13 +17,14 @@ from .base.labelled import Task
 from .base.text import read_dictionary
 from .checkpoints.load import check_alone
 from .checkpoints.read import model_settings, read_checkpoint
-from .evaluate_edit import Point
 from .hub import BARTVAEHubInterface, settings_of
 from .latent.pooling import poolings
-from .measure.representation import Figure, Representation, drawn, needed, probed
+from .measure.dimensions import OfTask, read_task_dimensions
+from .measure.representation import Figure, drawn, needed, probed
+from .measure.seeds import OverSeeds
 from .model import BARTVAEModel
 
-__all__ = ["NAMES", "Reader", "Summary", "load_bart", "represent", "summary"]
+__all__ = ["NAMES", "Found", "Reader", "Summary", "load_bart", "represent", "summary"]
 
 MU, STATES, BART, LANGUAGE_MODEL = NAMES = ("mu", "encoder states", "BART", "language model")
 Read = Callable[[Any, Dict[str, Any]], Dict[str, Tensor]]
@@ -72,7 +73,7 @@ class Reader:
         except InputError as error:
             raise InputError(f"{place}: {error}") from error
 
-    def vectors(self, name: str) -> Representation:
+    def vectors(self, name: str) -> Callable[[Sequence[str]], np.ndarray]:
         """The vectors of a name as a function of sentences, which have been added."""
         return lambda sentences: np.stack([self.known[text][name] for text in sentences])
 
@@ -134,6 +135,18 @@ def load_bart(path: str, batch_size: int = 64) -> BARTVAEHubInterface:
     return BARTVAEHubInterface(None, task, model, settings_of(path, folder, words), batch_size, path)
 
 
+class Found(NamedTuple):
+    """What is found of a task.
+
+    Attributes:
+        figures: of all representations
+        dimensions: what those of mu say; None of pairs, or where they are not asked for
+    """
+
+    figures: List[Figure]
+    dimensions: Optional[OfTask]
+
+
 def represent(
     vae: BARTVAEHubInterface,
     tasks: Sequence[Task],
@@ -142,7 +155,8 @@ def represent(
     most_labels: int = 20_000,
     bart: Optional[BARTVAEHubInterface] = None,
     language_model: Optional[BARTVAEHubInterface] = None,
-) -> Iterator[List[Figure]]:
+    dimensions: int = 0,
+) -> Iterator[Found]:
     """Hold the mu of sentences to other representations of them, task by task.
 
     Nothing of the models is trained. No figure depends on the batch size, but for the rounding of vectors.
@@ -155,13 +169,14 @@ def represent(
         most_labels: training items that are the whole
         bart: the BART before the VAE's training, of `load_bart`
         language_model: trained with --zero-latent
+        dimensions: of mu, and principal directions, to read on the test sentences of tasks of labels; 0: none
 
     Yields:
-        the figures of each task
+        what is found of each task
 
     Raises:
-        InputError: a model is of another kind, a share leaves a label without a sentence, or a sentence cannot be
-            encoded
+        InputError: a model is of another kind, a share leaves a label without a sentence, a sentence cannot be
+            encoded, or labels of test are too few to be read (see measure.dimensions)
     """
     check_latent(vae)
     readers: List[Tuple[Sequence[str], Reader]] = [((MU, STATES), Reader(vae, of_vae))]
@@ -175,7 +190,9 @@ def represent(
         for names, reader in readers:
             reader.add(needed(task, draws), f"{task.name}: {names[0]}")
         representations = {name: reader.vectors(name) for names, reader in readers for name in names}
-        yield probed(task, representations, draws, progress=True)
+        figures = probed(task, representations, draws, progress=True)
+        read = dimensions and task.kind == "classification"
+        yield Found(figures, read_task_dimensions(task, representations[MU], dimensions) if read else None)
 
 
 def check_latent(vae: BARTVAEHubInterface) -> None:
@@ -238,6 +255,6 @@ def summary(figures: Sequence[Figure]) -> List[Summary]:
         for name in ("accuracy", "macro_f1", "pearson", "spearman"):
             values = [getattr(row, name) for row in same if getattr(row, name) is not None]
             if values:
-                mean, half = Point.of(values)
+                mean, half = OverSeeds.of(values)
                 found.append(Summary(*group, name, mean, half if len(values) > 1 else None))
     return found

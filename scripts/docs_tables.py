@@ -19,7 +19,7 @@ from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.flags.model import latent_config
 from fairseq_vae.flags.task import SentenceFlags, VAETranslationFlags, task_config
 from fairseq_vae.hub import BARTVAEHubInterface  # noqa: F401  for the tests
-from fairseq_vae.measure.definitions import LOGGED, REPRESENTED, RESPONSES, SECTIONS, STORIES, Definition
+from fairseq_vae.measure.definitions import DIMENSIONS, LOGGED, REPRESENTED, RESPONSES, SECTIONS, STORIES, Definition
 from fairseq_vae.measure.papers import PAPERS
 from fairseq_vae.model import MODELS, SIZES, BARTVAEModel  # noqa: F401
 
@@ -228,6 +228,7 @@ TABLES: Dict[str, Callable[[], str]] = {
     "evaluated": evaluated,
     "responses": lambda: definitions([*RESPONSES, *STORIES]),
     "represented": lambda: definitions(REPRESENTED),
+    "dimensions": lambda: definitions(DIMENSIONS),
     "recipes": recipes,
     "settings of all recipes": shared,
     "papers": papers,

@@ -8,6 +8,7 @@ from test_validation import partnered, split
 
 from fairseq_vae.evaluate import evaluate
 from fairseq_vae.measure.definitions import (
+    DIMENSIONS,
     EVALUATED,
     LOGGED,
     PARTNERS,
@@ -20,7 +21,7 @@ from fairseq_vae.measure.definitions import (
 from fairseq_vae.objective.terms import has_parameters, terms
 
 
-@pytest.mark.parametrize("definitions", [LOGGED, EVALUATED, REPRESENTED])
+@pytest.mark.parametrize("definitions", [LOGGED, EVALUATED, REPRESENTED, DIMENSIONS])
 def test_every_key_is_defined_once(definitions):
     assert len(set(names(definitions))) == len(names(definitions))
     assert all(definition.keys and definition.meaning for definition in definitions)

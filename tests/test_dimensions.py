@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.measure.dimensions import AT_AN_END, principal_directions, read_dimensions
-from fairseq_vae.report.dimensions import WIDTH, dimensions_text
+from fairseq_vae.base.labelled import Split, Task
+from fairseq_vae.measure.dimensions import AT_AN_END, principal_directions, read_dimensions, read_task_dimensions
+from fairseq_vae.measure.disentangle import disentangled
+from fairseq_vae.report.dimensions import WIDTH, dimensions_text, disentangled_table
 
 
 def made(n=200):
@@ -70,3 +72,38 @@ def test_the_text_has_every_direction_its_correlations_and_cut_sentences():
     assert text.count("\ndimension ") == text.count("\ndirection ") == 2 and "label 1 +" in text
     assert max(len(line) for line in text.splitlines()) < WIDTH + 30 and " …\n" in text
     assert "dimension 1  KL 0.500 nats, length " in dimensions_text(read_dimensions(mu, sentences, kl=[0.1, 0.5, 0]))
+
+
+def task_of(labels):
+    """A task of whose test split each sentence has its number and its label in it, and the vectors of them."""
+    sentences = [f"{number} {label}" for number, label in enumerate(labels)]
+    noise = np.random.default_rng(1).normal(size=(len(labels), 3))
+
+    def mu(texts):
+        rows = np.array([int(text.split()[0]) for text in texts])
+        return np.stack([noise[rows, 0], [9.0 * text.endswith("good") for text in texts], noise[rows, 2]], 1)
+
+    return Task("reviews", {"test": Split("test.txt", (sentences,), labels, None)}), mu
+
+
+def test_a_task_is_read_on_its_test_split_or_on_a_part_whose_labels_are_its_own():
+    labels = ["good"] * 150 + ["bad"] * 150
+    task, mu = task_of(labels)
+    texts = task.splits["test"].texts[0]
+    found = read_task_dimensions(task, mu, 2, draws=10)
+    assert found.readings == read_dimensions(mu(texts), texts, labels, 2) and found.sentences == 300
+    assert found.disentangled == disentangled(mu(texts), labels, draws=10)
+    part = read_task_dimensions(task, mu, 2, most=100, draws=10)
+    assert part.sentences == 100 and part == read_task_dimensions(task, mu, 2, most=100, draws=10)
+    assert part.readings.dimensions[0].name == "dimension 1" and part.readings.dimensions[0].labels["good"] > 0.999
+    assert part.disentangled["mig"] > 0.9, "a part of a file in the order of its labels has both"
+    table = disentangled_table(part).splitlines()
+    assert table[0].startswith("reviews: ") and "(100 of test)" in table[0] and len(table) == 4
+    assert len({len(line) for line in table}) == 1
+
+
+def test_a_task_whose_labels_cannot_be_told_apart_is_refused_by_its_file():
+    with pytest.raises(InputError, match="--dimensions: test.txt: only 'good'; expected two"):
+        read_task_dimensions(*task_of(["good"] * 9), 2)
+    with pytest.raises(InputError, match="--dimensions: test.txt, 300 lines of 301: 'bad' has one sentence; expected"):
+        read_task_dimensions(*task_of(["good"] * 300 + ["bad"]), 2, most=300)

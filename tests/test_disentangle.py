@@ -112,6 +112,7 @@ def test_all_of_it_at_once_and_bad_labels():
     mu, labels = made(400)
     found = disentangled(mu, labels, draws=20)
     assert found == disentangled(mu, labels, draws=20)
+    assert found["completeness"] > 0.9 and found["completeness_permuted"][1] > 0.5, "noise leans on a dimension, too"
     assert found["mig"] > 0.9 > found["mig_permuted"][1] and found["sap"] > 0.3 > found["sap_permuted"][1]
     assert len(found["information"]) == len(found["accuracy"]) == 4 and found["entropy"] <= np.log(2)
     with pytest.raises(InputError, match="3 lines; expected 400"):

@@ -6,14 +6,14 @@ import re
 
 import numpy as np
 import pytest
-from helpers import save_bart, save_cvae, save_vae
+from helpers import save_bart, save_vae
 from scipy import sparse, stats
 
 from fairseq_vae import hub
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.labelled import SPLITS, Split, Task, read_task
 from fairseq_vae.cli.main import main
-from fairseq_vae.measure.definitions import REPRESENTED, names
+from fairseq_vae.measure.definitions import DIMENSIONS, REPRESENTED, names
 from fairseq_vae.measure.representation import (
     MAJORITY,
     WORDS,
@@ -235,7 +235,6 @@ def models(tmp_path_factory):
     save_vae(root / "vae", "--max-source-positions=16", "--max-target-positions=16")
     save_vae(root / "lm", "--zero-latent")
     save_bart(root / "bart")
-    save_cvae(root / "cvae")
     return root
 
 
@@ -254,7 +253,8 @@ def test_no_figure_depends_on_the_batch_size_and_no_sentence_is_encoded_twice(mo
         vae, lm, bart = loaded(models, size)
         seen = []
         monkeypatch.setattr(vae, "tokens", lambda text, own=vae.tokens, seen=seen: seen.append(text) or own(text))
-        results.append(sum(represent(vae, tasks, [0.2, 1], [1, 2], 1000, bart, lm), []))
+        found = represent(vae, tasks, [0.2, 1], [1, 2], 1000, bart, lm)
+        results.append([figure for of_task in found for figure in of_task.figures])
         assert len(seen) == len(set(seen)) > 5
     kinds = {f.representation for f in results[0]}
     assert kinds == {*NAMES, *WORDS, MAJORITY}
@@ -298,7 +298,9 @@ def test_the_command_prints_tables_and_writes_every_figure(models, folders, tmp_
     files = [f"--json={tmp_path}/found.json", f"--picture={tmp_path}/found.svg"]
     tasks = [f"--task={folders / name}" for name in ("reviews", "pairs")]
     beside = [f"--bart={models}/bart/model.pt", f"--language-model={models}/lm/checkpoint_best.pt"]
-    assert main(command(models, *tasks, *beside, *files, "--shares=0.2,1")) == 0, capsys.readouterr().err
+    assert main(command(models, *tasks, *beside, *files, "--shares=0.2,1", "--dimensions=2")) == 0, (
+        capsys.readouterr().err
+    )
     printed = capsys.readouterr().out
     found = json.loads((tmp_path / "found.json").read_text())
     assert set(found) | set(found["figures"][0]) | set(found["summary"][0]) == set(names(REPRESENTED))
@@ -313,6 +315,14 @@ def test_the_command_prints_tables_and_writes_every_figure(models, folders, tmp_
     assert "reviews: accuracy on test" in printed and "20 % (4)" in printed and "100 % (20)" in printed
     assert re.search(r"^bag of words .* 1\.000$", printed, re.MULTILINE) and "pairs: correlation with" in printed
     assert "labels of training" in (tmp_path / "found.svg").read_text()
+    [read] = found["dimensions"]
+    assert set(read) | set(read["dimensions"][0]) == set(names(DIMENSIONS)) and read["task"] == "reviews"
+    assert len(read["dimensions"]) == len(read["directions"]) == 2 and read["sentences"] == 20
+    assert set(read["directions"][0]["low"]) == {"shortest", "longest", "different"}
+    [score] = re.findall(r"^MIG +(\S+) +\S+ to \S+$", printed, re.MULTILINE)
+    assert float(score) == pytest.approx(read["mig"], abs=6e-4)
+    assert printed.index("reviews: macro-F1") < printed.index("\nMIG ") < printed.index("\ndirection 2 ")
+    assert printed.index("\ndirection 2 ") < printed.index("pairs: correlation with")
 
 
 def test_the_tables_have_means_half_intervals_and_what_is_added():
@@ -398,6 +408,8 @@ def test_a_bad_folder_is_one_line(models, folders, tmp_path, capsys, name, chang
         (["--task={r}", "--seeds=1.5"], "--seeds 1.5: expected different whole numbers"),
         (["--task={r}", "--seeds=1,1"], "--seeds 1,1: expected different whole numbers"),
         (["--task={r}", "--most-labels=0"], "--most-labels 0: expected 1 or more"),
+        (["--task={r}", "--dimensions=-1"], "--dimensions -1: expected 0, for none, or more"),
+        (["--task={p}", "--dimensions=2"], "--dimensions 2: expected a --task of labelled sentences"),
         (["--task={r}", "--task={r}"], "--task: two folders are called reviews: rename one of them"),
         (["--task={r}/no"], "reviews/no: no such folder"),
         (["--task={r}", "--json=no/such/file"], "--json no/such/file: the folder"),
@@ -419,14 +431,13 @@ def test_a_bad_folder_is_one_line(models, folders, tmp_path, capsys, name, chang
             ["--task={r}", "--shares=1", "{m}/lm/checkpoint_best.pt"],
             "has no z (--zero-latent): give it as --language-model",
         ),
-        (["--task={r}", "--shares=1", "{m}/cvae/checkpoint_best.pt"], "is of bart_cvae, whose z is one of a source"),
     ],
 )
 def test_bad_flags_and_models_are_one_line(models, folders, capsys, flags, message):
-    given = [flag.format(r=folders / "reviews", m=models) for flag in flags]
+    given = [flag.format(r=folders / "reviews", p=folders / "pairs", m=models) for flag in flags]
     start = command(models)
     if not given[-1].startswith("--"):
-        start = ["represent", given.pop(), f"--data={models}/cvae" if "cvae" in flags[-1] else f"--data={models}/lm"]
+        start = ["represent", given.pop(), f"--data={models}/lm"]
     assert main([*start, *given]) == 1
     [line] = [x for x in capsys.readouterr().err.splitlines() if x.startswith("fairseq-vae")]
     assert message in line

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from fairseq_vae import hub
 from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.labelled import SPLITS
 from fairseq_vae.cli.main import main
 from fairseq_vae.finetune import steps
 from fairseq_vae.vectors import check_sources, decode_file, encode_file, respond_file
@@ -32,6 +33,10 @@ def folder(tmp_path_factory):
     (folder / "contexts").write_text("\n".join(CONTEXTS) + "\n")
     (folder / "targets").write_text("\n".join(TARGETS) + "\n")
     np.save(folder / "z.npy", np.zeros((5, 32), np.float32))
+    (folder / "task").mkdir()
+    for split in SPLITS:
+        (folder / "task" / f"{split}.txt").write_text("a dog\na cat\n")
+        (folder / "task" / f"{split}.labels").write_text("dog\ncat\n")
     return folder
 
 
@@ -181,6 +186,7 @@ COMMANDS = {
     "evaluate-edit": ([f"--{flag}={{d}}/targets" for flag in ("text", "labels", "input", "input-labels")], ALONE),
     "explore": (["--port=0"], ALONE),
     "fit-prior": (["{d}", "--output={t}/prior.safetensors"], ALONE),
+    "represent": (["--task={d}/task", "--shares=1"], ALONE),
     "encode": (["--input={d}/targets", "--output={t}/z.npy"], GIVE),
     "decode": (["--input={d}/z.npy"], GIVE),
     "convert": (

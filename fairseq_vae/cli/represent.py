@@ -58,6 +58,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="trained with --zero-latent on the same dictionary: the mean of its decoder's states",
     )
+    command.add_argument(
+        "--dimensions",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of tasks of labelled sentences, also read the N dimensions and the N principal directions along which mu "
+        "varies most, and MIG, SAP and completeness of the label, on test, or on 5,000 sentences of it, drawn once, "
+        "where it has more (default: 0, none)",
+    )
     command.add_argument("--json", metavar="FILE", help="also write every figure, of each seed, there")
     command.add_argument(
         "--picture", metavar="FILE", help="also draw accuracy against the number of labels, .svg or .png"
@@ -90,7 +99,9 @@ def run(args: argparse.Namespace) -> None:
     from .. import hub
     from ..base.files import write
     from ..base.labelled import read_task
+    from ..measure.dimensions import rows_to_read
     from ..measure.representation import drawn
+    from ..report.dimensions import dimensions_text, disentangled_table
     from ..report.representation import check_picture, picture, tables
     from ..report.text import plain
     from ..represent import load_bart, represent, summary
@@ -100,6 +111,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--shares {args.shares}: expected numbers above 0 to 1, e.g. 0.01,0.1,1")
     if args.most_labels < 1:
         raise ValueError(f"--most-labels {args.most_labels}: expected 1 or more")
+    if args.dimensions < 0:
+        raise ValueError(f"--dimensions {args.dimensions}: expected 0, for none, or more")
     for flag, path in (("--json", args.json), ("--picture", args.picture)):
         folder = os.path.dirname(os.path.abspath(path or "."))
         if not os.path.isdir(folder):
@@ -110,8 +123,13 @@ def run(args: argparse.Namespace) -> None:
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise ValueError(f"--task: two folders are called {max(names, key=names.count)}: rename one of them")
-    if args.picture and (len(set(shares)) < 2 or all(task.kind != "classification" for task in tasks)):
+    labelled = [task for task in tasks if task.kind == "classification"]
+    if args.picture and (len(set(shares)) < 2 or not labelled):
         raise ValueError(f"--picture {args.picture}: expected a --task of labelled sentences and two --shares or more")
+    if args.dimensions and not labelled:
+        raise ValueError(f"--dimensions {args.dimensions}: expected a --task of labelled sentences")
+    for task in labelled if args.dimensions else []:
+        rows_to_read(task)
     for task in tasks:
         drawn(task, shares, seeds, args.most_labels)
     vae = load(args)
@@ -121,9 +139,13 @@ def run(args: argparse.Namespace) -> None:
         data = args.data or hub.find_data(args.checkpoint)
         language_model = hub.load(args.language_model, data, vae.settings, args.batch_size)
     found: List[Any] = []
-    for task, own in zip(tasks, represent(vae, tasks, shares, seeds, args.most_labels, bart, language_model)):
-        print(("\n" if found else "") + tables(summary(own), task.name), flush=True)
+    dimensions: List[Any] = []
+    results = represent(vae, tasks, shares, seeds, args.most_labels, bart, language_model, args.dimensions)
+    for task, (own, of_mu) in zip(tasks, results):
+        extra = [disentangled_table(of_mu), dimensions_text(of_mu.readings)] if of_mu else []
+        print(("\n" if found else "") + tables(summary(own), task.name, extra), flush=True)
         found += own
+        dimensions += [of_mu.content()] if of_mu else []
     means = summary(found)
     if args.json:
         content = {
@@ -134,6 +156,7 @@ def run(args: argparse.Namespace) -> None:
             "sentences": {task.name: {name: split.size for name, split in task.splits.items()} for task in tasks},
             "figures": [figure._asdict() for figure in found],
             "summary": [row._asdict() for row in means],
+            "dimensions": dimensions,
         }
         write(args.json, json.dumps(plain(content), indent=2) + "\n")
     if args.picture:

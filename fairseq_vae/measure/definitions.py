@@ -500,6 +500,50 @@ REPRESENTED: Sequence[Definition] = (  # the JSON of `fairseq-vae represent`
     Definition(("figure",), "which of the last four the mean is of"),
     Definition(("mean",), "over the seeds"),
     Definition(("half",), "of its 95 % interval, by Student's t over the seeds", "", "several seeds"),
+    Definition(("dimensions",), "with `--dimensions`, of each task of labelled sentences an object; else empty"),
+)
+
+PERMUTED = "the quantiles 0.025 and 0.975 of the same under 100 random orders of the labels"
+
+DIMENSIONS: Sequence[Definition] = (  # an object of REPRESENTED's `dimensions`
+    Definition(("task",), "name of its folder"),
+    Definition(("sentences",), "of test, all or 5,000, of which the rest is"),
+    Definition(
+        ("mig",),
+        "mutual information of the label and a dimension, cut into 20 bins of as many sentences, less its bias: that "
+        "of the best dimension less the second best's, over the label's entropy",
+        "0–1",
+    ),
+    Definition(("mig_permuted",), PERMUTED),
+    Definition(
+        ("sap",),
+        "balanced accuracy of the best threshold on a dimension, mean over one label against the rest: the best "
+        "dimension's less the second best's",
+        "0–0.5",
+    ),
+    Definition(("sap_permuted",), PERMUTED),
+    Definition(
+        ("completeness",),
+        "1 − H(w) / ln Z, w the shares of the dimensions in the absolute coefficients of a logistic regression with an "
+        "L1 penalty",
+        "0–1",
+    ),
+    Definition(("completeness_permuted",), PERMUTED),
+    Definition(("information",), "of each of the Z dimensions, as in `mig`", "nats"),
+    Definition(("accuracy",), "of each of the Z dimensions, as in `sap`", "0.5–1"),
+    Definition(("entropy",), "of the label", "nats"),
+    Definition(("ordered_by",), "what orders the readings of dimensions: `variance of mu`"),
+    Definition(("noise",), "within this of 0 lie 95 % of the correlations of what is unrelated: 1.96 / √sentences"),
+    Definition(("dimensions", "directions"), "readings, those of most variance first: objects of the keys below"),
+    Definition(("name",), "`dimension d`, from 0, or `direction k`, a principal one, from 1"),
+    Definition(("weight",), "variance of mu along it"),
+    Definition(("length",), "Pearson's correlation with the words of the sentence", "−1–1"),
+    Definition(("labels",), "the same with whether it has a label, by label; of two the second alone", "−1–1"),
+    Definition(
+        ("low", "high"),
+        "of the 20 sentences of the least and of the largest values the `shortest`, the `longest` and the one that "
+        "shares the fewest of its words with the other end (`different`)",
+    ),
 )
 
 

@@ -3,15 +3,31 @@
 Shapes: N sentences, Z latent dimensions.
 """
 
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from ..base.errors import InputError
+from ..base.labelled import Task
+from .disentangle import disentangled
+from .probes import check_labels
+from .representation import POOLED, of
 
-__all__ = ["AT_AN_END", "Dimensions", "End", "Reading", "principal_directions", "read_dimensions"]
+__all__ = [
+    "AT_AN_END",
+    "MOST",
+    "Dimensions",
+    "End",
+    "OfTask",
+    "Reading",
+    "principal_directions",
+    "read_dimensions",
+    "read_task_dimensions",
+    "rows_to_read",
+]
 
 AT_AN_END = 20  # sentences
+MOST = 5_000  # sentences of a task that are read: permuting their labels takes seconds
 
 
 class End(NamedTuple):
@@ -152,3 +168,71 @@ def read_dimensions(
         [reading(f"dimension {number}", mu[:, number], weights[number]) for number in first],
         [reading(f"direction {place + 1}", values, values.var()) for place, values in enumerate(along.T)],
     )
+
+
+class OfTask(NamedTuple):
+    """What dimensions of mu say of a task's labels.
+
+    Attributes:
+        task: its name
+        sentences: of test that were read
+        disentangled: see disentangle.disentangled
+        readings: of the same sentences
+    """
+
+    task: str
+    sentences: int
+    disentangled: Dict[str, Any]
+    readings: Dimensions
+
+    def content(self) -> Dict[str, Any]:
+        """All of it under its keys, for JSON."""
+        readings = self.readings._asdict()
+        for name in ("dimensions", "directions"):
+            readings[name] = [
+                {**reading._asdict(), "low": reading.low._asdict(), "high": reading.high._asdict()}
+                for reading in readings[name]
+            ]
+        return {"task": self.task, "sentences": self.sentences, **self.disentangled, **readings}
+
+
+def rows_to_read(task: Task, most: int = MOST) -> List[int]:
+    """The numbers of a task's test sentences that are read: all, or so many of them, drawn once.
+
+    Args:
+        task: of labelled sentences
+        most: sentences
+
+    Raises:
+        InputError: they have a single label, or one of a single sentence; the message names the file
+    """
+    test = task.splits["test"]
+    rows = np.sort(np.random.default_rng(POOLED).permutation(test.size)[:most]).tolist()
+    labels = of(test.labels)
+    read = "" if len(rows) == test.size else f", {len(rows):,} lines of {test.size:,}"
+    check_labels([labels[row] for row in rows], f"--dimensions: {test.file}{read}")
+    return rows
+
+
+def read_task_dimensions(
+    task: Task, mu: Callable[[Sequence[str]], np.ndarray], count: int, most: int = MOST, draws: int = 100
+) -> OfTask:
+    """What dimensions of mu say of the labels of a task's test sentences.
+
+    They are in the order of mu's variance: a KL falls into dimensions only where the prior does.
+
+    Args:
+        task: of labelled sentences
+        mu: from sentences to vectors, N x Z
+        count: dimensions, and directions, at most
+        most: sentences
+        draws: see disentangle.permuted
+
+    Raises:
+        InputError: see rows_to_read
+    """
+    test, rows = task.splits["test"], rows_to_read(task, most)
+    sentences, labels = ([values[row] for row in rows] for values in (test.texts[0], of(test.labels)))
+    vectors = mu(sentences)
+    told = disentangled(vectors, labels, draws)
+    return OfTask(task.name, len(rows), told, read_dimensions(vectors, sentences, labels, count))

@@ -162,7 +162,7 @@ def separated_attribute_predictability(mu: np.ndarray, labels: Sequence[str]) ->
     return gap(threshold_accuracy(mu, labels), least=0.5)
 
 
-def importance(mu: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+def importance(mu: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
     """How much each dimension has to do with a linear classifier of all of them.
 
     Args:
@@ -226,7 +226,7 @@ def disentangled(mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: 
         seed: see permuted
 
     Returns:
-        `mig`, `sap`, `completeness`; `mig_permuted` and `sap_permuted`, see permuted; `information`, nats, and
+        `mig`, `sap`, `completeness`; each with `_permuted` behind its name, see permuted; `information`, nats, and
         `accuracy`, see threshold_accuracy, of each dimension, lists of Z; `entropy` of the label, nats
 
     Raises:
@@ -247,12 +247,16 @@ def disentangled(mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: 
     def sap(classes: np.ndarray) -> float:
         return gap(ranks_accuracy(ranks, classes), least=0.5)
 
+    def complete(classes: np.ndarray) -> float:
+        return completeness(importance(mu, classes))
+
     return {
         "mig": gap(information) / entropy,
         "mig_permuted": permuted(mig, classes, draws, seed),
         "sap": gap(accuracy, least=0.5),
         "sap_permuted": permuted(sap, classes, draws, seed),
         "completeness": completeness(importance(mu, labels)),
+        "completeness_permuted": permuted(complete, classes, draws, seed),
         "information": information.tolist(),
         "accuracy": accuracy.tolist(),
         "entropy": entropy,

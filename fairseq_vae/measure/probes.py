@@ -11,8 +11,12 @@ __all__ = ["FOLDS", "check_labels", "probe"]
 FOLDS = 5
 
 
-def check_labels(labels: Sequence[str]) -> None:
+def check_labels(labels: Sequence[str], place: str = "--labels") -> None:
     """Refuse labels that no classifier can be trained and tested on.
+
+    Args:
+        labels: of sentences
+        place: theirs, for messages
 
     Raises:
         InputError: there is a single class, or one has a single sentence
@@ -20,10 +24,10 @@ def check_labels(labels: Sequence[str]) -> None:
     classes, counts = np.unique(np.asarray(labels), return_counts=True)
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if len(classes) else "no lines"
-        raise InputError(f"--labels: {found}; expected two or more different labels")
+        raise InputError(f"{place}: {found}; expected two or more different labels")
     if counts.min() < 2:
         raise InputError(
-            f"--labels: {classes[counts.argmin()]!r} has one sentence; expected two or more of each, to train and test"
+            f"{place}: {classes[counts.argmin()]!r} has one sentence; expected two or more of each, to train and test"
         )
 
 

@@ -2,12 +2,26 @@
 
 from typing import List
 
-from ..measure.dimensions import Dimensions, End, Reading
-from .text import figure
+from ..measure.dimensions import Dimensions, End, OfTask, Reading
+from .text import figure, grid
 
-__all__ = ["WIDTH", "dimensions_text"]
+__all__ = ["WIDTH", "dimensions_text", "disentangled_table"]
 
 WIDTH = 100  # characters of a sentence
+SCORES = {"mig": "MIG", "sap": "SAP", "completeness": "completeness"}
+
+
+def disentangled_table(found: OfTask) -> str:
+    """How far the label stands in single dimensions, each score beside what permuted labels have.
+
+    Args:
+        found: see measure.dimensions
+    """
+    told = found.disentangled
+    ranges = {name: " to ".join(figure(limit, 3) for limit in told[f"{name}_permuted"]) for name in SCORES}
+    rows = [[heading, figure(told[name], 3), ranges[name]] for name, heading in SCORES.items()]
+    title = f"{found.task}: the label in dimensions of mu ({found.sentences:,} of test)"
+    return grid([[title, "score", "95 % of permuted labels"], *rows])
 
 
 def dimensions_text(found: Dimensions) -> str:
@@ -17,13 +31,13 @@ def dimensions_text(found: Dimensions) -> str:
         found: see measure.dimensions
 
     Returns:
-        lines, each with its end
+        lines
     """
     lines = [f"correlations within {figure(found.noise, 2)} of 0 may be noise"]
     for readings, weight in ((found.dimensions, found.ordered_by), (found.directions, "variance of mu")):
         for reading in readings:
             lines += ["", heading(reading, weight), *end("low", reading.low), *end("high", reading.high)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def heading(reading: Reading, weight: str) -> str:
@@ -35,9 +49,10 @@ def heading(reading: Reading, weight: str) -> str:
 
 def end(name: str, sentences: End) -> List[str]:
     """The lines of an end; a sentence is shown once."""
-    words = {"shortest": sentences.shortest, "longest": sentences.longest, "most different": sentences.different}
-    shown = {sentence: what for what, sentence in reversed(list(words.items()))}
-    return [f"  {name:<4} {what:<14}  {cut(s)}" for s, what in reversed(list(shown.items()))]
+    shown = {sentences.shortest: "shortest"}
+    shown.setdefault(sentences.longest, "longest")
+    shown.setdefault(sentences.different, "most different")
+    return [f"  {name:<4} {what:<14}  {cut(sentence)}" for sentence, what in shown.items()]
 
 
 def cut(sentence: str) -> str:

@@ -8,7 +8,7 @@ import math
 from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..evaluate_edit import Point
+from ..measure.seeds import OverSeeds
 from . import drawing
 from .text import grid
 
@@ -75,7 +75,7 @@ class Mean(NamedTuple):
     updates: int
     seeds: int
     failed: int
-    figures: Dict[str, Point]
+    figures: Dict[str, OverSeeds]
     intervals: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
@@ -88,7 +88,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
     >>> row = {"arm": "plain", "seed": 1, "setting": "kl-weight=1", "zero_latent": False, "updates": 9, "state": "done"}
     >>> model = {**row, "arm": "lm", "zero_latent": True, "figures": {"neg_elbo": 50.0}}
     >>> means([model, {**row, "figures": {"neg_elbo": 52.0}}])[1].figures["lm_gap"]
-    Point(mean=2.0, half=0.0)
+    OverSeeds(mean=2.0, half=0.0)
 
     Args:
         rows: of finetune.curve's gather
@@ -103,7 +103,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
         for row, figures in zip((row for row in same if row["state"] == "done"), done):
             if average is not None and finite(figures["neg_elbo"]) and not row["figures"].get("less_lm"):
                 figures["lm_gap"] = figures["neg_elbo"] - models.get(row["seed"], average)
-        figures = {key: Point.of([row[key] for row in done]) for key in shared(done)}
+        figures = {key: OverSeeds.of([row[key] for row in done]) for key in shared(done)}
         failed = sum(row["state"] == "failed" for row in same)
         given = done[0].get("intervals") or {} if len(done) == 1 else {}
         limits = {key: given[key] for key in GAPS if key in given and key in figures}
@@ -173,12 +173,12 @@ def cells(points: Sequence[Mean], columns: Sequence[Tuple[str, str, int]]) -> Li
     return found
 
 
-def cell(point: Optional[Point], digits: int, seeds: int, interval: Optional[Sequence[float]] = None) -> str:
+def cell(point: Optional[OverSeeds], digits: int, seeds: int, interval: Optional[Sequence[float]] = None) -> str:
     """A mean, with half of its interval where there are several seeds, or the interval given; a dash for None.
 
-    >>> cell(Point(-0.001, 0.25), 2, 1), cell(Point(1.5, 0.25), 2, 3), cell(None, 2, 3)
+    >>> cell(OverSeeds(-0.001, 0.25), 2, 1), cell(OverSeeds(1.5, 0.25), 2, 3), cell(None, 2, 3)
     ('0.00', '1.50 ± 0.25', '-')
-    >>> cell(Point(1.5, 0.0), 1, 1, (1.0, 2.0))
+    >>> cell(OverSeeds(1.5, 0.0), 1, 1, (1.0, 2.0))
     '1.5 [1.0, 2.0]'
     """
     if point is None:

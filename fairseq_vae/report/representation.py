@@ -125,7 +125,9 @@ def shares(found: Sequence[Summary]) -> Any:
         panel.set_xlabel("labels of training")
         panel.set_ylabel("accuracy on test, %")
     if tasks:
-        panels[-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        entries = zip(*panels[-1].get_legend_handles_labels())  # those without bars would stand first
+        ordered = sorted(entries, key=lambda entry: entry[1] == "commonest label")
+        panels[-1].legend(*zip(*ordered), loc="center left", bbox_to_anchor=(1.01, 0.5))
     return panels[0].figure
 
 
