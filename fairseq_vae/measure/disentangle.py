@@ -248,7 +248,7 @@ def disentangled(mu: np.ndarray, labels: Sequence[str], draws: int = 100, seed: 
         return gap(ranks_accuracy(ranks, classes), least=0.5)
 
     def complete(classes: np.ndarray) -> float:
-        return completeness(importance(mu, classes))
+        return completeness(importance(mu, classes.tolist()))
 
     return {
         "mig": gap(information) / entropy,
