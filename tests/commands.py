@@ -141,8 +141,8 @@ def become(made, script, *arguments):
     sys.executable = os.path.join(made, os.path.basename(sys.executable))
     sys.path[0:1] = [os.path.dirname(script), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     numpy.random.seed()
-    if "PYTHONWARNINGS" in os.environ:
-        warnings.simplefilter(os.environ["PYTHONWARNINGS"])
+    if "PYTHONWARNINGS" in os.environ:  # whose form may be action:message:category, as joblib's is
+        warnings._processoptions(os.environ["PYTHONWARNINGS"].split(","))
     if not script.endswith("fairseq-vae"):  # fairseq's scripts set up the log before they import fairseq
         logging.root.handlers.clear()
         logging.root.setLevel(logging.WARNING)

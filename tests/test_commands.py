@@ -1,5 +1,6 @@
 """Commands that a server forks end as processes of their own do; configurations made by name are fairseq's."""
 
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,9 @@ from helpers import configuration, save_vae
 from omegaconf import OmegaConf
 from workers import SIZES
 
+import fairseq_vae
+
+PACKAGE = Path(fairseq_vae.__file__).parent
 TRAINING = f"data {SIZES} --save-dir=s"
 GENERATION = "data --task=vae_denoising --path=a:b --cpu"
 
@@ -58,6 +62,13 @@ def test_a_command_is_that_of_a_process_of_its_own(tmp_path):
     save_vae(tmp_path)
     done = run("fairseq-vae", "reconstruct", "checkpoint_best.pt", "--input=-", cwd=tmp_path, input="a dog\nthe\n")
     assert done.returncode == 0 and done.stdout.count("\n") == 2, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("filters", ["ignore", "ignore:semaphore_tracker:UserWarning,default::FutureWarning"])
+def test_filters_of_warnings_are_those_of_the_variable(filters):
+    done = run("fairseq-vae", "path", env={**os.environ, "PYTHONWARNINGS": filters})
+    assert done.returncode == 0 and done.stdout.strip() == str(PACKAGE) and not done.stderr
 
 
 @pytest.mark.slow
