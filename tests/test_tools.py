@@ -1,5 +1,6 @@
 """Tools on a checkpoint: the commands, and what of them the hub does."""
 
+import functools
 import json
 import re
 
@@ -12,6 +13,7 @@ from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.files import fingerprint
 from fairseq_vae.checkpoints.priors import save_prior
 from fairseq_vae.cli.main import main
+from fairseq_vae.edit import attributes
 from fairseq_vae.edit.attributes import fit_label, fit_number
 from fairseq_vae.edit.ways import Wish, ways
 from fairseq_vae.hub import load
@@ -21,6 +23,12 @@ from fairseq_vae.latent.paths import PATHS
 
 LIST = ["the dog barks .", "a cat", "the cat sleeps .", "dog", "a dog sleeps the cat barks a cat ."]
 Z = 32
+
+
+@pytest.fixture(autouse=True)
+def short_learning(monkeypatch):
+    """What edit learns of labels takes seconds; here commands are held to calls that learn the same."""
+    monkeypatch.setattr(attributes, "learn", functools.partial(attributes.learn, steps=100))
 
 
 @pytest.fixture(scope="module")
