@@ -31,11 +31,11 @@ def test_each_dimension_shows_what_it_was_made_of():
     assert first.weight == pytest.approx(mu[:, 0].var()) and found.noise == pytest.approx(1.96 / 200**0.5)
 
 
-def test_kl_orders_the_dimensions_and_labels_may_be_many_or_none():
+def test_variance_orders_the_dimensions_and_labels_may_be_many_or_none():
     mu, sentences, labels = made()
-    found = read_dimensions(mu, sentences, None, count=2, kl=[0.1, 0.2, 3.0])
-    assert [reading.name for reading in found.dimensions] == ["dimension 2", "dimension 1"]
-    assert found.dimensions[0].weight == 3 and found.dimensions[0].labels == {} and found.ordered_by == "KL"
+    found = read_dimensions(mu * [1, 1, 1000], sentences, None, count=2)
+    assert [reading.name for reading in found.dimensions] == ["dimension 2", "dimension 0"]
+    assert found.dimensions[0].labels == {}
     many = [label if row % 3 else "x" for row, label in enumerate(labels)]
     assert set(read_dimensions(mu, sentences, many).dimensions[0].labels) == {"0", "1", "x"}
 
@@ -71,7 +71,6 @@ def test_the_text_has_every_direction_its_correlations_and_cut_sentences():
     assert text.startswith("correlations within 0.14 of 0 may be noise\n\ndimension 0  variance of mu ")
     assert text.count("\ndimension ") == text.count("\ndirection ") == 2 and "label 1 +" in text
     assert max(len(line) for line in text.splitlines()) < WIDTH + 30 and " …\n" in text
-    assert "dimension 1  KL 0.500 nats, length " in dimensions_text(read_dimensions(mu, sentences, kl=[0.1, 0.5, 0]))
 
 
 def task_of(labels):

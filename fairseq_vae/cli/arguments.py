@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -14,6 +15,7 @@ __all__ = [
     "add_json",
     "add_model",
     "add_sources",
+    "check_folders",
     "decoding",
     "given",
     "labelled",
@@ -308,6 +310,21 @@ def labelled(
     places = [f"{text}, line {number}" for number in range(1, len(texts) + 1)]
     good = [tokens is not None for tokens in attempted(vae.tokens, texts, places, skip)]
     return [one for one, ok in zip(texts, good) if ok], [one for one, ok in zip(found, good) if ok]
+
+
+def check_folders(**files: Optional[str]) -> None:
+    """Refuse files to write whose folder does not exist, before the work of which they are to tell.
+
+    Args:
+        files: the value of each flag, by its name; None: not given
+
+    Raises:
+        ValueError: the first one, with its flag
+    """
+    for flag, path in files.items():
+        folder = os.path.dirname(os.path.abspath(path or "."))
+        if path and not os.path.isdir(folder):
+            raise ValueError(f"--{flag} {path}: the folder {folder} does not exist")
 
 
 def numbers(flag: str, value: str) -> List[float]:

@@ -5,6 +5,7 @@ import os
 
 from ..base.files import write
 from ..measure.papers import PAPERS
+from .arguments import check_folders
 
 __all__ = ["add_arguments", "run"]
 
@@ -107,10 +108,7 @@ def run(args: argparse.Namespace) -> None:
     checkpoints, data = args.paths[:-1], args.paths[-1]
     if not checkpoints:
         raise ValueError(f"{data}: expected one or more checkpoints, then the data folder")
-    for flag, path in (("--json", args.json), ("--markdown", args.markdown)):
-        folder = os.path.dirname(os.path.abspath(path or "."))
-        if not os.path.isdir(folder):
-            raise ValueError(f"{flag} {path}: the folder {folder} does not exist")
+    check_folders(json=args.json, markdown=args.markdown)
     mi_batch = args.mi_batch or (PAPERS[args.paper].mi_batch if args.paper else None)
     results = []
     keep = [args.keep] * len(checkpoints)

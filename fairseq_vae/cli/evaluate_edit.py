@@ -1,9 +1,8 @@
 """`fairseq-vae evaluate-edit`: what an edit costs."""
 
 import argparse
-import os
 
-from .arguments import add_decoding, add_model, decoding, labelled, load, warn
+from .arguments import add_decoding, add_model, check_folders, decoding, labelled, load, warn
 from .edit import add_labelled
 
 __all__ = ["add_arguments", "run"]
@@ -49,10 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: expected 1 or more")
-    for flag, path in (("--json", args.json), ("--picture", args.picture)):
-        folder = os.path.dirname(os.path.abspath(path or "."))
-        if not os.path.isdir(folder):
-            raise ValueError(f"{flag} {path}: the folder {folder} does not exist")
+    check_folders(json=args.json, picture=args.picture)
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit {args.limit}: expected 1 or more")
     solver()  # what is not installed is said now, and not after hours

@@ -4,6 +4,8 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from .arguments import check_folders
+
 if TYPE_CHECKING:
     from ..evaluate_edit import Row
     from ..finetune.run import Run
@@ -76,9 +78,7 @@ def run(args: argparse.Namespace) -> None:
         if value < least:
             raise ValueError(f"{flag} {value}: expected {least} or more")
     output = args.output or os.path.join(args.run, "report.html")
-    folder = os.path.dirname(os.path.abspath(output))
-    if args.output and not os.path.isdir(folder):
-        raise ValueError(f"--output {output}: the folder {folder} does not exist")
+    check_folders(output=args.output)
     found = read_run(args.run)
     lacks = list(found.lacks)
     points = edits(args, lacks)

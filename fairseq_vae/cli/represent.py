@@ -1,10 +1,9 @@
 """`fairseq-vae represent`: what z is worth as a representation."""
 
 import argparse
-import os
 from typing import Any, List
 
-from .arguments import add_model, load, numbers
+from .arguments import add_model, check_folders, load, numbers
 
 __all__ = ["add_arguments", "run"]
 
@@ -113,10 +112,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--most-labels {args.most_labels}: expected 1 or more")
     if args.dimensions < 0:
         raise ValueError(f"--dimensions {args.dimensions}: expected 0, for none, or more")
-    for flag, path in (("--json", args.json), ("--picture", args.picture)):
-        folder = os.path.dirname(os.path.abspath(path or "."))
-        if not os.path.isdir(folder):
-            raise ValueError(f"{flag} {path}: the folder {folder} does not exist")
+    check_folders(json=args.json, picture=args.picture)
     if args.picture:
         check_picture(args.picture)
     tasks = [read_task(folder) for folder in args.task]

@@ -532,7 +532,6 @@ DIMENSIONS: Sequence[Definition] = (  # an object of REPRESENTED's `dimensions`
     Definition(("information",), "of each of the Z dimensions, as in `mig`", "nats"),
     Definition(("accuracy",), "of each of the Z dimensions, as in `sap`", "0.5–1"),
     Definition(("entropy",), "of the label", "nats"),
-    Definition(("ordered_by",), "what orders the readings of dimensions: `variance of mu`"),
     Definition(("noise",), "within this of 0 lie 95 % of the correlations of what is unrelated: 1.96 / √sentences"),
     Definition(("dimensions", "directions"), "readings, those of most variance first: objects of the keys below"),
     Definition(("name",), "`dimension d`, from 0, or `direction k`, a principal one, from 1"),

@@ -11,7 +11,7 @@ from ..base.errors import InputError
 from ..base.labelled import Task
 from .disentangle import disentangled
 from .probes import check_labels
-from .representation import POOLED, of
+from .representation import POOLED, of, pearson
 
 __all__ = [
     "AT_AN_END",
@@ -49,7 +49,7 @@ class Reading(NamedTuple):
 
     Attributes:
         name: "dimension 7" or "direction 1"
-        weight: nats of KL, or the variance of mu along it
+        weight: the variance of mu along it
         length: Pearson's correlation with the sentences' length in words, -1 to 1
         labels: that with whether a sentence has the label, for each label; of two labels the second alone
         low: the end of the smallest values
@@ -68,13 +68,11 @@ class Dimensions(NamedTuple):
     """Readings of a model.
 
     Attributes:
-        ordered_by: what `weight` of the dimensions is: "KL" or "variance of mu"
         noise: 95 % of the correlations of what has nothing to do with one another lie within this of 0
-        dimensions: in descending order of their weights
+        dimensions: in descending order of variance
         directions: principal directions of mu, in descending order of variance
     """
 
-    ordered_by: str
     noise: float
     dimensions: List[Reading]
     directions: List[Reading]
@@ -101,9 +99,7 @@ def principal_directions(mu: np.ndarray, count: int) -> np.ndarray:
 
 def correlation(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson's, 0 where one of the two is constant."""
-    x, y = x - x.mean(), y - y.mean()
-    size = np.sqrt((x * x).sum() * (y * y).sum())
-    return float((x * y).sum() / size) if size > 0 else 0.0
+    return float(np.nan_to_num(pearson(x, y)))
 
 
 def read_end(rows: Sequence[int], others: Sequence[int], sentences: Sequence[str]) -> End:
@@ -122,20 +118,17 @@ def read_end(rows: Sequence[int], others: Sequence[int], sentences: Sequence[str
 
 
 def read_dimensions(
-    mu: np.ndarray,
-    sentences: Sequence[str],
-    labels: Optional[Sequence[str]] = None,
-    count: int = 10,
-    kl: Optional[Sequence[float]] = None,
+    mu: np.ndarray, sentences: Sequence[str], labels: Optional[Sequence[str]] = None, count: int = 10
 ) -> Dimensions:
-    """What the first dimensions, by KL or variance, and the first principal directions of mu say.
+    """What the dimensions and the principal directions along which mu varies most say.
+
+    Not those of the largest KL: a KL falls into dimensions only where the prior does.
 
     Args:
         mu: N x Z
         sentences: N
         labels: N; None: there are none
         count: dimensions, and directions, at most
-        kl: the mean KL of each dimension, nats, Z; None orders the dimensions by the variance of mu
 
     Raises:
         InputError: the numbers of vectors, sentences and labels differ, or there are fewer than two
@@ -159,11 +152,10 @@ def read_dimensions(
         about = (correlation(values, lengths), correlations)
         return Reading(name, float(weight), *about, read_end(low, high, sentences), read_end(high, low, sentences))
 
-    weights = mu.var(0) if kl is None else np.asarray(kl)
+    weights = mu.var(0)
     first = np.argsort(-weights, kind="stable")[:count].tolist()
     along = mu @ principal_directions(mu, count).T
     return Dimensions(
-        "variance of mu" if kl is None else "KL",
         float(1.96 / np.sqrt(len(mu))),
         [reading(f"dimension {number}", mu[:, number], weights[number]) for number in first],
         [reading(f"direction {place + 1}", values, values.var()) for place, values in enumerate(along.T)],
@@ -218,8 +210,6 @@ def read_task_dimensions(
     task: Task, mu: Callable[[Sequence[str]], np.ndarray], count: int, most: int = MOST, draws: int = 100
 ) -> OfTask:
     """What dimensions of mu say of the labels of a task's test sentences.
-
-    They are in the order of mu's variance: a KL falls into dimensions only where the prior does.
 
     Args:
         task: of labelled sentences

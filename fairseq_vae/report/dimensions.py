@@ -34,17 +34,15 @@ def dimensions_text(found: Dimensions) -> str:
         lines
     """
     lines = [f"correlations within {figure(found.noise, 2)} of 0 may be noise"]
-    for readings, weight in ((found.dimensions, found.ordered_by), (found.directions, "variance of mu")):
-        for reading in readings:
-            lines += ["", heading(reading, weight), *end("low", reading.low), *end("high", reading.high)]
+    for reading in (*found.dimensions, *found.directions):
+        lines += ["", heading(reading), *end("low", reading.low), *end("high", reading.high)]
     return "\n".join(lines)
 
 
-def heading(reading: Reading, weight: str) -> str:
+def heading(reading: Reading) -> str:
     """A direction's name, weight and correlations."""
-    nats = " nats" if weight == "KL" else ""
     labels = "".join(f", label {name} {reading.labels[name]:+.2f}" for name in reading.labels)
-    return f"{reading.name}  {weight} {figure(reading.weight, 3)}{nats}, length {reading.length:+.2f}{labels}"
+    return f"{reading.name}  variance of mu {figure(reading.weight, 3)}, length {reading.length:+.2f}{labels}"
 
 
 def end(name: str, sentences: End) -> List[str]:
