@@ -164,7 +164,8 @@ def random_wishes(size, numeric):
     return [Wish(first, first.numbers(["good"] * size)), Wish(second, target, 0.5)]
 
 
-@pytest.mark.parametrize("way, several", [*((way, False) for way in ways.names()), ("gradient", True)])
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+@pytest.mark.parametrize("way", ways.names())
 def test_an_edit_of_strength_0_is_the_reconstruction(vae, way, several):
     wishes = random_wishes(len(LIST), numeric=way == "energy")[: 2 if several else 1]
     strong = 2.0 if way == "energy" and several else 50.0  # a number makes the equation stiff, and its solution slow
@@ -258,6 +259,8 @@ def test_several_attributes_are_composed_on_the_command_line(vae, checkpoint, tm
     rows = [json.loads(row) for row in printed(capsys, *command, *both, "--weights=2,0.5")]
     wanted = vae.edit(LIST[:2], wishes, "energy", [0.0, 1.0], max_len=9)
     assert [row["output"] for row in rows] == [wanted[s][i] for i in range(2) for s in range(2)]
+    turned = [f"--numbers={tmp_path}/lengths", "--to=2", labels, "--to=dog", "--weights=0.5,2"]
+    assert [json.loads(row) for row in printed(capsys, *command, *turned)] == rows, "the order is one's own"
     alone = printed(capsys, *command, labels, "--to=dog")
     assert printed(capsys, *command, *both, "--weights=1,0") == alone != [json.dumps(row) for row in rows]
     for way in "vector", "gradient":
