@@ -24,7 +24,7 @@ from fairseq_vae.finetune.steps import minutes, step
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# full: about 5 minutes of training on two CPU cores; smoke: the same path in seconds
+# full: 5 to 12 minutes of training on two CPU cores; smoke: the same path in seconds
 SIZES = {
     "full": {
         **{"limit": 0, "vocabulary": 4000, "layers": 2, "width": 192, "heads": 4, "tokens": 1536},
@@ -165,7 +165,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--smoke", action="store_true", help="the same path on little text, in under 2 minutes")
+    parser.add_argument("--smoke", action="store_true", help="the same path on little text, in some 2 minutes")
     parser.add_argument("--data", type=Path, help="your own text, UTF-8, one sentence a line (default: English chat)")
     parser.add_argument(
         "--output", type=Path, help="folder for everything made (default: quickstart/NAME in the clone)"
