@@ -24,7 +24,7 @@ from .measure.representation import Figure, drawn, needed, probed
 from .measure.seeds import OverSeeds
 from .model import BARTVAEModel
 
-__all__ = ["NAMES", "Found", "Reader", "Summary", "load_bart", "represent", "summary"]
+__all__ = ["BART", "MU", "NAMES", "Found", "Reader", "Summary", "load_bart", "represent", "summary"]
 
 MU, STATES, BART, LANGUAGE_MODEL = NAMES = ("mu", "encoder states", "BART", "language model")
 Read = Callable[[Any, Dict[str, Any]], Dict[str, Tensor]]

@@ -335,22 +335,28 @@ def chains(points: Sequence[Point]) -> Iterator[List[Point]]:
         yield chain
 
 
-def same(path: Path, wanted: Mapping[str, Any]) -> None:
-    """Refuse a file of settings that are not the study's.
+def same(path: Path, wanted: Mapping[str, Any], whose: str = "the study", where: str = "OUTPUT") -> None:
+    """Refuse a file of settings that are not the wanted ones.
+
+    Args:
+        path: of the file
+        wanted: settings, which may be nested
+        whose: they are, for the message
+        where: another folder can be given
 
     Raises:
         InputError: it is damaged, or a setting is another one
     """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        found = difference(kept, wanted)
+        found = difference(kept, wanted, whose)
     except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete its folder, or give another OUTPUT") from error
+        raise InputError(f"{path} is damaged ({error}): delete its folder, or give another {where}") from error
     if found:
-        raise InputError(f"{path.parent} was made with {found}: set it back, or give another OUTPUT")
+        raise InputError(f"{path.parent} was made with {found}: set it back, or give another {where}")
 
 
-def difference(kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def difference(kept: Mapping[str, Any], wanted: Mapping[str, Any], whose: str = "the study") -> str:
     """The first setting that differs, with both values; empty if none does.
 
     >>> difference({"flags": {"lr": "0.1", "seed": "1"}}, {"flags": {"lr": "0.2", "seed": "1"}})
@@ -360,17 +366,18 @@ def difference(kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 
     Args:
         kept: settings, which may be nested
-        wanted: the study's
+        wanted: other ones
+        whose: they are
     """
     for key in dict.fromkeys([*kept, *wanted]):
         old, new = kept.get(key), wanted.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found = difference(old, new)
+            found = difference(old, new, whose)
             if found:
                 return found
         elif old != new:
             texts = (f"no {key}" if value is None else f"{key}={value}" if value != "" else key for value in (old, new))
-            return ", the study has ".join(texts)
+            return f", {whose} has ".join(texts)
     return ""
 
 

@@ -205,13 +205,23 @@ def train(command: List[str], log: Path, updates: int) -> None:
                     tqdm.write(f"  {warning.group(1)}", file=sys.stderr)
                 if found and found.group(1) == "train_inner":
                     values = {key: float(value) for key, value in json.loads(found.group(2)).items()}
-                    shown = f"rec {values['rec']:.1f} kl {values['kl']:.1f} β {values['kl_weight']:.2f}"
-                    bar.set_postfix_str(shown, refresh=False)
+                    bar.set_postfix_str(shown(values), refresh=False)
                     bar.update(int(values["num_updates"]) - bar.n)
     if process.returncode:
         raise failure(command, "".join(said), log)
     if unwritten:
         print(f"  {log} lacks lines: {unwritten.strerror}", file=sys.stderr)
+
+
+def shown(values: Dict[str, float]) -> str:
+    """The values of a training's log line for its progress bar: of a VAE's, or of a classifier's.
+
+    >>> shown({"rec": 40, "kl": 12, "kl_weight": 1}), shown({"loss": 0.25, "accuracy": 90})
+    ('rec 40.0 kl 12.0 β 1.00', 'loss 0.25 accuracy 90.0')
+    """
+    if "rec" in values:
+        return f"rec {values['rec']:.1f} kl {values['kl']:.1f} β {values['kl_weight']:.2f}"
+    return f"loss {values['loss']:.2f}" + (f" accuracy {values['accuracy']:.1f}" if "accuracy" in values else "")
 
 
 def mend(folder: Path, keep: int = -1) -> None:

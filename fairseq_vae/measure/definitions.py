@@ -472,22 +472,29 @@ REPRESENTED: Sequence[Definition] = (  # the JSON of `fairseq-vae represent`
         ("representation",),
         "`mu`; `encoder states`, as the posterior pools them; `BART`, the mean of its encoder's last states, `<s>` and "
         "`</s>` included; `language model`, the mean of its decoder's last states over the tokens they predict; "
-        "`bag of words`, which words there are; `tf-idf`, with 1 + log of the counts; `majority`, the commonest label",
+        "`bag of words`, which words there are; `tf-idf`, with 1 + log of the counts; `majority`, the commonest label; "
+        "with `--tuned`, `mu, tuned` and `BART, tuned`, a head's own",
     ),
     Definition(
         ("method",),
         "`logistic` regression; `ridge` regression; `cosine` of a pair, which learns nothing (but tf-idf its "
-        "frequencies, of train's sentences); `majority`. The first two read the vector of a sentence, and of a pair "
+        "frequencies, of train's sentences); `majority`; `tuned`, where encoder and head learn. The first two read the vector of a sentence, and of a pair "
         "u, v the numbers of abs(u − v) and u · v; dense ones are standardised by mean and deviation of the items "
         "fitted, from which words and frequencies are, too",
     ),
     Definition(("share",), "of the pool of training items", "0–1", FIT),
     Definition(("labels",), "training items fitted", "", FIT),
-    Definition(("seed",), "of the choice of a share; null where it is the whole pool", "", FIT),
+    Definition(
+        ("seed",),
+        "of the choice of a share; null where it is the whole pool; of `tuned` also of head, dropout and order",
+        "",
+        FIT,
+    ),
     Definition(
         ("penalty",),
         "of the squared weights, against the sum of losses: the best on valid of the powers of 10 from 10,000 down to "
-        "0.01, the strongest of equally good ones; two in a row that are worse than the best end the search",
+        "0.01, the strongest of equally good ones; two in a row that are worse than the best end the search; null of "
+        "`tuned`",
         "",
         FIT,
     ),

@@ -21,11 +21,13 @@ from ..base.labelled import Task
 __all__ = [
     "MAJORITY",
     "WORDS",
+    "Draw",
     "Figure",
     "Representation",
     "chosen",
     "cosine",
     "drawn",
+    "label_figures",
     "needed",
     "pearson",
     "probed",
@@ -50,7 +52,8 @@ class Figure(NamedTuple):
         task: its name
         target: `label` or `score`
         representation: its name
-        method: `logistic` regression, `ridge` regression, `cosine`, which learns nothing, or `majority`
+        method: `logistic` regression, `ridge` regression, `cosine`, which learns nothing, `majority`, or `tuned`, where
+            the encoder learns as well
         share: of the pool of training labels; None of a cosine, which needs none
         labels: number of training items that have been fitted
         seed: of their choice; None where the share takes the whole pool, or there is no choice
