@@ -478,7 +478,8 @@ REPRESENTED: Sequence[Definition] = (  # the JSON of `fairseq-vae represent`
     Definition(
         ("method",),
         "`logistic` regression; `ridge` regression; `cosine` of a pair, which learns nothing (but tf-idf its "
-        "frequencies, of train's sentences); `majority`; `tuned`, where encoder and head learn. The first two read the vector of a sentence, and of a pair "
+        "frequencies, of train's sentences); `majority`; `tuned`, where encoder and head learn. The first two "
+        "read the vector of a sentence, and of a pair "
         "u, v the numbers of abs(u − v) and u · v; dense ones are standardised by mean and deviation of the items "
         "fitted, from which words and frequencies are, too",
     ),
