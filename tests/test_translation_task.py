@@ -428,6 +428,16 @@ def test_alignments_are_refused_since_nothing_reads_them(config, name):
             check_effects(Namespace(_name="bart_cvae"), objective, cfg)
 
 
+@pytest.mark.parametrize("name", ["eval_bleu_args", "eval_bleu_detok_args"])
+@pytest.mark.parametrize("value", ["{beam: 4}", "4"])
+def test_arguments_that_are_no_json_object_are_refused(name, value):
+    objective = criterion_config()(sentence_avg=False, max_update=100)
+    for given in ('{"beam": 4}', value):
+        cfg = VAETranslationFlags(**settings(eval_bleu=True, **{name: given}))
+        with pytest.raises(InputError, match="expected a JSON object, e.g.") if given == value else nullcontext():
+            check_effects(Namespace(_name="bart_cvae"), objective, cfg)
+
+
 def test_generation_refuses_flags_of_training():
     for name, value in {"eval_bleu": True, "load_alignments": True, "upsample_primary": 2}.items():
         with pytest.raises(

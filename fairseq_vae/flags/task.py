@@ -1,6 +1,7 @@
 """The flags of the tasks: those of all, of vae_denoising with its registered corruptions, of vae_translation."""
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from typing import Any, List, Optional, Sequence, Tuple, Type
 
@@ -225,6 +226,8 @@ def check_training(cfg: Any) -> None:
             raise InputError(
                 f"{shown(name, value)} has no effect in training: give it to fairseq-generate or fairseq-interactive"
             )
+    for name in ("eval_bleu_args", "eval_bleu_detok_args"):
+        check_object(name, getattr(cfg, name, None))
     if hasattr(cfg, "noise") and plain(cfg.train_subset) and plain(cfg.valid_subset):
         splits = [cfg.train_subset, *cfg.valid_subset.split(",")]
         check_noise(cfg, splits)
@@ -233,6 +236,20 @@ def check_training(cfg: Any) -> None:
             raise InputError(
                 f"--noise-splits {cfg.noise_splits}: training reads {', '.join(splits)}, and not {', '.join(unknown)}"
             )
+
+
+def check_object(name: str, value: Optional[str]) -> None:
+    """Refuse the value of a flag that is no JSON object.
+
+    Raises:
+        InputError: the message names the flag and its value
+    """
+    try:
+        good = not value or isinstance(json.loads(value), dict)
+    except ValueError:
+        good = False
+    if not good:
+        raise InputError(f"{shown(name, value)}: expected a JSON object, e.g. '{{\"beam\": 4}}'")
 
 
 WHOLE = "inner steps need each weight and its gradient as a tensor of its own"
