@@ -73,12 +73,17 @@ def test_encoders_learn_labels_and_nothing_is_trained_twice(models, task, tmp_pa
     assert figure["accuracy"] >= 0.9 and figure["macro_f1"] >= 0.9, "the first word tells it"
     assert "mu, tuned" in said and said.count("$ fairseq-train") == 1
     place = out / "firsts/mu/share-0.5-seed-1"
-    assert {path.name for path in place.iterdir()} == {"data-bin", "figures.json", "model.pt", "train.log"}
+    assert {path.name for path in place.iterdir()} == {
+        *("data-bin", "figures.json", "model.pt", "settings.json", "train.log")
+    }
     assert {path.stem for path in (place / "data-bin/input0").glob("*.bin")} == {"train", "valid"}, "test stays away"
     again, said = found("--seeds=1", f"--bart={models}/bart/model.pt")
     assert said.count("$ fairseq-train") == 1 and set(again) == {key, ("BART, tuned", 1)} and again[key] == figure
     (place / "figures.json").unlink()  # as a kill before its end leaves it
     assert found("--seeds=1")[0] == first
+    assert main([*own, "--seeds=1", "--most-labels=30"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "mu/share-0.5-seed-1 was made with labels=20, the command has labels=16: set it back" in line
     assert main([*own, "--seeds=1", "--tuned-lr=0.01"]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert f"{out}/firsts was made with lr=0.02, the command has lr=0.01: set it back, or give another" in line
@@ -89,7 +94,7 @@ def training(models, task, place, share=0.5):
     own = read_task(str(task))
     [draw] = drawn(own, [share], [1], 1000)
     labels = sorted(set(own.splits["train"].labels))
-    return Training(vae, vae.checkpoint, own, draw, labels, Tuning(str(place)), place), own, draw
+    return Training(vae, own, draw, labels, [], 10, place), own, draw
 
 
 def test_the_data_of_a_training_are_the_draws_and_a_part_of_valid(models, task, tmp_path, monkeypatch):

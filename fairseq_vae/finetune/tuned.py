@@ -110,16 +110,18 @@ def tuned(
     folder = Path(tuning.folder).absolute() / task.name
     labels = sorted(set(task.splits["train"].labels or ()))
     with alone(folder):
-        chosen = flags_of(settings_of(vae.checkpoint, len(labels), tuning))
-        settings = {"task": digest(task), "labels": len(labels), "flags": chosen}
-        keep(folder / "settings.json", settings)
+        common = settings_of(vae.checkpoint, len(labels), tuning)
+        content = {split: (part.texts, part.labels) for split, part in task.splits.items()}
+        keep(folder / "settings.json", {"task": digest(content), "flags": flags_of(common)})
         for name, checkpoint in starts.items():
             keep(folder / name / "settings.json", {"start": fingerprint(Path(checkpoint))})
             for draw in draws:
                 place = folder / name / f"share-{draw.share:g}-seed-{draw.seed}"
-                place.mkdir(parents=True, exist_ok=True)
+                keep(place / "settings.json", {"labels": int(draw.rows.size), "rows": digest(draw.rows.tolist())})
                 about = f"{task.name}, {name}, {draw.rows.size:,} labels, seed {draw.seed}"
-                one = Training(vae, checkpoint, task, draw, labels, tuning, place)
+                command = [*common, f"--finetune-from-model={checkpoint}"]
+                command.append(f"--user-dir={tuning.user_dir or USER_DIR}")
+                one = Training(vae, task, draw, labels, command, tuning.updates, place)
                 step(about, place / "figures.json", one.make)
                 one.clear()
                 found = json.loads((place / "figures.json").read_text(encoding="utf-8"))
@@ -131,32 +133,34 @@ class Training:
     """One training and its figures, in a folder that keeps model.pt, train.log and figures.json.
 
     Args:
-        vae, task, tuning: as of tuned
-        start: the checkpoint
+        vae, task: as of tuned
         draw: the training items
         labels: by their numbers
+        flags: of fairseq-train, but for seed and folders
+        updates: of the training
         place: the folder
     """
 
     def __init__(
         self,
         vae: BARTVAEHubInterface,
-        start: str,
         task: Task,
         draw: Draw,
         labels: Sequence[str],
-        tuning: Tuning,
+        flags: Sequence[str],
+        updates: int,
         place: Path,
     ):
-        self.vae, self.start, self.task, self.draw, self.labels = vae, start, task, draw, labels
-        self.tuning, self.place = tuning, place
+        self.vae, self.task, self.draw, self.labels = vae, task, draw, labels
+        self.flags, self.updates, self.place = flags, updates, place
         self.data, self.checkpoints = place / "data-bin", place / "checkpoints"
 
     def make(self, target: Path) -> None:
         """Train, tell the labels of test, and write the figures to a file."""
         step("binarised text", self.data, self.binarise)
-        command = ["fairseq-train", str(self.data), *self.arguments()]
-        train_on(command, self.checkpoints, self.place / "train.log", self.tuning.updates, keep=1)
+        own = [f"--seed={self.draw.seed}", f"--save-dir={self.checkpoints}"]
+        command = ["fairseq-train", str(self.data), *self.flags, *own]
+        train_on(command, self.checkpoints, self.place / "train.log", self.updates, keep=1)
         best = self.checkpoints / "checkpoint_best.pt"
         model, _, _ = load_model(str(best), str(self.data))
         test = self.task.splits["test"]
@@ -172,17 +176,6 @@ class Training:
             if best.exists():
                 best.replace(self.place / "model.pt")
             shutil.rmtree(self.checkpoints)
-
-    def arguments(self) -> List[str]:
-        """The flags of fairseq-train."""
-        own = settings_of(self.vae.checkpoint, len(self.labels), self.tuning)
-        return [
-            *own,
-            f"--user-dir={self.tuning.user_dir or USER_DIR}",
-            f"--finetune-from-model={self.start}",
-            f"--seed={self.draw.seed}",
-            f"--save-dir={self.checkpoints}",
-        ]
 
     def binarise(self, target: Path) -> None:
         """Write sentences and labels as fairseq-preprocess does: those of the draw, and MOST_VALID of valid at most."""
@@ -327,9 +320,6 @@ def keep(path: Path, settings: Mapping[str, Any]) -> None:
     write(path, json.dumps(settings, indent=2) + "\n")
 
 
-def digest(task: Task) -> str:
-    """A fingerprint of a task's sentences and labels."""
-    found = hashlib.sha256()
-    for name, split in task.splits.items():
-        found.update(json.dumps([name, split.texts, split.labels]).encode())
-    return found.hexdigest()[:16]
+def digest(content: Any) -> str:
+    """A fingerprint of what JSON can say."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
