@@ -1,8 +1,10 @@
 """Tiny models and batches, made in memory; nothing outside the clone is needed."""
 
+import contextlib
 import copy
 import importlib.util
 import itertools
+import sys
 from argparse import Namespace
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
 from fairseq_vae.base.errors import InputError
+from fairseq_vae.base.registry import Registry
 from fairseq_vae.criterion import VAECrossEntropyCriterion
 from fairseq_vae.flags.criterion import criterion_config
 from fairseq_vae.latent.blocks import least_vectors
@@ -62,6 +65,23 @@ EVERY_INJECTION = every_injection(1)
 GIVEN = " given x"  # of a conditional model
 EVERY_LATENT = [*EVERY_INJECTION, *(f"{injection} x 2" for injection in every_injection(2))]  # of two vectors
 EVERY_LATENT += [f"{injection}{GIVEN}" for injection in ("self-attention", EVERY_INJECTION[-1])]
+
+
+@contextlib.contextmanager
+def plugged(folder):
+    """The module of a plug-in from outside the package, whose parts leave the registries at the end."""
+    kept = [(part, dict(part)) for each in Registry.every for part in (each.parts, each.configs, each.helps)]
+    sys.path.insert(0, str(folder.parent))
+    try:
+        yield importlib.import_module(folder.name)
+    finally:
+        sys.path.remove(str(folder.parent))
+        sys.modules.pop(folder.name, None)
+        for part, before in kept:
+            part.clear()
+            part.update(before)
+        for listener in {listener for each in Registry.every for listener in each.listeners}:
+            listener()
 
 
 def abreast(*columns):

@@ -129,7 +129,7 @@ def existing_flags():
                 gen_parser_from_dataclass(parsers[2], config())
     known = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     scripts = (path for folder in SCRIPTS for path in ROOT.glob(f"{folder}/**/*.py"))
-    for source in ROOT.glob("examples/own_prior/*/*.py"):
+    for source in ROOT.glob("examples/*/*/*.py"):
         known.update(
             f"--{name.replace('_', '-')}" for name in re.findall(r"^    (\w+): .* = field\(", source.read_text(), re.M)
         )

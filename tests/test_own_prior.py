@@ -1,19 +1,17 @@
 """The prior of docs/guides/prior.md, one file outside the package: its laws, and its way through the command lines."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import test_prior
 import torch
-from helpers import SENTENCES, B, batch, criterion, model
+from helpers import SENTENCES, B, batch, criterion, model, plugged
 from torch.distributions import Independent, Normal
 from torch.distributions import Laplace as TorchLaplace
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.latent.distributions import rate
-from fairseq_vae.latent.prior import priors
 
 ROOT = Path(__file__).parent.parent
 USER_DIR = ROOT / "examples/own_prior/laplace_prior"
@@ -22,16 +20,8 @@ USER_DIR = ROOT / "examples/own_prior/laplace_prior"
 @pytest.fixture(scope="module")
 def module():
     """The example, registered for these tests alone."""
-    sys.path.insert(0, str(USER_DIR.parent))
-    import laplace_prior
-
-    yield laplace_prior
-    sys.path.remove(str(USER_DIR.parent))
-    del sys.modules["laplace_prior"]
-    for part in (priors.parts, priors.configs, priors.helps):
-        del part["laplace"]
-    for listener in priors.listeners:
-        listener()
+    with plugged(USER_DIR) as module:
+        yield module
 
 
 LAWS = [law for name, law in vars(test_prior).items() if name.startswith("test_") and "standard" not in name]

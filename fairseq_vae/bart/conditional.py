@@ -92,7 +92,7 @@ class BARTCVAEEncoder(BARTVAEEncoder):
         Returns:
             as states, of U + 1 tokens
         """
-        tokens = with_start(target, self.padding_idx, self.starts)
+        tokens = self.filled(with_start(target, self.padding_idx, self.starts))
         lengths = tokens.ne(self.padding_idx).sum(1)
         if self.target_encoder is None:
             return self.states(tokens, lengths)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerEncoderBase
 from torch import Tensor
@@ -53,6 +54,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
         prior, posterior, pooling = (str(getattr(cfg, f"latent_{part}")) for part in ("prior", "posterior", "pooling"))
         dim = cfg.latent_vectors * cfg.latent_dim
         pool = build_pooling(pooling, width, cfg, cfg.latent_vectors)
+        self.pooled_positions = getattr(pool, "positions", 0)
         check_least(posteriors, posterior, cfg.latent_vectors)
         read = 2 * width if self.conditional else width
         self.posterior = posteriors[posterior](read, dim, pool, posteriors.config(posterior, cfg))
@@ -74,7 +76,24 @@ class BARTVAEEncoder(TransformerEncoderBase):
         """A copy of the stock encoder as it is now, which stays so."""
         return FrozenEncoder(self)
 
-    def states(self, src_tokens: Tensor, *others: Any) -> Tuple[Tensor, Tensor]:
+    def filled(self, tokens: Tensor) -> Tensor:
+        """Tokens with as much padding behind them as the pooling reads positions.
+
+        Args:
+            tokens: B x T
+
+        Returns:
+            B x T, or B x more
+        """
+        return F.pad(tokens, (0, max(0, self.pooled_positions - tokens.size(1))), value=self.padding_idx)
+
+    def states(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Optional[Tensor] = None,
+        return_all_hiddens: bool = False,
+        token_embeddings: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
         """The stock encoder's states of tokens.
 
         Args:
@@ -82,9 +101,12 @@ class BARTVAEEncoder(TransformerEncoderBase):
             others: as in fairseq's TransformerEncoder.forward
 
         Returns:
-            T x B x C, and B x T, true where a token is padding
+            T x B x C, and B x T, true where a token is padding; T is at least as many as the pooling reads
         """
-        found = super().forward(src_tokens, *others)
+        tokens = self.filled(src_tokens)
+        if token_embeddings is not None:
+            token_embeddings = F.pad(token_embeddings, (0, 0, 0, tokens.size(1) - src_tokens.size(1)))
+        found = super().forward(tokens, src_lengths, return_all_hiddens, token_embeddings)
         return found["encoder_out"][0], found["encoder_padding_mask"][0]
 
     def context(self, src_tokens: Tensor, src_lengths: Optional[Tensor] = None, *others: Any) -> Optional[Context]:

@@ -27,6 +27,7 @@ class Pooling(nn.Module):
     Attributes:
         several: whether the class makes more than one vector
         vectors: K
+        positions: the fewest that the pooling reads: the encoder puts padding behind shorter batches
         optional_state: as a posterior's
 
     >>> states, padding = torch.ones(5, 2, 4), torch.zeros(2, 5, dtype=torch.bool)
@@ -40,6 +41,7 @@ class Pooling(nn.Module):
     def __init__(self, width: int, config: Any = None, vectors: int = 1):
         super().__init__()
         self.vectors = vectors
+        self.positions = 0
 
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> Tensor:
         """
