@@ -18,11 +18,14 @@ def test_what_is_wrong_has_a_name_and_a_remedy():
         ((900.0, 60.0, 32, 0.1), "exploding", "--clip-norm"),
         ((math.nan, math.nan, 32), "exploding", "--lr"),
         ((0.4, 0.6, 32, 0.5, (3.0, 0.2)), "outrun", "--kl-warmup-updates"),
+        ((0.4, 0.6, 32, 0.5, (3.0, 0.5)), "weak", "--free-bits"),  # beta did not grow
+        ((0.11, 0.23, 32), "weak", "--rate-controller"),
+        ((0.99, None, 32), "weak", "--deterministic-latent"),
     ]:
         found = diagnose(*arguments)
         assert found.name == name and flag in found.message and "\n" not in found.message
     assert diagnose(700.0, 60.0, 32, 0.1, (900.0, 0.05)) is None, "after an autoencoder, on its way down"
-    assert diagnose(0.4, 0.6, 32, 0.5, (3.0, 0.5)) is None, "beta did not grow"
+    assert diagnose(1.01, 0.9, 32) is None
 
 
 def test_a_warning_comes_once_for_what_lasts():

@@ -90,8 +90,8 @@ LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cros
     ),
     Definition(
         ("diagnosis",),
-        "`ok`, `collapsed`, `unused` (a KL that says nothing), `outrun` (by β), `exploding` or `no z`, by rules of "
-        "thumb",
+        "`ok`, `collapsed`, `unused` (a KL that says nothing), `weak`, `outrun` (by β), `exploding` or `no z`, by "
+        "rules of thumb",
         "",
         VALIDATION,
     ),

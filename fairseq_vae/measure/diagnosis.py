@@ -3,9 +3,10 @@
 import math
 from typing import Any, Dict, NamedTuple, Optional, Set, Tuple
 
-__all__ = ["HUGE", "NEAR_ZERO", "Diagnosis", "Watch", "diagnose"]
+__all__ = ["HUGE", "NEAR_ZERO", "WEAK", "Diagnosis", "Watch", "diagnose"]
 
 NEAR_ZERO = 0.1  # nats per sentence: a rate or gap below is as good as none
+WEAK = 1.0  # nats per sentence: z cannot hold more than its rate
 HUGE = 20.0  # nats per dimension: mu some six standard deviations of the prior away from it
 
 
@@ -31,9 +32,10 @@ def diagnose(
     """The first of these faults that is found; all figures are in nats per sentence.
 
     exploding: the KL is not finite, or above HUGE a dimension with beta > 0 and growing.
-    outrun: as beta grew since the evaluation before, the rate fell below half and below 1.
+    outrun: as beta grew since the evaluation before, the rate fell below half and below WEAK.
     collapsed: the rate is below NEAR_ZERO.
     unused: the rate is not, but another sentence's z does as well as a sentence's own: to NEAR_ZERO or 5 % of the rate.
+    weak: the rate is below WEAK, and so is all that z can say of a sentence.
 
     Args:
         kl: the rate
@@ -53,7 +55,7 @@ def diagnose(
             "beta too low: lower --lr, set --clip-norm 1, or hold the rate by --rate-controller lagrangian "
             "--rate-target NATS --rate-max-weight 10",
         )
-    if previous is not None and beta > previous[1] and kl < min(1.0, 0.5 * previous[0]):
+    if previous is not None and beta > previous[1] and kl < min(WEAK, 0.5 * previous[0]):
         return Diagnosis(
             "outrun",
             f"beta outruns the rate: as it grew from {previous[1]:.3g} to {beta:.3g}, the KL fell from "
@@ -75,14 +77,21 @@ def diagnose(
             "it says nothing: start from an autoencoder (--kl-weight 0 --deterministic-latent), or try --word-dropout "
             "0.3 or --bow-weight 1",
         )
+    if kl < WEAK:
+        return Diagnosis(
+            "weak",
+            f"z says little: the KL is {kl:.3g} nats per sentence, and z holds no more than that. Start from an "
+            "autoencoder (--kl-weight 0 --deterministic-latent), give --free-bits 0.25, or hold the rate by "
+            "--rate-controller lagrangian --rate-target 8",
+        )
     return None
 
 
 class Watch:
     """The diagnosis of a training's evaluations in turn, and a warning of a fault that lasts, once for each.
 
-    A collapsed or unused z lasts if two evaluations in a row find it. An exploding or outrun KL takes two evaluations
-    to be found, and counts at once.
+    A collapsed, unused or weak z lasts if two evaluations in a row find it. An exploding or outrun KL takes two
+    evaluations to be found, and counts at once.
     """
 
     def __init__(self) -> None:
