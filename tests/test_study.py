@@ -5,9 +5,10 @@ import math
 from pathlib import Path
 
 import pytest
+from helpers import configuration
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.finetune.study import as_flags, changed, defaults, read_study, swept
+from fairseq_vae.finetune.study import PHASE1, as_flags, changed, defaults, read_study, swept
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 EXAMPLE = EXAMPLES / "latents/study.yaml"
@@ -172,24 +173,32 @@ def test_a_phase1_is_no_warm_start_and_stands_before_one_point_without_them(stud
         read_study(str(tmp_path / "study.yaml"))
 
 
-EVERY = [("latents", arm) for arm in example("latents").arms]
-EVERY += [("dialog", "two phases"), ("stories", "softmax, standard")]
+STUDIES = sorted(path for path in EXAMPLES.glob("*/*.yaml") if path.name != "defects.yaml")  # which needs its plug-in
+PAIRS = ("dialog", "stories")
 
 
-@pytest.mark.parametrize("name, arm", EVERY)
-def test_flags_of_the_examples_go_together(name, arm, tmp_path):
-    from fairseq_vae.finetune.plan import configuration
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_flags_of_the_examples_go_together(path, tmp_path):
     from fairseq_vae.flags.effects import check_effects
 
-    if name != "latents":
+    if path.parent.name in PAIRS:
         (tmp_path / "train.source").touch()
-    points = [
-        point for point in example(name, "text" if name == "latents" else str(tmp_path)).points if point.arm == arm
-    ]
-    for point in points[:2]:
+    found = read_study(str(path), data=str(tmp_path))
+    for point in {(p.arm, p.setting): p for p in found.points if p.before in ("", PHASE1)}.values():
         arguments = ["text", *(f"--{flag}={value}" if value else f"--{flag}" for flag, value in point.flags.items())]
-        cfg = configuration(arguments, arm)
+        cfg = configuration("training", arguments)
         check_effects(cfg.model, cfg.criterion, cfg.task)
+
+
+@pytest.mark.parametrize("name", ["annealing", "cycles", "phases", "scratch"])
+def test_all_arms_of_a_reproduction_have_as_many_updates_and_one_learning_rate(name):
+    points = [p for p in read_study(str(EXAMPLES / f"reproduce/{name}.yaml"), data="text").points if p.seed == 1]
+    assert {sum(p.updates for p in points if p.arm == arm) for arm in {p.arm for p in points}} == {
+        4000 if name == "scratch" else 800
+    }
+    assert {p.flags["lr"] for p in points} == {"0.0005"} and {p.flags["max-tokens"] for p in points} == {"8192"}
+    restarted = {p.arm for p in points if p.flags["lr-scheduler"] != "fixed"}
+    assert restarted == {p.arm for p in points if p.arm.endswith("restarts")}
 
 
 def test_the_arms_of_dialogs_have_as_many_updates_and_one_learning_rate():
