@@ -190,7 +190,7 @@ def test_flags_of_the_examples_go_together(path, tmp_path):
         check_effects(cfg.model, cfg.criterion, cfg.task)
 
 
-@pytest.mark.parametrize("name", ["annealing", "cycles", "phases", "scratch"])
+@pytest.mark.parametrize("name", ["annealing", "cycles", "phases", "remedies", "scratch"])
 def test_all_arms_of_a_reproduction_have_as_many_updates_and_one_learning_rate(name):
     points = [p for p in read_study(str(EXAMPLES / f"reproduce/{name}.yaml"), data="text").points if p.seed == 1]
     assert {sum(p.updates for p in points if p.arm == arm) for arm in {p.arm for p in points}} == {
