@@ -106,13 +106,15 @@ def test_every_point_is_trained_from_the_one_before_then_evaluated_and_made_once
     assert ["finetune-from-model" in f for f in flags] == [False, False, True]
     assert flags[2]["finetune-from-model"] == str(out / FIRST / "model.pt")
     assert [(f.get("kl-weight"), f["max-update"], f["seed"]) for f in flags[1:]] == [("0.1", "3", "1"), ("1", "2", "1")]
-    assert "point 3 of 3: plain, seed 1, kl-weight=1 (0 min" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "3 points, 0 of them done before; 7 updates to go" in printed
+    assert "point 3 of 3: plain, seed 1, kl-weight=1 (0 min" in printed
     assert sorted(path.name for path in (out / SECOND).iterdir()) == [
         *("model.pt", "settings.json", "valid.json", "valid.txt"),
     ], "checkpoints with the optimizer's state are gone"
     assert torch.load(out / SECOND / "model.pt")["last_optimizer_state"] is None
     assert (out / "plain/seed-1/dict.txt").exists()
-    assert run(study()) == [] and "3 points, 3 of them done before" in capsys.readouterr().out
+    assert run(study()) == [] and "3 points, 3 of them done before; 0 updates to go" in capsys.readouterr().out
 
 
 def test_a_study_grows_and_is_tested_without_training_again(study, run):

@@ -107,7 +107,11 @@ class Curve:
         with alone(self.output, WAIT):  # another run may begin at the same time
             self.check_settings()
         left = [point for point in self.points if not self.done(point)]
-        print(f"{len(self.points):,} points, {len(self.points) - len(left):,} of them done before", flush=True)
+        done = len(self.points) - len(left)
+        print(
+            f"{len(self.points):,} points, {done:,} of them done before; {self.updates(left):,} updates to go",
+            flush=True,
+        )
         if not left:
             return
         if self.is_text:
@@ -156,9 +160,15 @@ class Curve:
         updates, evaluations = self.spent["updates"], self.spent["evaluations"]
         if not (updates.amount and evaluations.amount):
             return None
-        wanted = sum(point.updates for point in points if not (self.folder(point) / "model.pt").exists())
         evaluated = sum(point.evaluated for point in points)
-        return wanted * updates.seconds / updates.amount + evaluated * evaluations.seconds / evaluations.amount
+        return (
+            self.updates(points) * updates.seconds / updates.amount
+            + evaluated * evaluations.seconds / evaluations.amount
+        )
+
+    def updates(self, points: Sequence[Point]) -> int:
+        """The updates of the points that are not trained yet."""
+        return sum(point.updates for point in points if not (self.folder(point) / "model.pt").exists())
 
     def folder(self, point: Point) -> Path:
         """Where a point lies."""
