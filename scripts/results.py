@@ -26,38 +26,52 @@ BASE, OTHER = "monotonic", "cyclical"  # arms whose difference is the claim of `
 
 
 def curve(found: Dict[str, Any]) -> str:
-    """The table of a study's arms, how they were trained and measured, and the measurement's signature."""
-    done = [point for point in found["points"] if point["state"] == "done"]
-    [signature] = {point["figures"]["signature"] for point in done if not point["zero_latent"]}
-    told = f"{rate.caption(found['points'], found['warm'])} Signature: `{signature}`."
-    return f"{rate.table(found['points'], markdown=True)}\n\n{told}"
+    """The table of a study's arms, how they were trained and measured, and what all signatures of theirs share."""
+    points = found["points"]
+    signatures = [p["figures"]["signature"].split("|") for p in points if p["state"] == "done" and not p["zero_latent"]]
+    if not signatures:
+        raise ValueError("no point with a latent is done")
+    common = [part for part in signatures[0] if all(part in other for other in signatures)]
+    names = dict.fromkeys(part.partition(":")[0] for parts in signatures for part in parts if part not in common)
+    differing = f"; they differ in {', '.join(names)}" if names else ""
+    told = f"{rate.caption(points, found['warm'])} Signatures: `{'|'.join(common)}`{differing}."
+    return f"{rate.table(points, markdown=True)}\n\n{told}"
 
 
 def labels(found: Sequence[Dict[str, Any]]) -> str:
     """Accuracy by arm and number of labels, in percent, and how much better OTHER is than BASE, seed by seed.
 
-    >>> rows = [{"arm": arm, "seed": seed, "labels": 9, "accuracy": 0.5 + 0.1 * (arm == OTHER)}
+    >>> rows = [{"task": "t", "arm": arm, "seed": seed, "labels": 9, "accuracy": 0.5 + 0.1 * seed * (arm == OTHER)}
     ...         for arm in (BASE, OTHER) for seed in (1, 2)]
     >>> print(labels(rows).splitlines()[-1])
-    | cyclical less monotonic | +10.0 ± 0.0 |
+    | cyclical less monotonic | +15.0 ± 63.5 |
     """
+    [_] = {row["task"] for row in found}
     sizes = sorted({row["labels"] for row in found})
-    table = [["arm", *(f"{size:,} labels" for size in sizes)]]
     reached = {(row["arm"], row["labels"], row["seed"]): 100 * row["accuracy"] for row in found}
+    if len(reached) < len(found):
+        raise ValueError("an arm, a seed and a number of labels stand there twice")
+    table = [["arm", *(f"{size:,} labels" for size in sizes)]]
     for arm in dict.fromkeys(row["arm"] for row in found):
-        line = []
-        for size in sizes:
-            over = OverSeeds.of([value for (a, b, _), value in reached.items() if (a, b) == (arm, size)])
-            line.append(f"{over.mean:.1f} ± {over.half:.1f}")
-        table.append([arm, *line])
-    if {(BASE, sizes[0]), (OTHER, sizes[0])} <= {(arm, size) for arm, size, _ in reached}:
-        line = []
-        for size in sizes:
-            seeds = [seed for arm, b, seed in reached if (arm, b) == (BASE, size) and (OTHER, size, seed) in reached]
-            over = OverSeeds.of([reached[OTHER, size, seed] - reached[BASE, size, seed] for seed in seeds])
-            line.append(f"{over.mean:+.1f} ± {over.half:.1f}")
-        table.append([f"{OTHER} less {BASE}", *line])
+        own = ([value for (a, b, _), value in reached.items() if (a, b) == (arm, size)] for size in sizes)
+        table.append([arm, *(cell(values, "") for values in own)])
+    both = [[s for arm, b, s in reached if (arm, b) == (BASE, size) and (OTHER, size, s) in reached] for size in sizes]
+    if any(both):
+        less = ([reached[OTHER, b, s] - reached[BASE, b, s] for s in seeds] for b, seeds in zip(sizes, both))
+        table.append([f"{OTHER} less {BASE}", *(cell(values, "+") for values in less)])
     return grid(table, markdown=True)
+
+
+def cell(values: Sequence[float], sign: str) -> str:
+    """The mean of a figure's values over seeds, with half of its interval where there are several; a dash for none.
+
+    >>> cell([1.0, 2.0], "+"), cell([1.0], ""), cell([], "")
+    ('+1.5 ± 6.4', '1.0', '-')
+    """
+    if not values:
+        return "-"
+    mean, half = OverSeeds.of(values)
+    return f"{mean:{sign}.1f}" + (f" ± {half:.1f}" if len(values) > 1 else "")
 
 
 KINDS: Dict[str, Callable[[Any], str]] = {"curve": curve, "labels": labels}
@@ -67,7 +81,7 @@ def filled(path: Path) -> str:
     """A README with the tables that its files give.
 
     Raises:
-        ValueError: a kind or a file is not there
+        ValueError: a kind or a file is not there, or a file is of another kind
     """
     text = path.read_text(encoding="utf-8")
 
@@ -77,8 +91,11 @@ def filled(path: Path) -> str:
             raise ValueError(f"{path}: {kind}: expected a kind of table among {', '.join(KINDS)}")
         if not (path.parent / name).is_file():
             raise ValueError(f"{path}: {name}: no such file beside it")
-        content = json.loads((path.parent / name).read_text(encoding="utf-8"))
-        return f"{first}{KINDS[kind](content)}\n{last}"
+        try:
+            content = json.loads((path.parent / name).read_text(encoding="utf-8"))
+            return f"{first}{KINDS[kind](content)}\n{last}"
+        except (LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{path.parent / name} is of no {kind} ({error!r})") from error
 
     return BLOCK.sub(table, text)
 

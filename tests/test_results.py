@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_every_file_of_results_has_its_table():
 def readme(tmp_path):
     """A README with a table of labels, and with what is around it."""
     rows = [
-        {"arm": arm, "seed": seed, "labels": 200, "accuracy": accuracy}
+        {"task": "yelp", "arm": arm, "seed": seed, "labels": 200, "accuracy": accuracy}
         for arm, values in (("monotonic", (0.6, 0.62)), ("cyclical", (0.65, 0.69)))
         for seed, accuracy in enumerate(values, 1)
     ]
@@ -60,11 +61,26 @@ def test_a_table_is_filled_and_a_changed_number_is_found(readme, capsys):
     assert "67.1" in readme.read_text(), "a check writes nothing"
 
 
-@pytest.mark.parametrize("kind, message", [("labels no.json", "no such file"), ("no labels.json", "expected a kind")])
+BAD = [
+    ("labels no.json", "no such file"),
+    ("no labels.json", "expected a kind"),
+    ("curve labels.json", "labels.json is of no curve"),
+    ("labels twice.json", "twice.json is of no labels .*stand there twice"),
+    ("labels tasks.json", "tasks.json is of no labels"),
+    ("curve empty.json", "empty.json is of no curve .*no point with a latent is done"),
+]
+
+
+@pytest.mark.parametrize("kind, message", BAD)
 def test_a_bad_block_is_one_line(readme, kind, message, capsys):
+    rows = json.loads((readme.parent / "labels.json").read_text())
+    (readme.parent / "twice.json").write_text(json.dumps([*rows, rows[0]]))
+    (readme.parent / "tasks.json").write_text(json.dumps([*rows, {**rows[0], "task": "imdb"}]))
+    (readme.parent / "empty.json").write_text(json.dumps({"points": []}))
     readme.write_text(readme.read_text().replace("labels labels.json", kind))
     assert results.main([str(readme)]) == 1
-    assert message in capsys.readouterr().err
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
 
 
 def test_a_study_is_the_table_of_the_command(readme):
@@ -72,20 +88,37 @@ def test_a_study_is_the_table_of_the_command(readme):
 
     row = {"arm": "plain", "setting": "only", "zero_latent": False, "updates": 9, "state": "done", "reason": ""}
     figures = {"neg_elbo": 52.0, "kl": 2.0, "rec": 50.0, "split": "test", "sentences": 3, "samples": 5, "mi_cap": 7.0}
-    figures["signature"] = "own"
-    points = [{**row, "seed": seed, "start": "bart", "figures": figures} for seed in (1, 2)]
+    points = [
+        {
+            **row,
+            "seed": seed,
+            "start": "bart",
+            "figures": {**figures, "signature": f"model:vae|pooling:{how}|seed:{seed}"},
+        }
+        for seed, how in ((1, "mean"), (2, "max"))
+    ]
     (readme.parent / "study.json").write_text(json.dumps({"points": points, "warm": False}))
     readme.write_text("<!-- results: curve study.json -->\n<!-- end of results -->\n")
     assert results.main([str(readme)]) == 0
-    assert rate.table(points, markdown=True) in readme.read_text() and "`own`" in readme.read_text()
+    assert rate.table(points, markdown=True) in readme.read_text() and (
+        "Signatures: `model:vae`; they differ in pooling, seed." in readme.read_text()
+    )
 
 
 def test_accuracies_are_gathered_by_arm_and_seed(tmp_path):
     labels = loaded(ROOT / "examples/classification/labels.py")
-    row = {"representation": "mu", "figure": "accuracy", "labels": 200, "mean": 0.6}
-    others = [{**row, "representation": "BART"}, {**row, "figure": "macro_f1"}]
-    for name in ("two phases-2", "cyclical-1"):
+    row = {
+        "task": "yelp",
+        "representation": "mu",
+        "method": "logistic",
+        "figure": "accuracy",
+        "labels": 200,
+        "mean": 0.6,
+    }
+    others = [{**row, "representation": "BART"}, {**row, "figure": "macro_f1"}, {**row, "representation": "mu, tuned"}]
+    for name in ("two phases-10", "two phases-2", "cyclical-1"):
         (tmp_path / f"{name}.json").write_text(json.dumps({"summary": [row, *others]}))
     (tmp_path / "settings.json").write_text("{}")
-    wanted = [{"arm": "cyclical", "seed": 1}, {"arm": "two phases", "seed": 2}]
-    assert labels.rows(tmp_path) == [{**one, "labels": 200, "accuracy": 0.6} for one in wanted]
+    wanted = [("cyclical", 1), ("two phases", 2), ("two phases", 10)]
+    of_row = {"labels": 200, "accuracy": 0.6}
+    assert labels.rows(tmp_path) == [{"task": "yelp", "arm": arm, "seed": seed, **of_row} for arm, seed in wanted]

@@ -3,6 +3,7 @@
 import functools
 import math
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from helpers import configuration
@@ -199,6 +200,23 @@ def test_all_arms_of_a_reproduction_have_as_many_updates_and_one_learning_rate(n
     assert {p.flags["lr"] for p in points} == {"0.0005"} and {p.flags["max-tokens"] for p in points} == {"8192"}
     restarted = {p.arm for p in points if p.flags["lr-scheduler"] != "fixed"}
     assert restarted == {p.arm for p in points if p.arm.endswith("restarts")}
+
+
+@pytest.mark.parametrize("name, period, warmup", [("annealing", 200, 50), ("scratch", 1000, 200)])
+def test_restarts_come_back_to_the_whole_learning_rate(name, period, warmup):
+    from fairseq.optim import FairseqOptimizer
+    from fairseq.optim.lr_scheduler import build_lr_scheduler
+
+    found = read_study(str(EXAMPLES / f"reproduce/{name}.yaml"), data="text")
+    for arm in ("constant, restarts", "monotonic, restarts", "cyclical, restarts"):
+        flags = next(point.flags for point in found.points if point.arm == arm)
+        arguments = ["text", *(f"--{flag}={value}" if value else f"--{flag}" for flag, value in flags.items())]
+        cfg = configuration("training", arguments).lr_scheduler
+        scheduler = build_lr_scheduler(cfg, mock.MagicMock(spec=FairseqOptimizer))
+        rates = [scheduler.step_update(update) for update in range(4 * period)]
+        peaks = [update for update, rate in enumerate(rates) if rate == pytest.approx(5e-4, rel=1e-9)]
+        assert peaks == [warmup + period * number for number in range(4)]
+        assert rates[warmup + period - 1] < 1e-7
 
 
 def test_the_arms_of_dialogs_have_as_many_updates_and_one_learning_rate():

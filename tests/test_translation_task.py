@@ -429,7 +429,7 @@ def test_alignments_are_refused_since_nothing_reads_them(config, name):
 
 
 @pytest.mark.parametrize("name", ["eval_bleu_args", "eval_bleu_detok_args"])
-@pytest.mark.parametrize("value", ["{beam: 4}", "4"])
+@pytest.mark.parametrize("value", ["{beam: 4}", "4", ""])
 def test_arguments_that_are_no_json_object_are_refused(name, value):
     objective = criterion_config()(sentence_avg=False, max_update=100)
     for given in ('{"beam": 4}', value):

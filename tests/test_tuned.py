@@ -1,5 +1,6 @@
 """Encoders that learn labels: what is trained on what, what is kept, and the command."""
 
+import dataclasses
 import gzip
 import json
 import random
@@ -20,8 +21,19 @@ from fairseq_vae.checkpoints.read import model_settings, read_checkpoint
 from fairseq_vae.cli.main import main
 from fairseq_vae.finetune import tuned as module
 from fairseq_vae.finetune.plan import configuration
-from fairseq_vae.finetune.tuned import Training, Tuning, draws_of, model_flags, settings_of, tuned
+from fairseq_vae.finetune.tuned import (
+    Training,
+    Tuning,
+    check_words,
+    draws_of,
+    model_flags,
+    needs_one,
+    settings_of,
+    settle,
+)
+from fairseq_vae.flags.model import model_config
 from fairseq_vae.measure.representation import drawn
+from fairseq_vae.represent import load_bart
 
 WORDS = [f"w{number}" for number in range(20)]
 
@@ -77,6 +89,7 @@ def test_encoders_learn_labels_and_nothing_is_trained_twice(models, task, tmp_pa
         *("data-bin", "figures.json", "model.pt", "settings.json", "train.log")
     }
     assert {path.stem for path in (place / "data-bin/input0").glob("*.bin")} == {"train", "valid"}, "test stays away"
+    assert torch.load(place / "model.pt")["last_optimizer_state"] is None
     again, said = found("--seeds=1", f"--bart={models}/bart/model.pt")
     assert said.count("$ fairseq-train") == 1 and set(again) == {key, ("BART, tuned", 1)} and again[key] == figure
     (place / "figures.json").unlink()  # as a kill before its end leaves it
@@ -151,6 +164,11 @@ def test_the_flags_are_the_models_and_none_of_the_vaes_training(tmp_path):
     cfg = configuration(["data", *settings_of(path, 3, Tuning("here", updates=50, lr=0.01))], "here")
     assert cfg.model.latent_vectors == 2 and cfg.task.num_classes == 3 and cfg.optimization.max_update == 50
     assert cfg.dataset.validate_interval_updates == cfg.checkpoint.save_interval_updates == 5
+    assert cfg.distributed_training.distributed_world_size == 1
+    own = {field.name: field for field in dataclasses.fields(model_config())}
+    kept = ("mirror_slots", "latent_dim", "posterior_max_variance")
+    assert not any(needs_one(own[name], {"deterministic_latent", "zero_latent"}, model_config()()) for name in kept)
+    assert needs_one(own["align_latent"], {"align_weight"}, model_config()())
 
 
 def test_a_bad_value_is_one_line(models, task, tmp_path, capsys):
@@ -171,4 +189,33 @@ def test_a_bad_value_is_one_line(models, task, tmp_path, capsys):
     (tmp_path / "x/firsts/settings.json").write_text("{")
     one, own, draw = training(models, task, tmp_path)
     with pytest.raises(InputError, match="settings.json is damaged"):
-        list(tuned(one.vae, {"mu": one.vae.checkpoint}, own, [draw], Tuning(str(tmp_path / "x"))))
+        settle(one.vae.checkpoint, {"mu": one.vae.checkpoint}, own, [draw], Tuning(str(tmp_path / "x")))
+
+
+def test_a_bart_of_another_dictionary_is_refused(models, task, tmp_path):
+    one, _, _ = training(models, task, tmp_path)
+    check_words(one.vae, load_bart(str(models / "bart/model.pt")))
+    save_bart(tmp_path / "other", words=[WORDS[1], WORDS[0], *WORDS[2:]])
+    with pytest.raises(InputError, match="other/model.pt has another dictionary than the checkpoint"):
+        check_words(one.vae, load_bart(str(tmp_path / "other/model.pt")))
+
+
+def test_other_settings_are_refused_before_a_model_is_loaded_and_a_failure_loses_nothing(
+    models, task, tmp_path, monkeypatch, capsys
+):
+    vae = models / "vae"
+    own = ["represent", str(vae / "checkpoint_best.pt"), f"--data={vae}", f"--task={task}", f"--tuned={tmp_path}/x"]
+    own += ["--shares=1", "--seeds=1", f"--json={tmp_path}/found.json"]
+
+    def fails(*args, **others):
+        raise InputError("no training today")
+
+    monkeypatch.setattr(module, "train_on", fails)
+    assert main(own) == 1
+    printed = capsys.readouterr()
+    assert "firsts: accuracy on test" in printed.out and "no training today" in printed.err
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["tuned"] == {"updates": 1000, "lr": 1e-4} and len(found["figures"]) == 5
+    monkeypatch.setattr("fairseq_vae.hub.load", fails)
+    assert main([*own, "--tuned-updates=20"]) == 1
+    assert "x/firsts was made with" in capsys.readouterr().err

@@ -114,14 +114,16 @@ def run(args: argparse.Namespace) -> None:
     """Print the tables of each task; write the files that are asked for.
 
     Raises:
-        ValueError: a flag, a task or a model cannot be used; tasks and flags are refused before a model is loaded
+        ValueError: a flag, a task or a model cannot be used; tasks and flags are refused before a model is loaded. Or a
+            training of --tuned failed, when all else is shown and written
     """
     import json
 
     from .. import hub
+    from ..base.errors import InputError
     from ..base.files import write
     from ..base.labelled import read_task
-    from ..finetune.tuned import Tuning, check_start, draws_of, tuned
+    from ..finetune.tuned import Tuning, check_start, check_words, draws_of, settle, tuned
     from ..measure.dimensions import rows_to_read
     from ..measure.representation import drawn
     from ..report.dimensions import dimensions_text, disentangled_table
@@ -156,12 +158,18 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--tuned {args.tuned}: expected a --task of labelled sentences")
     for task in labelled if args.dimensions else []:
         rows_to_read(task)
-    for task in tasks:
-        drawn(task, shares, seeds, args.most_labels)
-    if args.tuned and args.bart:
-        check_start(args.checkpoint, args.bart)
+    draws = {task.name: drawn(task, shares, seeds, args.most_labels) for task in tasks}
+    tuning = Tuning(args.tuned, args.tuned_updates, args.tuned_lr, user_dir=args.user_dir) if args.tuned else None
+    starts = {MU: args.checkpoint, **({BART: args.bart} if args.bart else {})}
+    if tuning:
+        if args.bart:
+            check_start(args.checkpoint, args.bart)
+        for task in labelled:
+            settle(args.checkpoint, starts, task, draws_of(draws[task.name], seeds), tuning)
     vae = load(args)
     bart = load_bart(args.bart, args.batch_size) if args.bart else None
+    if tuning and bart is not None:
+        check_words(vae, bart)
     language_model = None
     if args.language_model:
         data = args.data or hub.find_data(args.checkpoint)
@@ -169,12 +177,13 @@ def run(args: argparse.Namespace) -> None:
     found: List[Any] = []
     dimensions: List[Any] = []
     results = represent(vae, tasks, shares, seeds, args.most_labels, bart, language_model, args.dimensions)
-    tuning = Tuning(args.tuned, args.tuned_updates, args.tuned_lr, user_dir=args.user_dir) if args.tuned else None
-    starts = {MU: args.checkpoint, **({BART: args.bart} if args.bart else {})}
+    failed: List[InputError] = []
     for task, (own, of_mu) in zip(tasks, results):
         if tuning and task in labelled:
-            draws = draws_of(drawn(task, shares, seeds, args.most_labels), seeds)
-            own += tuned(vae, starts, task, draws, tuning)
+            try:
+                own += tuned(vae, starts, task, draws_of(draws[task.name], seeds), tuning)
+            except InputError as error:  # what was found is shown and written first
+                failed.append(error)
         extra = [disentangled_table(of_mu), dimensions_text(of_mu.readings)] if of_mu else []
         print(("\n" if found else "") + tables(summary(own), task.name, extra), flush=True)
         found += own
@@ -186,6 +195,7 @@ def run(args: argparse.Namespace) -> None:
             "bart": args.bart,
             "language_model": args.language_model,
             "most_labels": args.most_labels,
+            "tuned": {"updates": args.tuned_updates, "lr": args.tuned_lr} if tuning else None,
             "sentences": {task.name: {name: split.size for name, split in task.splits.items()} for task in tasks},
             "figures": [figure._asdict() for figure in found],
             "summary": [row._asdict() for row in means],
@@ -194,3 +204,5 @@ def run(args: argparse.Namespace) -> None:
         write(args.json, json.dumps(plain(content), indent=2) + "\n")
     if args.picture:
         picture(means, args.picture)
+    if failed:
+        raise failed[0]

@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-import torch
-
 from ..base.errors import InputError, NotWritten
 from ..base.files import fingerprint, write
 from ..base.text import find_bpe
@@ -22,7 +20,7 @@ from ..measure.summary import less
 from .encode import Limit
 from .plan import BINARISED, SPLITS, build, check_folder, check_text, configuration, shape, texts
 from .process import call
-from .steps import USER_DIR, alone, binarise, held, minutes, step, train_on
+from .steps import USER_DIR, alone, binarise, held, minutes, save_model, step, train_on
 from .study import Point, Study, as_flags
 
 __all__ = ["FIGURES", "WAIT", "Curve", "difference", "gather"]
@@ -310,10 +308,7 @@ class Curve:
         keep = int(point.flags.get("keep-interval-updates", -1))
         with self.spent["updates"].more(point.updates):
             train_on(command, checkpoints, self.folder(point) / "train.log", point.updates, keep)
-        state = read_checkpoint(str(checkpoints / "checkpoint_last.pt"))
-        state["last_optimizer_state"] = None
-        with open(target, "wb") as file:  # by Python's file, a full disk is told as such
-            torch.save(state, file)
+        save_model(checkpoints / "checkpoint_last.pt", target)
 
     def evaluate(self, point: Point, target: Path) -> None:
         """Evaluate a point's model on the study's split: the numbers to `target`, the table beside it."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+import torch
 from fairseq.data import data_utils
 from torch import Tensor
 
@@ -27,7 +28,18 @@ from .needs import as_settings, limit, source_limit
 from .plan import PAIRS, SPLITS, Plan, texts
 from .process import call, clear, mend, train
 
-__all__ = ["USER_DIR", "Finetuning", "alone", "binarise", "held", "hypotheses", "minutes", "step", "train_on"]
+__all__ = [
+    "USER_DIR",
+    "Finetuning",
+    "alone",
+    "binarise",
+    "held",
+    "hypotheses",
+    "minutes",
+    "save_model",
+    "step",
+    "train_on",
+]
 
 USER_DIR = Path(__file__).parent.parent
 PATIENCE = 5  # seconds
@@ -360,6 +372,14 @@ def train_on(command: List[str], folder: Path, log: Path, updates: int, keep: in
             train(command, log, updates)
         finally:
             clear(folder)
+
+
+def save_model(checkpoint: Path, target: Path) -> None:
+    """Write a checkpoint without the optimizer's state, which is two thirds of it."""
+    state = read_checkpoint(str(checkpoint))
+    state["last_optimizer_state"] = None
+    with open(target, "wb") as file:  # by Python's file, a full disk is told as such
+        torch.save(state, file)
 
 
 def step(name: str, target: Path, action: Callable[[Path], None]) -> None:

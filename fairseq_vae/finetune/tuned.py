@@ -10,7 +10,7 @@ import json
 import shutil
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 import numpy as np
 import torch
@@ -32,9 +32,9 @@ from .curve import difference, same
 from .plan import shape
 from .recipe import flags
 from .run import flags_of
-from .steps import USER_DIR, alone, step, train_on
+from .steps import USER_DIR, alone, save_model, step, train_on
 
-__all__ = ["Tuning", "check_start", "draws_of", "tuned"]
+__all__ = ["Tuning", "check_start", "check_words", "draws_of", "settle", "tuned"]
 
 HEAD = "sentence_classification_head"  # fairseq's own name
 MOST_VALID = 2000  # items of valid that choose the checkpoint, drawn once
@@ -78,6 +78,20 @@ def check_start(checkpoint: str, bart: str) -> None:
         raise InputError(f"--tuned: --bart {bart} has {differs}: give the BART that the VAE's training began with")
 
 
+def check_words(vae: BARTVAEHubInterface, bart: BARTVAEHubInterface) -> None:
+    """Refuse a BART whose dictionary has other words in the places of a VAE's.
+
+    Raises:
+        InputError: it has
+    """
+    both = zip(vae.task.source_dictionary.symbols, bart.task.source_dictionary.symbols)
+    if any(own != other for own, other in both if "<mask>" not in (own, other)):
+        raise InputError(
+            f"--tuned: --bart {bart.checkpoint} has another dictionary than the checkpoint: give the BART that the "
+            "VAE's training began with"
+        )
+
+
 def draws_of(draws: Sequence[Draw], seeds: Sequence[int]) -> List[Draw]:
     """A training for each share and seed: where a share is the whole pool, the seed is of head, dropout and order.
 
@@ -107,17 +121,13 @@ def tuned(
         InputError: a training failed, the folder has other settings or data, another run is at work in it, or a
             sentence cannot be encoded
     """
-    folder = Path(tuning.folder).absolute() / task.name
     labels = sorted(set(task.splits["train"].labels or ()))
+    folder = Path(tuning.folder).absolute() / task.name
+    common = settle(vae.checkpoint, starts, task, draws, tuning)
     with alone(folder):
-        common = settings_of(vae.checkpoint, len(labels), tuning)
-        content = {split: (part.texts, part.labels) for split, part in task.splits.items()}
-        keep(folder / "settings.json", {"task": digest(content), "flags": flags_of(common)})
         for name, checkpoint in starts.items():
-            keep(folder / name / "settings.json", {"start": fingerprint(Path(checkpoint))})
             for draw in draws:
-                place = folder / name / f"share-{draw.share:g}-seed-{draw.seed}"
-                keep(place / "settings.json", {"labels": int(draw.rows.size), "rows": digest(draw.rows.tolist())})
+                place = placed(folder, name, draw)
                 about = f"{task.name}, {name}, {draw.rows.size:,} labels, seed {draw.seed}"
                 command = [*common, f"--finetune-from-model={checkpoint}"]
                 command.append(f"--user-dir={tuning.user_dir or USER_DIR}")
@@ -127,6 +137,37 @@ def tuned(
                 found = json.loads((place / "figures.json").read_text(encoding="utf-8"))
                 of_draw = (draw.share, draw.rows.size, draw.seed)
                 yield Figure(task.name, "label", f"{name}, tuned", "tuned", *of_draw, None, **found)
+
+
+def settle(checkpoint: str, starts: Mapping[str, str], task: Task, draws: Sequence[Draw], tuning: Tuning) -> List[str]:
+    """Write what trainings of a task are made of into their folders, or hold it to what is written there.
+
+    Args:
+        checkpoint: of the VAE
+        starts, task, draws, tuning: as of tuned
+
+    Returns:
+        the flags that all of them have
+
+    Raises:
+        InputError: the folder has other settings or data, or another run is at work in it
+    """
+    folder = Path(tuning.folder).absolute() / task.name
+    common = settings_of(checkpoint, len(set(task.splits["train"].labels or ())), tuning)
+    content = {split: (part.texts, part.labels) for split, part in task.splits.items()}
+    with alone(folder):
+        keep(folder / "settings.json", {"task": digest(content), "flags": flags_of(common)})
+        for name, start in starts.items():
+            keep(folder / name / "settings.json", {"start": fingerprint(Path(start))})
+            for draw in draws:
+                of_draw = {"labels": int(draw.rows.size), "rows": digest(draw.rows.tolist())}
+                keep(placed(folder, name, draw) / "settings.json", of_draw)
+    return common
+
+
+def placed(folder: Path, name: str, draw: Draw) -> Path:
+    """The folder of a training, by the name of its start."""
+    return folder / name / f"share-{draw.share:g}-seed-{draw.seed}"
 
 
 class Training:
@@ -174,7 +215,7 @@ class Training:
         if self.checkpoints.exists():
             best = self.checkpoints / "checkpoint_best.pt"
             if best.exists():
-                best.replace(self.place / "model.pt")
+                save_model(best, self.place / "model.pt")
             shutil.rmtree(self.checkpoints)
 
     def binarise(self, target: Path) -> None:
@@ -237,7 +278,7 @@ def settings_of(checkpoint: str, classes: int, tuning: Tuning) -> List[str]:
     """
     from omegaconf import OmegaConf
 
-    interval = max(1, tuning.updates // CHECKS)
+    interval = -(-tuning.updates // CHECKS)
     never = 1_000_000_000  # validation and saving go by updates, not by epochs, which are short with few labels
     settings = model_settings(read_checkpoint(checkpoint))
     groups = {
@@ -273,6 +314,7 @@ def settings_of(checkpoint: str, classes: int, tuning: Tuning) -> List[str]:
             "maximize_best_checkpoint_metric": True,
         },
         "common": {"log_format": "json", "log_interval": 10},
+        "distributed_training": {"distributed_world_size": 1},  # an update is of one batch on every machine
     }
     return flags(OmegaConf.create(groups))[1:]
 
@@ -291,11 +333,11 @@ def model_flags(checkpoint: str, settings: Namespace) -> Dict[str, Any]:
         InputError: one is off that no flag turns off
     """
     config = model_config()
+    given = config()
     own = {field.name for field in terms.fields()} | {"deterministic_latent", "freeze_decoder", "freeze_embeddings"}
-    own.add("criterion")  # and what counts beside a flag of these alone
-    for _ in range(2):
-        own |= {field.name for field in dataclasses.fields(config) if own & set(field.metadata.get("needs", ()))}
-    defaults = model_settings({"cfg": {"model": {**vars(config()), "_name": settings.arch}}})
+    for _ in range(2):  # what counts beside the criterion alone, and what beside that
+        own |= {field.name for field in dataclasses.fields(config) if needs_one(field, own, given)}
+    defaults = model_settings({"cfg": {"model": {**vars(given), "_name": settings.arch}}})
     found = {}
     for field in dataclasses.fields(config):
         value, default = getattr(settings, field.name, None), getattr(defaults, field.name, None)
@@ -305,6 +347,13 @@ def model_flags(checkpoint: str, settings: Namespace) -> Dict[str, Any]:
             raise InputError(f"{checkpoint} has {field.name} off, which no flag of fairseq-train can say")
         found[field.name] = plain(value)
     return found
+
+
+def needs_one(field: dataclasses.Field, names: Set[str], defaults: Any) -> bool:
+    """Whether a flag counts only beside the criterion, or where a flag of these names is not as by default."""
+    needs = field.metadata.get("needs", {})
+    beside = (name for name in needs if name in names)
+    return "criterion" in needs or any(plain(getattr(defaults, name)) not in needs[name] for name in beside)
 
 
 def keep(path: Path, settings: Mapping[str, Any]) -> None:

@@ -227,7 +227,7 @@ def check_training(cfg: Any) -> None:
                 f"{shown(name, value)} has no effect in training: give it to fairseq-generate or fairseq-interactive"
             )
     for name in ("eval_bleu_args", "eval_bleu_detok_args"):
-        check_object(name, getattr(cfg, name, None))
+        check_object(name, plain(getattr(cfg, name, None)))
     if hasattr(cfg, "noise") and plain(cfg.train_subset) and plain(cfg.valid_subset):
         splits = [cfg.train_subset, *cfg.valid_subset.split(",")]
         check_noise(cfg, splits)
@@ -245,7 +245,7 @@ def check_object(name: str, value: Optional[str]) -> None:
         InputError: the message names the flag and its value
     """
     try:
-        good = not value or isinstance(json.loads(value), dict)
+        good = value is None or isinstance(json.loads(value), dict)
     except ValueError:
         good = False
     if not good:

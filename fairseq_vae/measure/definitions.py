@@ -464,6 +464,7 @@ REPRESENTED: Sequence[Definition] = (  # the JSON of `fairseq-vae represent`
     Definition(("checkpoint",), "the checkpoint's file"),
     Definition(("bart", "language_model"), "the files of these, null without them"),
     Definition(("most_labels",), "the most training items in the pool of a task"),
+    Definition(("tuned",), "`updates` and `lr` of each training of `--tuned`; null without it"),
     Definition(("sentences",), "items of each split of each task"),
     Definition(("figures",), "of each task, representation, share and seed an object of the keys below"),
     Definition(("task",), "name of its folder"),

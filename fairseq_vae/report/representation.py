@@ -112,6 +112,7 @@ def shares(found: Sequence[Summary]) -> Any:
                 yerr=[100 * (row.half or 0) for row in line],
                 color=drawing.SAFE[number % len(drawing.SAFE)],
                 marker=drawing.MARKERS[number % len(drawing.MARKERS)],
+                linestyle="-" if number < len(drawing.SAFE) else "--",  # colours come round
                 **{"linewidth": 1.2, "markersize": 4, "capsize": 2, "label": name},
             )
         least = [row for row in rows if row.task == task and row.representation == MAJORITY]
