@@ -264,5 +264,6 @@ class Joiner:
         """
         fillers = self.fillers.to(tokens.device)
         tokens = tokens[~torch.isin(tokens, fillers)] if len(fillers) else tokens
-        pieces = self.dictionary.string(utils.strip_pad(tokens, self.dictionary.pad()))
+        # of a list, three times as fast as of a tensor
+        pieces = self.dictionary.string(utils.strip_pad(tokens, self.dictionary.pad()).tolist())
         return self.bpe.decode(pieces) if self.bpe else post_process(pieces, self.style)
