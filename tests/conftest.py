@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+gc.disable()  # until all is imported; each collection would go through what there is so far
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -25,6 +26,7 @@ def pytest_collection_finish():
     """Leave what is imported out of garbage collections, of which each would go through all of it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
