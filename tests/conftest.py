@@ -13,9 +13,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import torch  # noqa: E402
 
+LONG = ("test_quickstart", "test_gpu_check", "test_workers", "test_layout")  # more than a minute in one test
+
 
 def pytest_collection_modifyitems(items):
-    """Leave out the cases of flows where zuko is not installed: setup.py has it from Python 3.11 on, beside torch 2."""
+    """Let long tests start first, so that several processes end together.
+
+    Cases of flows are left out where zuko is not installed: setup.py has it from Python 3.11 on, beside torch 2.
+    """
+    items.sort(key=lambda item: item.path.stem not in LONG)
     if importlib.util.find_spec("zuko") is None:
         for item in items:
             if re.search("(?<![a-z])flows?(?![a-z])", item.name):
