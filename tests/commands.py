@@ -18,7 +18,10 @@ import socket
 import sys
 import threading
 
-IMPORTED = ("torch", "fairseq", "safetensors.torch", "sklearn.linear_model", "sacrebleu", "torch.utils.tensorboard")
+IMPORTED = (
+    *("torch", "fairseq", "safetensors.torch", "sklearn.linear_model", "sacrebleu", "torch.utils.tensorboard"),
+    *("torch._dynamo", "torch.distributed.fsdp"),  # by each optimizer of torch, and by attention with padding
+)
 SIZE = 8  # bytes of a number on the connection
 STREAMS = (0, 1, 2)
 
@@ -52,6 +55,11 @@ def folder():
 
     atexit.register(end)
     return made
+
+
+def forked(script):
+    """The start of a command that runs a Python script in the same way."""
+    return [sys.executable, "-IS", os.path.abspath(__file__), str(folder()), str(script)]
 
 
 def write(path, command):

@@ -7,14 +7,21 @@ from pathlib import Path
 
 import pytest
 
+gc.disable()  # until all is imported; each collection would go through what there is so far
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch  # noqa: E402
 
+LONG = ("test_quickstart", "test_gpu_check", "test_workers", "test_layout")  # more than a minute in one test
+
 
 def pytest_collection_modifyitems(items):
-    """Leave out the cases of flows where zuko is not installed: setup.py has it from Python 3.11 on, beside torch 2."""
+    """Let long tests start first, so that several processes end together.
+
+    Cases of flows are left out where zuko is not installed: setup.py has it from Python 3.11 on, beside torch 2.
+    """
+    items.sort(key=lambda item: item.path.stem not in LONG)
     if importlib.util.find_spec("zuko") is None:
         for item in items:
             if re.search("(?<![a-z])flows?(?![a-z])", item.name):
@@ -25,6 +32,7 @@ def pytest_collection_finish():
     """Leave what is imported out of garbage collections, of which each would go through all of it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

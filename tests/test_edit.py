@@ -70,9 +70,9 @@ def test_a_row_does_not_depend_on_the_others(way, sentiment):
 
 @every_way
 def test_more_strength_is_more_of_the_target_and_the_other_label_is_the_other_way(way, sentiment):
-    z, _ = labelled(40, seed=3)
+    z, _ = labelled(10, seed=3)
     for name in ("good", "bad"):
-        target = sentiment.numbers([name] * 40)
+        target = sentiment.numbers([name] * 10)
         edited = sweep(way, z, [Wish(sentiment, target)], [0.0, 0.5, 2.0])
         means = [float(sentiment.log_prob(one, target).exp().mean()) for one in edited]
         assert means[0] < means[1] < means[2] and means[2] > 0.75
@@ -80,8 +80,8 @@ def test_more_strength_is_more_of_the_target_and_the_other_label_is_the_other_wa
 
 @every_way
 def test_what_was_edited_keeps_the_other_dimensions_best_they_can(way, sentiment):
-    z, _ = labelled(40, seed=3)
-    change = (ways[way](z, [Wish(sentiment, sentiment.numbers(["good"] * 40))], 2.0) - z).abs().mean(0)
+    z, _ = labelled(20, seed=3)
+    change = (ways[way](z, [Wish(sentiment, sentiment.numbers(["good"] * 20))], 2.0) - z).abs().mean(0)
     assert change[:2].min() > 3 * change[2:].max()
 
 
@@ -107,25 +107,25 @@ def test_the_energys_flow_is_the_closed_form_of_a_linear_attribute():
 
 
 def test_two_wishes_are_met_together(sentiment, length):
-    z, _ = labelled(3, seed=3)
-    target, number = sentiment.numbers(["good"] * 3), torch.full((3,), 14.0)
-    edited = energy(z, [Wish(sentiment, target), Wish(length, number)], 4.0)
+    z, _ = labelled(2, seed=3)
+    target, number = sentiment.numbers(["good"] * 2), torch.full((2,), 14.0)
+    edited = energy(z, [Wish(sentiment, target), Wish(length, number)], 2.0)
     assert (sentiment.predicted(edited) == target).double().mean() > 0.9
     assert (length.predicted(edited) - 14).abs().mean() < 0.2 * (length.predicted(z) - 14).abs().mean()
 
 
 @every_way
 def test_the_smallest_strength_that_is_enough_is_taken(way, sentiment):
-    z, _ = labelled(20, seed=3)
-    wish = Wish(sentiment, sentiment.numbers(["good"] * 20))
-    strengths = [0.0, 0.5, 1.0, 2.0, 4.0]
+    z, _ = labelled(8, seed=3)
+    wish = Wish(sentiment, sentiment.numbers(["good"] * 8))
+    strengths = [0.0, 0.5, 1.0, 2.0]
     edited, used, reached = smallest(way, z, [wish], strengths)
     assert (sentiment.predicted(edited) == wish.target).equal(reached) and reached.any()
     assert set(used.tolist()) <= set(strengths) and len(set(used.tolist())) > 1
     already = sentiment.predicted(z) == wish.target
     assert used[already].eq(0).all() and edited[already].equal(z[already])
     every = dict(zip(strengths, sweep(way, z, [wish], strengths)))
-    for row, strength, i in zip(edited, used.tolist(), range(20)):
+    for row, strength, i in zip(edited, used.tolist(), range(8)):
         torch.testing.assert_close(row, every[strength][i])
 
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
     ],
 )
 def test_a_figure_is_drawn(tmp_path, script, arguments, made):
-    command = [sys.executable, str(ROOT / script), *arguments]
+    command = [*commands.forked(ROOT / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert sorted(path.name for path in tmp_path.iterdir()) == made

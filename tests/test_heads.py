@@ -3,10 +3,8 @@
 import fairseq_cli.train
 import pytest
 import torch
-from fairseq import options
 from fairseq.data import Dictionary, indexed_dataset
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from helpers import SENTENCES, V, batch, model, save_vae, write_data
+from helpers import SENTENCES, V, batch, configuration, model, save_vae, write_data
 
 from fairseq_vae.base.errors import InputError
 
@@ -48,8 +46,7 @@ def data(tmp_path_factory):
 def train(data, save_dir, updates):
     arguments = [str(data), "--save-dir", str(save_dir), *FLAGS, f"--max-update={updates}"]
     arguments += ["--finetune-from-model", str(data / "vae" / "checkpoint_best.pt")]
-    args = options.parse_args_and_arch(options.get_training_parser(), input_args=arguments)
-    fairseq_cli.train.main(convert_namespace_to_omegaconf(args))
+    fairseq_cli.train.main(configuration("training", arguments))
     return torch.load(save_dir / "checkpoint_last.pt", map_location="cpu")
 
 

@@ -35,6 +35,7 @@ def stock(folder):
         ("tiny", {"safe": False}),
         ("tiny", {"scale_embedding": True}),
         ("tiny", {"activation_function": "relu"}),
+        ("deep", {}),
         pytest.param("base", {}, marks=pytest.mark.slow),
         pytest.param("large", {}, marks=pytest.mark.slow),
     ],

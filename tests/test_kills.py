@@ -1,9 +1,9 @@
 """The short form of the torture (tests/torture): kills at changes of files, and a run again to the same end."""
 
 import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -23,8 +23,9 @@ print([kill for kill in torture.done["kills"].values() if not kill["killed"]])
 
 @pytest.mark.parametrize("case, writes", [("convert --from-hf", 99), ("convert --to-hf", 99), ("evaluate --keep", 8)])
 def test_a_run_that_was_killed_at_a_change_of_files_ends_as_if_it_had_not_been(tmp_path, case, writes):
-    command = [sys.executable, "-c", CODE, str(TORTURE), case, str(tmp_path / "case"), str(writes)]
-    done = subprocess.run(command, capture_output=True, text=True)  # one that forks before torch has threads
+    (tmp_path / "code.py").write_text(CODE)
+    command = [*commands.forked(tmp_path / "code.py"), str(TORTURE), case, str(tmp_path / "case"), str(writes)]
+    done = subprocess.run(command, capture_output=True, text=True)  # where torch has no threads, so that it may fork
     assert done.returncode == 0, done.stderr[-3000:]
     *_, count, bad, missed = done.stdout.splitlines()
     kills, changes = map(int, count.split())

@@ -6,10 +6,9 @@ import os
 import fairseq_cli.train
 import pytest
 import torch
+import torch._dynamo  # which each process would import for its optimizer
 from denoising import TRAIN, VALID
-from fairseq import options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from helpers import write_data
+from helpers import configuration, write_data
 
 from fairseq_vae.base.patience import early_stopping, restore_early_stopping
 from fairseq_vae.task import VAEDenoisingTask
@@ -35,10 +34,9 @@ def train(data, save_dir, *extra, kill=None):
             return step(task, sample, model, criterion, optimizer, update_num, *arguments, **named)
 
         VAEDenoisingTask.train_step = train_step
-        arguments = [data, "--save-dir", str(save_dir), *FLAGS.split(), *extra]
-        args = options.parse_args_and_arch(options.get_training_parser(), input_args=arguments)
-        fairseq_cli.train.main(convert_namespace_to_omegaconf(args))
+        fairseq_cli.train.main(cfg)
 
+    cfg = configuration("training", [data, "--save-dir", str(save_dir), *FLAGS.split(), *extra])
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
     process.join()

@@ -8,6 +8,7 @@ import time
 import uuid
 from pathlib import Path
 
+import commands
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -56,8 +57,8 @@ def test_chat_is_clean_and_no_sentence_is_in_two_splits(tmp_path):
     assert all(5 <= len(line.split()) <= 20 and line[0].isupper() and line[-1] in ".?!" for line in everything)
 
 
-def quickstart(output, *arguments):
-    command = ["bash", str(ROOT / "scripts/quickstart.sh"), "--smoke", "--output", str(output), *arguments]
+def quickstart(output, *arguments, start=("bash", str(ROOT / "scripts/quickstart.sh"))):
+    command = [*start, "--smoke", "--output", str(output), *arguments]
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
         command,
@@ -91,7 +92,8 @@ def test_smoke_run_survives_being_killed_and_repeats_nothing(tmp_path):
     first.communicate()
     assert not (tmp_path / "vae/phase1.done").exists()
 
-    second = quickstart(tmp_path)
+    forked = commands.forked(ROOT / "scripts/quickstart.py")
+    second = quickstart(tmp_path, start=forked)
     output, _ = second.communicate()
     assert second.returncode == 0, output[-3000:]
     assert "✓ text: done before" in output and "Loaded checkpoint" in (tmp_path / "vae/phase1.log").read_text()
@@ -104,7 +106,7 @@ def test_smoke_run_survives_being_killed_and_repeats_nothing(tmp_path):
     assert numbers["au"] > numbers["latent_dim"] / 2 and numbers["nll_gap_shuffled"] >= 1
     assert numbers["intervals"]["nll_gap_shuffled"][0] > 0
 
-    third = quickstart(tmp_path)
+    third = quickstart(tmp_path, start=forked)
     output, _ = third.communicate()
     assert third.returncode == 0 and output.count("done before") == 9 and "fairseq-train" not in output
     other = quickstart(tmp_path, "--data", str(tmp_path / "text/train.txt"))

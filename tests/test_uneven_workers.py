@@ -1,6 +1,5 @@
 """Two processes (gloo) with uneven work: the same number of forward passes, and no trace of dummy batches."""
 
-import socket
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from denoising import TRAIN, build
 from fairseq.distributed import utils as distributed_utils
 from helpers import criterion, model, write_data
+from workers import together
 
 from fairseq_vae import validation
 from fairseq_vae.base.dummy import dummy_batch
@@ -64,31 +64,20 @@ def averages(built, task, rank):
     return found
 
 
-def everyone(data, rank):
+def everyone(rank, data):
     validation.MI_SENTENCES = FIRST
-    task = build(data)
+    task = build(str(data))
     task.load_dataset("train")
     task.load_dataset("valid")
-    return passes(model(std=0.3), task, rank), averages(
-        model(std=0.3, bn_mu=0.5, deterministic_latent=True), task, rank
-    )
-
-
-def worker(rank, port, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    torch.save(everyone(folder, rank), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    norm = averages(model(std=0.3, bn_mu=0.5, deterministic_latent=True), task, rank)
+    torch.save((passes(model(std=0.3), task, rank), norm), data / f"{rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What each of two workers found, and where the data is."""
     folder = write_data(tmp_path_factory.mktemp("data"), train=TRAIN, valid=TRAIN[:15])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(worker, (port, folder), nprocs=2)
+    together(everyone, folder, alone=False)
     return folder, [torch.load(f"{folder}/{rank}.pt") for rank in range(2)]
 
 

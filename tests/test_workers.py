@@ -2,9 +2,9 @@
 
 import re
 import subprocess
-import sys
 import time
 
+import commands
 import pytest
 import torch
 from helpers import EVERY_INJECTION, POSTERIORS, PRIORS, abreast, command_line, every_injection
@@ -179,10 +179,10 @@ def test_a_worker_that_is_killed_ends_the_others_and_spoils_no_checkpoint(tmp_pa
         *("--distributed-world-size=2", "--distributed-no-spawn", "--distributed-backend=gloo"),
         f"--distributed-init-method=tcp://127.0.0.1:{port}",
     ]
-    run = "from fairseq_cli.train import cli_main; cli_main()"
+    train_script = str(commands.folder() / "fairseq-train")
     first, second = (
         subprocess.Popen(
-            [sys.executable, "-c", run, data, "--user-dir=fairseq_vae", *flags, *group, f"--distributed-rank={rank}"],
+            [train_script, data, "--user-dir=fairseq_vae", *flags, *group, f"--distributed-rank={rank}"],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

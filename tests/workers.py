@@ -1,10 +1,13 @@
 """fairseq's own training loop, in one process and in the processes of a gloo group on this machine."""
 
+import importlib
 import logging
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import torch
 from helpers import configuration as converted
 from helpers import write_data
@@ -68,21 +71,33 @@ def train(data, save_dir, flags, rank=None, world=2):
     return {"model": state["model"], "optimizer": state["last_optimizer_state"]["state"]}, said
 
 
-def start(rank, world, port, run, *args):
+def start(module, function, folder, *numbers):
     """One process: the workers are ranks below `world`, and the process of that rank is alone."""
+    rank, world, port = map(int, numbers)
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     sys.path.insert(0, str(ROOT / "examples/own_prior"))
     import laplace_prior  # noqa: F401  a part from outside the package beside the package's own
 
+    run = getattr(importlib.import_module(module), function)
     if rank < world:
         torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
-        run(rank, *args)
+        run(rank, Path(folder))
         torch.distributed.destroy_process_group()
     else:
-        run(None, *args)
+        run(None, Path(folder))
 
 
-def together(run, *args, world=2):
-    """Call run(rank, *args) in each worker, and run(None, *args) in a process of its own beside them."""
-    torch.multiprocessing.spawn(start, (world, free_port(), run, *args), nprocs=world + 1)
+def together(run, folder, world=2, alone=True):
+    """Call run(rank, folder) in each worker; and, if alone, run(None, folder) in a process of its own beside them."""
+    command = [*commands.forked(__file__), run.__module__, run.__name__, str(folder)]
+    port, options = free_port(), {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    workers = [
+        subprocess.Popen([*command, *map(str, (rank, world, port))], **options) for rank in range(world + bool(alone))
+    ]
+    errors = [worker.communicate()[1] for worker in workers]
+    assert not any(worker.returncode for worker in workers), "\n".join(error[-3000:] for error in errors)
+
+
+if __name__ == "__main__":
+    start(*sys.argv[1:])
