@@ -185,7 +185,12 @@ def test_a_bad_value_is_one_line(models, task, tmp_path, capsys):
     ):
         assert main([*own, *flags]) == 1
         assert message in capsys.readouterr().err
-    (tmp_path / "x/firsts").mkdir(parents=True)
+    untuned = [part for part in own if not part.startswith("--tuned")]
+    for flag in ("--tuned-updates=20", "--tuned-lr=0.1"):
+        assert main([*untuned, flag]) == 1
+        assert "has no effect without --tuned DIR" in capsys.readouterr().err
+    assert not list((tmp_path / "x").rglob("settings.json")), "a run that cannot work leaves the folder free"
+    (tmp_path / "x/firsts").mkdir(parents=True, exist_ok=True)
     (tmp_path / "x/firsts/settings.json").write_text("{")
     one, own, draw = training(models, task, tmp_path)
     with pytest.raises(InputError, match="settings.json is damaged"):
@@ -210,6 +215,9 @@ def test_other_settings_are_refused_before_a_model_is_loaded_and_a_failure_loses
     def fails(*args, **others):
         raise InputError("no training today")
 
+    with monkeypatch.context() as patch:
+        patch.setattr("fairseq_vae.hub.load", fails)
+        assert main([*own, "--tuned-updates=50"]) == 1 and "no training today" in capsys.readouterr().err
     monkeypatch.setattr(module, "train_on", fails)
     assert main(own) == 1
     printed = capsys.readouterr()

@@ -98,7 +98,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
 
         Args:
             src_tokens: B x T
-            others: as in fairseq's TransformerEncoder.forward
+            src_lengths, return_all_hiddens, token_embeddings: as in fairseq's TransformerEncoder.forward
 
         Returns:
             T x B x C, and B x T, true where a token is padding; T is at least as many as the pooling reads

@@ -77,7 +77,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--tuned-updates",
         type=int,
-        default=1000,
         metavar="N",
         help="updates of each such training, of 32 sentences; accuracy on 2,000 of valid, or all, chooses one of 10 "
         "checkpoints (default: 1000)",
@@ -85,7 +84,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--tuned-lr",
         type=float,
-        default=1e-4,
         metavar="X",
         help="their largest learning rate, reached after 6 %% of the updates and falling to 0 (default: 1e-4)",
     )
@@ -138,10 +136,17 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--most-labels {args.most_labels}: expected 1 or more")
     if args.dimensions < 0:
         raise ValueError(f"--dimensions {args.dimensions}: expected 0, for none, or more")
-    if args.tuned_updates < 10:
-        raise ValueError(f"--tuned-updates {args.tuned_updates}: expected 10 or more")
-    if not 0 < args.tuned_lr < math.inf:
-        raise ValueError(f"--tuned-lr {args.tuned_lr:g}: expected a number above 0, e.g. 1e-4")
+    for flag, value in (("updates", args.tuned_updates), ("lr", args.tuned_lr)):
+        if value is not None and not args.tuned:
+            raise ValueError(
+                f"--tuned-{flag} {value:g} has no effect without --tuned DIR: give that too, or leave it out"
+            )
+    given = {"updates": args.tuned_updates, "lr": args.tuned_lr, "user_dir": args.user_dir}
+    tuning = Tuning(args.tuned or "", **{key: value for key, value in given.items() if value is not None})
+    if tuning.updates < 10:
+        raise ValueError(f"--tuned-updates {tuning.updates}: expected 10 or more")
+    if not 0 < tuning.lr < math.inf:
+        raise ValueError(f"--tuned-lr {tuning.lr:g}: expected a number above 0, e.g. 1e-4")
     check_folders(json=args.json, picture=args.picture)
     if args.picture:
         check_picture(args.picture)
@@ -159,16 +164,15 @@ def run(args: argparse.Namespace) -> None:
     for task in labelled if args.dimensions else []:
         rows_to_read(task)
     draws = {task.name: drawn(task, shares, seeds, args.most_labels) for task in tasks}
-    tuning = Tuning(args.tuned, args.tuned_updates, args.tuned_lr, user_dir=args.user_dir) if args.tuned else None
     starts = {MU: args.checkpoint, **({BART: args.bart} if args.bart else {})}
-    if tuning:
+    if args.tuned:
         if args.bart:
             check_start(args.checkpoint, args.bart)
         for task in labelled:
             settle(args.checkpoint, starts, task, draws_of(draws[task.name], seeds), tuning)
     vae = load(args)
     bart = load_bart(args.bart, args.batch_size) if args.bart else None
-    if tuning and bart is not None:
+    if args.tuned and bart is not None:
         check_words(vae, bart)
     language_model = None
     if args.language_model:
@@ -179,7 +183,7 @@ def run(args: argparse.Namespace) -> None:
     results = represent(vae, tasks, shares, seeds, args.most_labels, bart, language_model, args.dimensions)
     failed: List[InputError] = []
     for task, (own, of_mu) in zip(tasks, results):
-        if tuning and task in labelled:
+        if args.tuned and task in labelled:
             try:
                 own += tuned(vae, starts, task, draws_of(draws[task.name], seeds), tuning)
             except InputError as error:  # what was found is shown and written first
@@ -195,7 +199,7 @@ def run(args: argparse.Namespace) -> None:
             "bart": args.bart,
             "language_model": args.language_model,
             "most_labels": args.most_labels,
-            "tuned": {"updates": args.tuned_updates, "lr": args.tuned_lr} if tuning else None,
+            "tuned": {"updates": tuning.updates, "lr": tuning.lr} if args.tuned else None,
             "sentences": {task.name: {name: split.size for name, split in task.splits.items()} for task in tasks},
             "figures": [figure._asdict() for figure in found],
             "summary": [row._asdict() for row in means],

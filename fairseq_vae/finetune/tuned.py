@@ -123,7 +123,7 @@ def tuned(
     """
     labels = sorted(set(task.splits["train"].labels or ()))
     folder = Path(tuning.folder).absolute() / task.name
-    common = settle(vae.checkpoint, starts, task, draws, tuning)
+    common = settle(vae.checkpoint, starts, task, draws, tuning, begin=True)
     with alone(folder):
         for name, checkpoint in starts.items():
             for draw in draws:
@@ -139,12 +139,20 @@ def tuned(
                 yield Figure(task.name, "label", f"{name}, tuned", "tuned", *of_draw, None, **found)
 
 
-def settle(checkpoint: str, starts: Mapping[str, str], task: Task, draws: Sequence[Draw], tuning: Tuning) -> List[str]:
-    """Write what trainings of a task are made of into their folders, or hold it to what is written there.
+def settle(
+    checkpoint: str,
+    starts: Mapping[str, str],
+    task: Task,
+    draws: Sequence[Draw],
+    tuning: Tuning,
+    begin: bool = False,
+) -> List[str]:
+    """Hold what trainings of a task are made of to what is written in their folders.
 
     Args:
         checkpoint: of the VAE
         starts, task, draws, tuning: as of tuned
+        begin: write it where nothing is written yet; before a run is known to work, that would keep others out
 
     Returns:
         the flags that all of them have
@@ -156,12 +164,12 @@ def settle(checkpoint: str, starts: Mapping[str, str], task: Task, draws: Sequen
     common = settings_of(checkpoint, len(set(task.splits["train"].labels or ())), tuning)
     content = {split: (part.texts, part.labels) for split, part in task.splits.items()}
     with alone(folder):
-        keep(folder / "settings.json", {"task": digest(content), "flags": flags_of(common)})
+        keep(begin, folder / "settings.json", {"task": digest(content), "flags": flags_of(common)})
         for name, start in starts.items():
-            keep(folder / name / "settings.json", {"start": fingerprint(Path(start))})
+            keep(begin, folder / name / "settings.json", {"start": fingerprint(Path(start))})
             for draw in draws:
                 of_draw = {"labels": int(draw.rows.size), "rows": digest(draw.rows.tolist())}
-                keep(placed(folder, name, draw) / "settings.json", of_draw)
+                keep(begin, placed(folder, name, draw) / "settings.json", of_draw)
     return common
 
 
@@ -356,17 +364,17 @@ def needs_one(field: dataclasses.Field, names: Set[str], defaults: Any) -> bool:
     return "criterion" in needs or any(plain(getattr(defaults, name)) not in needs[name] for name in beside)
 
 
-def keep(path: Path, settings: Mapping[str, Any]) -> None:
-    """Write what must be the same for trainings to go on in a folder, or hold it to what is written there.
+def keep(begin: bool, path: Path, settings: Mapping[str, Any]) -> None:
+    """Hold what must be the same for trainings to go on in a folder to what is written there, or begin with it.
 
     Raises:
         InputError: it is another one
     """
     if path.exists():
         same(path, settings, "the command", "folder as --tuned")
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, json.dumps(settings, indent=2) + "\n")
+    elif begin:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, json.dumps(settings, indent=2) + "\n")
 
 
 def digest(content: Any) -> str:
