@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from workers import SIZES
 
 import fairseq_vae
+from fairseq_vae.finetune.configuration import converted
 
 PACKAGE = Path(fairseq_vae.__file__).parent
 TRAINING = f"data {SIZES} --save-dir=s"
@@ -43,6 +44,20 @@ def test_a_configuration_is_that_of_fairseqs_conversion(kind, flags):
         found = configuration(kind, flags.split())
         assert found == expected and OmegaConf.is_struct(found)
         found.common.seed = 7  # of nobody else's
+
+
+@pytest.mark.parametrize("flags", [TRAINING, f"{TRAINING} --max-tokens-valid=9 --finetune-from-model=b --lr=0.1,0.2"])
+def test_the_plugins_own_is_too_and_is_made_once_for_other_folders(monkeypatch, flags):
+    for folder in "first", "second":
+        args = options.parse_args_and_arch(options.get_training_parser(), input_args=[folder, *flags.split()[1:]])
+        args.save_dir = f"{folder} of weights"
+        expected = convert_namespace_to_omegaconf(args)
+        with monkeypatch.context() as patch:
+            if folder == "second":
+                patch.setattr("fairseq_vae.finetune.configuration.convert_namespace_to_omegaconf", None)
+            found = converted(args)
+        assert found == expected and OmegaConf.is_struct(found) and found.task.data == folder
+        found.common.seed = 7
 
 
 def run(name, *arguments, **options):

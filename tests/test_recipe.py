@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.finetune.plan import configuration
+from fairseq_vae.finetune.configuration import configuration
 from fairseq_vae.finetune.recipe import CONFIG, flags, names, read_recipe
 
 PAPERS = ("park-lee-2021", "cyclical-2019", "optimus-2020", "li-2019-free-bits")

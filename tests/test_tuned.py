@@ -20,7 +20,7 @@ from fairseq_vae.base.labelled import SPLITS, read_task
 from fairseq_vae.checkpoints.read import model_settings, read_checkpoint
 from fairseq_vae.cli.main import main
 from fairseq_vae.finetune import tuned as module
-from fairseq_vae.finetune.plan import configuration
+from fairseq_vae.finetune.configuration import configuration
 from fairseq_vae.finetune.tuned import (
     Training,
     Tuning,

@@ -17,8 +17,9 @@ from ..collect import joiner, load_split
 from ..flags.effects import check_effects
 from ..measure.collection import Collection
 from ..measure.summary import less
+from .configuration import configuration
 from .encode import Limit
-from .plan import BINARISED, SPLITS, build, check_folder, check_text, configuration, shape, texts
+from .plan import BINARISED, SPLITS, build, check_folder, check_text, shape, texts
 from .process import call
 from .steps import USER_DIR, alone, binarise, held, minutes, save_model, step, train_on
 from .study import Point, Study, as_flags

@@ -1,16 +1,13 @@
 """A plan of `fairseq-vae finetune`: data, BART, recipe and settings, checked before the first update."""
 
-import contextlib
 import dataclasses
-import io
 import os
 import re
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from fairseq import options, tasks
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq import tasks
 from fairseq.models.bart.model import bart_base_architecture
 from omegaconf import DictConfig
 
@@ -20,11 +17,12 @@ from ..base.text import Joiner, find_bpe
 from ..checkpoints.read import model_settings, read_checkpoint
 from ..flags.effects import check_effects
 from ..flags.task import VAETranslationFlags, task_config
+from .configuration import configuration
 from .encode import check_lines
 from .needs import check_number, check_saving, check_space, check_splits, check_surroundings, written
 from .recipe import flags, read_recipe
 
-__all__ = ["PAIRS", "SPLITS", "TEXT", "Plan", "build", "check_folder", "check_text", "configuration", "shape", "texts"]
+__all__ = ["PAIRS", "SPLITS", "TEXT", "Plan", "build", "check_folder", "check_text", "shape", "texts"]
 
 SPLITS = ("train", "valid", "test")
 BINARISED, TEXT, PAIRS = (
@@ -330,23 +328,3 @@ def build(cfg: DictConfig, weights: Optional[Dict[str, Any]]) -> Tuple[Any, Any]
     if weights is not None:
         model.load_state_dict(dict(weights), strict=True)  # which adds what the checkpoint lacks, for this model alone
     return task, model
-
-
-def configuration(arguments: List[str], where: str) -> DictConfig:
-    """The configuration that fairseq-train makes of its flags, by its own parser.
-
-    Args:
-        arguments: the data folder and the flags
-        where: the flags stand, for messages
-
-    Raises:
-        InputError: a flag is unknown or its value has another type
-    """
-    messages = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(messages):
-            args = options.parse_args_and_arch(options.get_training_parser(), input_args=arguments)
-            return convert_namespace_to_omegaconf(args)
-    except SystemExit as error:
-        reason = messages.getvalue().strip().splitlines()[-1].split("error: ")[-1]
-        raise InputError(f"{where}: {reason}") from error
