@@ -15,8 +15,9 @@ from browsing import browser, visit  # noqa: F401
 from fairseq_vae.base.text import read_dictionary
 from fairseq_vae.cli.main import main
 from fairseq_vae.hub import load
+from fairseq_vae.report import drawing, edits
 from fairseq_vae.report.contents import Contents, Line, find_split, gather
-from fairseq_vae.report.curves import Part
+from fairseq_vae.report.curves import Part, bars, curves
 from fairseq_vae.report.page import MOST_BYTES, PhaseShown, Shown, page
 from fairseq_vae.report.scatter import draw, shortened
 
@@ -52,6 +53,30 @@ class Parsed(HTMLParser):
     def handle_data(self, text):
         if "figcaption" in self.open:
             self.figures[-1] += text
+
+
+DRAWN = {}  # pictures of this module's pages, by what they show
+
+
+@pytest.fixture(autouse=True)
+def drawn_once(monkeypatch):
+    """A picture of the same numbers is drawn once, which takes most of a page's time."""
+    inline = drawing.inline
+
+    def later(draw):
+        return lambda *shown: (draw, shown)
+
+    def once(figure, name, title):
+        draw, shown = figure
+        key = repr((shown, name, title))
+        if key not in DRAWN:
+            DRAWN[key] = inline(draw(*shown), name, title)
+        return DRAWN[key]
+
+    monkeypatch.setattr("fairseq_vae.report.page.curves", later(curves))
+    monkeypatch.setattr("fairseq_vae.report.page.bars", later(bars))
+    monkeypatch.setattr(edits, "sweep", later(edits.sweep))
+    monkeypatch.setattr(drawing, "inline", once)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +190,7 @@ def test_the_same_run_has_the_same_bytes(run, html):
     labels = run.parent / "labels"
     labels.write_text("".join(f"{runs.HOSTILE if i % 3 else '_x'}\n" for i in range(40)))
     once = report(run, "--labels", labels, "--samples", 6)
+    DRAWN.clear()
     assert once == report(run, "--labels", labels, "--samples", 6)
     assert once == html.replace("a run &amp; &lt;more&gt;", "run")
     assert once != report(run, "--labels", labels, "--samples", 6, "--seed", 2)

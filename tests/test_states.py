@@ -6,6 +6,7 @@ switched on where that adds to the state.
 
 import copy
 import dataclasses
+import functools
 from argparse import Namespace
 
 import pytest
@@ -66,7 +67,12 @@ def step(built, update):
 
 
 def trained(updates=3, **flags):
-    built = model("self-attention,cross-attention", std=0.3, **flags)
+    return copy.deepcopy(trained_once(updates, *flags.items()))
+
+
+@functools.lru_cache(maxsize=None)
+def trained_once(updates, *flags):
+    built = model("self-attention,cross-attention", std=0.3, **dict(flags))
     for update in range(updates):
         step(built, update)
     return built

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 from typing import Any, Iterable, Iterator, List, Optional, Tuple, Type
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -309,6 +310,7 @@ def bart_fields() -> Iterator[Tuple[str, Any, Any]]:
         yield action.dest, Optional[kind], dataclasses.field(default=default, metadata={"help": action.help})
 
 
+@functools.lru_cache(maxsize=None)
 def model_config(conditional: bool = False) -> Type[FairseqDataclass]:
     """The dataclass of all flags of a model: BART's, and the latent flags with the parts that are registered now.
 
@@ -319,3 +321,7 @@ def model_config(conditional: bool = False) -> Type[FairseqDataclass]:
     return dataclasses.make_dataclass(
         name, bart_fields(), bases=(latent_config(conditional),), namespace={"__module__": __name__}
     )
+
+
+for registry in REGISTRIES:
+    registry.on_change(model_config.cache_clear)  # a new part has flags of its own
