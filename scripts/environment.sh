@@ -17,7 +17,7 @@ if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
         exit 1
     }
     install() {
-        "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
             --constraint "$root/scripts/constraints.txt" "$@" || exit 1
     }
     install torch
@@ -29,3 +29,4 @@ if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
     echo "$wanted" >"$root/.venv/installed"
 fi
 PATH="$root/.venv/bin:$PATH"
+unset PYTHONDONTWRITEBYTECODE # pip compiles nothing, of which most is never imported: the first import of a module does

@@ -32,7 +32,7 @@ SIZES = {
     },
     "smoke": {
         **{"limit": 3000, "vocabulary": 800, "layers": 2, "width": 64, "heads": 2, "tokens": 1024},
-        **{"lr": 0.005, "phase1": 180, "phase2": 120, "every": 60},
+        **{"lr": 0.005, "phase1": 120, "phase2": 100, "every": 50},
     },
 }
 FREE_BITS = 0.25

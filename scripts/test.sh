@@ -10,7 +10,6 @@ mypy >"$types" 2>&1 & # takes one process most of a minute, beside the browser's
 checking=$!
 trap 'kill "$checking" 2>/dev/null || true; rm -f "$types"' EXIT
 source "$(dirname "$0")/browser.sh"
-unset PYTHONDONTWRITEBYTECODE # or each process compiles the package anew
 status=0
 python -m pytest -n 2 --dist worksteal "$@" || status=$? # two processes of one thread each
 wait "$checking" || status=$?

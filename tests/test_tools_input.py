@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import save_vae, write_gpt2, write_sentencepiece
+from helpers import abreast, save_vae, write_gpt2, write_sentencepiece
 
 from fairseq_vae.base.files import fingerprint
 from fairseq_vae.checkpoints.priors import save_prior
@@ -94,17 +94,16 @@ def written(tmp_path, name, sentences):
     return f"--input={path}"
 
 
-@pytest.mark.parametrize(
-    "line, message",
-    [
-        (b"", "'' has 0 tokens; expected 1 to 14"),
-        (b"dog " * 15, "has 15 tokens; expected 1 to 14"),
-        (b"the <s> dog", "<s> stands in the text"),
-    ],
-    ids=["empty", "too long", "mark"],
-)
-@pytest.mark.parametrize("name", TAKE_TEXT)
-def test_a_line_that_cannot_be_encoded_is_named_or_left_blank(folder, tmp_path, capsys, name, line, message):
+BAD_LINES = {
+    "empty": (b"", "'' has 0 tokens; expected 1 to 14"),
+    "too long": (b"dog " * 15, "has 15 tokens; expected 1 to 14"),
+    "mark": (b"the <s> dog", "<s> stands in the text"),
+}
+
+
+@pytest.mark.parametrize("name, bad", abreast(TAKE_TEXT, BAD_LINES))
+def test_a_line_that_cannot_be_encoded_is_named_or_left_blank(folder, tmp_path, capsys, name, bad):
+    line, message = BAD_LINES[bad]
     start = command(folder, tmp_path, name)
     lines = [GOOD[0].encode(), line, GOOD[1].encode()]
     given = written(tmp_path, name, lines)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import save_vae
+from helpers import abreast, save_vae
 
 from fairseq_vae import vectors
 from fairseq_vae.base.errors import InputError
@@ -73,8 +73,7 @@ def test_decoding_encoded_lines_is_reconstruct(vae, checkpoint, text, tmp_path, 
     assert output.read_text().splitlines() == vae.reconstruct(LIST * 3, max_len=9, **sampling)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
-@pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("ending, batch_size", abreast([".npy", ".jsonl", ".parquet"], [1, 2, 3, 64]))
 def test_the_commands_encode_and_decode_are_the_command_reconstruct(checkpoint, tmp_path, capsys, ending, batch_size):
     """And encode has the hub's numbers with the same batch size, bit for bit."""
     text, z = tmp_path / "text.txt", f"{tmp_path}/z{ending}"
