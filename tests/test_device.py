@@ -22,33 +22,43 @@ from fairseq_vae.objective.free_bits import FREE_BITS_MODES
 from fairseq_vae.objective.terms import KERNELS, terms
 
 SENTENCES = [[i % 7, (3 * i) % 11, i % 5, 2][: 1 + i % 4] for i in range(24)]
-POOLED = abreast(
-    [f"--latent-pooling={name}" for name in poolings.names()],
+PARTS = abreast(  # a new part joins by its registration
     [command_line(flags) for name, flags in PRIORS.items() if ("prior", name) not in NEEDY],
+    [command_line(flags) for name, flags in POSTERIORS.items() if ("posterior", name) not in NEEDY],
+    [f"--latent-pooling={name}" for name in poolings.names()],
+    [f"--latent-injection={name}" for name in EVERY_INJECTION],
 )
-MODELS = [  # a new part joins by its registration
-    *(f"--latent-injection={name}" for name in EVERY_INJECTION),
-    *map(" ".join, POOLED),
-    *(command_line(flags) for name, flags in POSTERIORS.items() if ("posterior", name) not in NEEDY),
+MODELS = [
+    *map(" ".join, PARTS),
     pytest.param(LAYERS, id="several vectors"),
     "--deterministic-latent",
     "--zero-latent",
 ]
 OBJECTIVES = [
-    *(f"--{name.replace('_', '-')}-weight=0.5" for name in terms.names()),
-    *(f"--mmd-weight=0.5 --mmd-kernel={name}" for name in KERNELS),
-    *(f"--rate-controller={name} {RATE}" for name in CONTROLLERS if name != "none"),
-    *(f"--free-bits=0.2 --free-bits-mode={name}" for name in FREE_BITS_MODES),
-    *(f"--noise={name}" for name in corruptions.names()),
-    "--kl-schedule=linear --kl-warmup-updates=3",
-    "--bn-mu=0.5 --posterior-max-variance=0.5",
-    "--word-dropout=0.3",
-    "--label-smoothing=0.1",
-    "--freeze-decoder --freeze-embeddings",
-    "--checkpoint-activations",
-    "--update-freq=2",
+    *map(
+        " ".join,
+        abreast(
+            [
+                *(f"--{name.replace('_', '-')}-weight=0.5" for name in terms.names()),
+                *(f"--mmd-weight=0.5 --mmd-kernel={name}" for name in KERNELS),
+            ],
+            [
+                *(f"--free-bits=0.2 --free-bits-mode={name}" for name in FREE_BITS_MODES),
+                *(f"--rate-controller={name} {RATE}" for name in CONTROLLERS if name != "none"),
+                "--kl-schedule=linear --kl-warmup-updates=3",
+            ],
+            [f"--noise={name}" for name in corruptions.names()],
+            [
+                "--bn-mu=0.5 --posterior-max-variance=0.5",
+                "--word-dropout=0.3 --label-smoothing=0.1",
+                "--freeze-decoder --freeze-embeddings",
+                "--checkpoint-activations",
+                "--update-freq=2",
+                "--store-ema --ema-decay=0.9",
+            ],
+        ),
+    ),
     "--aggressive-inference --aggressive-window=1 --aggressive-max-steps=2",
-    "--store-ema --ema-decay=0.9",
 ]
 GENERATION = {
     "beam": {"beam": 3},
@@ -195,7 +205,7 @@ def test_hub_and_evaluation_have_the_cpus_results(tmp_path, flags):
         moved(vae.model)
         found, others = hub_calls(vae), scores(vae, task)
     for key in ("encode", "log_prob"):
-        torch.testing.assert_close(found.pop(key), expected.pop(key), rtol=1e-5, atol=5e-5)
+        torch.testing.assert_close(found.pop(key), expected.pop(key), rtol=1e-4, atol=5e-5)  # of a flow's mean
     assert found == expected
     torch.testing.assert_close(others[0], numbers[0], rtol=1e-5, atol=5e-5)
     # of weights whose logarithms, nats of 100 in float32, may differ by 1e-5 of that
