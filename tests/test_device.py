@@ -207,7 +207,7 @@ def test_hub_and_evaluation_have_the_cpus_results(tmp_path, flags):
     for key in ("encode", "log_prob"):
         torch.testing.assert_close(found.pop(key), expected.pop(key), rtol=1e-4, atol=5e-5)  # of a flow's mean
     assert found == expected
-    torch.testing.assert_close(others[0], numbers[0], rtol=1e-5, atol=5e-5)
+    torch.testing.assert_close(others[0], numbers[0], rtol=1e-4, atol=5e-5)
     # of weights whose logarithms, nats of 100 in float32, may differ by 1e-5 of that
     torch.testing.assert_close(others[1], numbers[1], rtol=1e-3, atol=0)
 
