@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import fairseq
@@ -24,6 +25,7 @@ from .checkpoints.load import load_model
 from .checkpoints.priors import check_prior, load_prior
 from .checkpoints.read import folders
 from .collect_texts import NUCLEUS, decode, responded, walk
+from .data import uncut_sizes
 from .hub import BARTVAEHubInterface
 from .latent.distributions import as_double, has_closed_form, have_conditionals, rate, sampled
 from .measure.collection import Collection, Given, Settings, resumed
@@ -96,8 +98,12 @@ def collect(
     count = min(generate, len(scorer)) if join else 0
     smooth = min(smoothness, len(scorer)) if smoothness and not model.encoder.zero_latent else None
     several = read_references(references, len(scorer)) if references else None
+    if (responses or references) and not count:
+        why = "--generate 0" if join else f"nothing joins the pieces of {data} to text"
+        raise InputError(f"--{'responses' if responses else 'references'} has no effect with {why}: leave it out")
     answers = (RESPONSES if responses is None else responses) if model.conditional and count else 0
-    training = os.path.join(data, "train.bin")
+    pairs = f".{task.cfg.source_lang}-{task.cfg.target_lang}.{task.cfg.target_lang}" if model.conditional else ""
+    training = os.path.join(data, f"train{pairs}.bin")
     settings = Settings(
         checkpoint=short(checkpoint),
         data=data_fingerprint(dictionary, scorer.dataset.tgt, scorer.dataset.src if model.conditional else ()),
@@ -199,6 +205,8 @@ def load_split(model: Any, task: Any, split: str, max_tokens: int, seed: int) ->
         raise InputError(f"--split {split}: one sentence; expected 2 or more, to tell its z from another's")
     positions = utils.resolve_max_positions(task.max_positions(), model.max_positions(), max_tokens)
     task.refuse_long(dataset, positions, max_tokens=max_tokens)
+    if model.conditional:
+        task.tell_cut(split, uncut_sizes(dataset.src), functools.partial(tqdm.write, file=sys.stderr))
     return Scorer(model, dataset, max_tokens, seed)
 
 

@@ -51,7 +51,8 @@ class Reader:
             name: of the progress bar
 
         Raises:
-            InputError: a sentence is empty or longer than the model's positions; names its place
+            InputError: a sentence is empty or longer than the model's positions, or its vector is not finite; names
+                its place
         """
         new = {text: place for text, place in sentences if text not in self.known}
         tokens = [self.tokens(text, place) for text, place in new.items()]
@@ -63,6 +64,11 @@ class Reader:
                 rows = {key: value.double().cpu().numpy() for key, value in found.items()}
                 numbers = sample["id"].tolist()
                 for row, number in enumerate(numbers):
+                    if not all(np.isfinite(value[row]).all() for value in rows.values()):
+                        raise InputError(
+                            f"{new[texts[number]]}: its vector under {name} has numbers that are not finite: the "
+                            "model's training has diverged; take an earlier checkpoint"
+                        )
                     self.known[texts[number]] = {key: value[row] for key, value in rows.items()}
                 bar.update(len(numbers))
 

@@ -1,5 +1,6 @@
 """Strings as a model reads them: their tokens, batches of them, and the sources of a conditional model."""
 
+import logging
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Union
 
 import torch
@@ -15,6 +16,8 @@ from .data import SentenceDataset
 
 __all__ = ["Sentences", "Strings", "listed"]
 
+logger = logging.getLogger(__name__)
+
 Sentences = Union[str, Sequence[str]]
 
 
@@ -26,13 +29,16 @@ class Strings(nn.Module):
         model: a bart_vae, as fairseq loads it, whose parameters from here on need no gradient: posteriors may hold them
         bpe: fairseq's settings of a BPE (see text.find_bpe); None takes tokens with spaces between
         batch_size: sentences at a time
+
+    Attributes:
+        cut_sources: how often a source was cut so far; the first time is a warning of the log
     """
 
     def __init__(self, task: Any, model: Any, bpe: Optional[Dict[str, str]], batch_size: int):
         super().__init__()
         model.eval().requires_grad_(False)
         self.task, self.model, self.batch_size = task, model, batch_size
-        self.settings = bpe
+        self.settings, self.cut_sources = bpe, 0
         self.bpe: Any = build_bpe(bpe) if bpe else None
         self.join: Callable[[Tensor], str] = (
             Joiner(task.target_dictionary, bpe) if bpe else task.target_dictionary.string
@@ -133,7 +139,15 @@ class Strings(nn.Module):
         Raises:
             InputError: it is longer than the model's positions, and training has cut none
         """
-        tokens = self.task.cut(self.uncut(source) if isinstance(source, str) else source)
+        whole = self.uncut(source) if isinstance(source, str) else source
+        tokens = self.task.cut(whole)
+        if len(tokens) < len(whole):
+            self.cut_sources += 1
+            if self.cut_sources == 1:
+                logger.warning(
+                    f"a source of {len(whole) - 1:,} tokens is cut to {len(tokens) - 1:,}, as in training; "
+                    "`cut_sources` counts them"
+                )
         longest = self.model.max_positions()[0] - 1 - self.task.source_starts
         if len(tokens) - 1 > longest:
             raise InputError(

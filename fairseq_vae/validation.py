@@ -186,7 +186,7 @@ def log(total: Dict[str, Any]) -> None:
     metrics.log_derived("au", au)
     if tables:
         metrics.log_derived("mi", mi)
-        metrics.log_derived("mi_cap", lambda meters: round(math.log(max(1, len(mi_table(meters)[1]))), 3))
+        metrics.log_derived("mi_cap", mi_cap)
         metrics.log_derived("marginal_kl", marginal_kl)
     if gaps:
         metrics.log_derived("nll_gap", nll_gap)
@@ -236,13 +236,21 @@ def mi(meters: Any) -> float:
     latter of the priors, which stand for the aggregated posterior of a source.
     """
 
-    def of(kind: str) -> float:
-        found, kl = mi_table(meters, kind)
-        eps = torch.randn(found.mean.shape, generator=torch.Generator().manual_seed(0))
-        return mutual_information(found, eps) if len(kl) else 0.0
+    return round(information(meters, "table") - information(meters, "source"), 3)
 
-    given = any(key.startswith("_mi_source") for key in meters)
-    return round(of("table") - (of("source") if given else 0.0), 3)
+
+def mi_cap(meters: Any) -> float:
+    """What mi is never above, nats: log M, less the I(z; x) that mi is less."""
+    return round(math.log(max(1, len(mi_table(meters)[1]))) - information(meters, "source"), 3)
+
+
+def information(meters: Any, kind: str) -> float:
+    """Mutual information of the table's sentences and z, or of their sources and the priors' z; 0 without a table."""
+    if not any(key.startswith(f"_mi_{kind}") for key in meters):
+        return 0.0
+    found, kl = mi_table(meters, kind)
+    eps = torch.randn(found.mean.shape, generator=torch.Generator().manual_seed(0))
+    return mutual_information(found, eps) if len(kl) else 0.0
 
 
 def marginal_kl(meters: Any) -> float:

@@ -34,6 +34,7 @@ def encode_file(
     output: str,
     skip: Optional[Report] = None,
     sources: Optional[str] = None,
+    tell: Optional[Report] = None,
 ) -> int:
     """Write the posterior of each line of a text: .npy holds the means, .jsonl and .parquet text, mu and logvar.
 
@@ -48,6 +49,7 @@ def encode_file(
         skip: told of each line that cannot be encoded, which gets a row of NaN (in JSON, null); None: such a line is
             an error
         sources: of a conditional model, a file with the source of each line
+        tell: told, at the end, how many sources were cut
 
     Returns:
         the number of lines
@@ -57,6 +59,7 @@ def encode_file(
             or a beginning of another run lies there
     """
     check_sources(vae, sources, source)
+    before = vae.cut_sources
     total = count_lines(source)  # first: a missing file leaves nothing behind
     stage = table(output, run_settings(vae, checkpoint), vae.model.latent_dim)
     with progress(total, "sentence") as bar:
@@ -76,6 +79,7 @@ def encode_file(
             logvar = getattr(posterior, "logvar", None)
             stage.add(texts, spread(posterior.mean, good), None if logvar is None else spread(logvar, good), digest)
             bar.update(len(texts))
+    tell_cut(sources, vae.cut_sources - before, tell)
     stage.close()
     return stage.items
 
@@ -87,6 +91,7 @@ def decode_file(
     output: str,
     skip: Optional[Report] = None,
     sources: Optional[str] = None,
+    tell: Optional[Report] = None,
     **decoding: Any,
 ) -> int:
     """Write a sentence for each row of a file of vectors.
@@ -101,6 +106,7 @@ def decode_file(
         skip: told of each row that has a number which is not finite or beyond LARGEST, and gets an empty line; None:
             such a row is an error
         sources: of a conditional model, a file with the source of each row
+        tell: told, at the end, how many sources were cut
         decoding: as for `vae.decode`
 
     Returns:
@@ -111,6 +117,7 @@ def decode_file(
             lies there
     """
     check_sources(vae, sources, source)
+    before = vae.cut_sources
     stage = Printed() if output == "-" else Stage(output, {**run_settings(vae, checkpoint), **decoding})
     with progress(None, "sentence") as bar:
         rows = ((row, row.tobytes()) for step in read_vectors(source, vae.model.latent_dim) for row in step)
@@ -132,6 +139,7 @@ def decode_file(
             kept = [one_line(text) if one else "" for text, one in zip(texts, good)]
             stage.append("".join(f"{text}\n" for text in kept).encode(), len(window), digest)
             bar.update(len(window))
+    tell_cut(sources, vae.cut_sources - before, tell)
     stage.finish()
     return stage.items
 
@@ -159,7 +167,7 @@ def respond_file(
         n: responses to each
         as_json: whether to write objects with the line's `number`, `input`, the line, and `output`, the responses
         skip: told of each line that is too long, and gets blanks (in JSON, null); None: such a line is an error
-        tell: told, at the end, how many lines were cut
+        tell: told, at the end, how many sources were cut
         decoding: as for `vae.decode`
 
     Returns:
@@ -170,15 +178,13 @@ def respond_file(
             run lies there
     """
     vae.check_responses(n)
-    total, cut = count_lines(source), 0
+    total, before = count_lines(source), vae.cut_sources
     settings = {**run_settings(vae, checkpoint), "n": n, "json": as_json, **decoding}
     stage = Printed() if output == "-" else Stage(output, settings)
     with progress(total, "context") as bar:
         lines = ((text, text.encode() + b"\n") for text in stream_lines(source))
         for texts, digest in remaining(stage, lines, source, max(1, vae.batch_size // n), bar):
-            whole = [vae.uncut(text) for text in texts]
-            found = list(attempted(vae.context, whole, located(source, "line", stage.items, texts), skip))
-            cut += sum(tokens is not None and len(tokens) < len(given) for tokens, given in zip(found, whole))
+            found = list(attempted(vae.context, texts, located(source, "line", stage.items, texts), skip))
             contexts = [vae.source_of("" if tokens is None else tokens) for tokens in found]
             responses = vae.respond(contexts, n, first=stage.items, **decoding)
             own = [None if tokens is None else each for tokens, each in zip(found, responses)]
@@ -188,10 +194,15 @@ def respond_file(
             bar.update(len(texts))
     if not stage.items:
         raise InputError(f"{shown(source)} has no lines: expected one context a line")
-    if cut and tell is not None:
-        tell(f"{shown(source)}: {cut:,} contexts are longer than the model's positions and were cut, as in training")
+    tell_cut(source, vae.cut_sources - before, tell)
     stage.finish()
     return stage.items
+
+
+def tell_cut(sources: Optional[str], cut: int, tell: Optional[Report]) -> None:
+    """Tell how many sources of a file were cut, if any."""
+    if sources is not None and cut and tell is not None:
+        tell(f"{shown(sources)}: {cut:,} sources are longer than the model's positions and were cut, as in training")
 
 
 def answered(number: int, text: str, responses: Optional[List[str]], n: int, as_json: bool) -> str:

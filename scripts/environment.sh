@@ -26,7 +26,10 @@ if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
     # whatever looks for it, as transformers does, does not either. Text needs none.
     "$root/.venv/bin/python" -c "import torchaudio" 2>/dev/null ||
         "$root/.venv/bin/python" -m pip uninstall --quiet --yes torchaudio || exit 1
+    # pip compiles nothing, of which most is never imported; what is, once here
+    env -u PYTHONDONTWRITEBYTECODE "$root/.venv/bin/python" -c "import fairseq_cli.train, sacrebleu, sklearn.linear_model" \
+        >/dev/null 2>&1 || true
     echo "$wanted" >"$root/.venv/installed"
 fi
 PATH="$root/.venv/bin:$PATH"
-unset PYTHONDONTWRITEBYTECODE # pip compiles nothing, of which most is never imported: the first import of a module does
+unset PYTHONDONTWRITEBYTECODE # or each process compiles anew what it imports

@@ -1,9 +1,9 @@
 """Tiny models and batches, made in memory; nothing outside the clone is needed."""
 
 import contextlib
-import copy
 import importlib.util
 import itertools
+import pickle
 import sys
 from argparse import Namespace
 from types import SimpleNamespace
@@ -291,8 +291,8 @@ def configuration(kind, given):
     parts = {name: getattr(args, name, None) for name in ("task", "arch", *REGISTRIES)}
     key = (kind, *parts.values())
     if key not in CONVERTED:
-        CONVERTED[key] = convert_namespace_to_omegaconf(Namespace(**parts))
-    cfg = copy.deepcopy(CONVERTED[key])
+        CONVERTED[key] = pickle.dumps(convert_namespace_to_omegaconf(Namespace(**parts)))
+    cfg = pickle.loads(CONVERTED[key])  # a deep copy would share stock BART's namespace
     overwrite_args_by_name(cfg, vars(args))
     return cfg
 

@@ -60,6 +60,17 @@ def test_the_plugins_own_is_too_and_is_made_once_for_other_folders(monkeypatch, 
         found.common.seed = 7
 
 
+def test_a_folder_that_hydra_reads_otherwise_is_refused_whatever_came_before():
+    for folder in "plain", "a\\":
+        args = options.parse_args_and_arch(options.get_training_parser(), input_args=[folder, *TRAINING.split()[1:]])
+        if folder == "plain":
+            converted(args)
+    with pytest.raises(Exception) as refused:
+        convert_namespace_to_omegaconf(args)
+    with pytest.raises(type(refused.value)):
+        converted(args)
+
+
 def run(name, *arguments, **options):
     return subprocess.run([str(commands.folder() / name), *arguments], capture_output=True, text=True, **options)
 

@@ -13,7 +13,7 @@ from fairseq_vae.latent.context import Context
 from fairseq_vae.latent.distributions import Gaussian, rate
 from fairseq_vae.latent.posterior import LOGVAR_BOUND
 from fairseq_vae.measure.metrics import mutual_information
-from fairseq_vae.validation import latent_statistics, mi
+from fairseq_vae.validation import latent_statistics, mi, mi_cap
 
 SELF = f"self-attention{GIVEN}"
 CROSS = [injection for injection in EVERY_INJECTION if "cross-attention" in injection]
@@ -207,10 +207,15 @@ def test_mutual_information_is_that_of_target_and_z_given_the_source():
     prior = Gaussian(means, torch.zeros(40, 4))
     standard = Gaussian.standard(torch.zeros(40, 4))
 
-    def logged(posterior, prior):
+    def logged(posterior, prior, figure=mi):
         statistics = latent_statistics(range(40), posterior, rate(posterior, prior, posterior.mu), prior)
-        return mi({name: Meter(torch.as_tensor(total).as_subclass(torch.Tensor)) for name, total in statistics.items()})
+        return figure(
+            {name: Meter(torch.as_tensor(total).as_subclass(torch.Tensor)) for name, total in statistics.items()}
+        )
 
+    for of_source in prior, standard:
+        left = math.log(40) - logged(of_source, Gaussian.standard(torch.zeros(4)))
+        assert logged(prior, of_source, mi_cap) == pytest.approx(left, abs=2e-3)
     assert logged(prior, prior) == pytest.approx(0, abs=0.02)
     assert logged(prior, standard) == pytest.approx(math.log(40), abs=0.05)
     eps = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))

@@ -1,6 +1,7 @@
 """A model whose prior and decoder read a source beside z: scoring, hub, generation and evaluation carry it along."""
 
 import json
+import shutil
 import zlib
 from argparse import Namespace
 
@@ -165,12 +166,24 @@ def test_an_evaluation_of_responses_holds_them_to_all_references_and_a_model_wit
     assert numbers["lm_nll"] is not None and numbers["responses"]["responses_signature"].startswith("greedy|")
     without = evaluate(reference, data, samples=1, generate=5, responses=2)
     assert without["responses"]["responses_signature"].startswith("topp_0.9|") and without["diagnosis"] == "no z"
+    with pytest.raises(InputError, match="--references has no effect with --generate 0: leave it out"):
+        evaluate(checkpoint, data, **{**given, "generate": 0, "responses": None})
     (tmp_path / "references").write_text("\n".join([*lines[:4], "[]"]) + "\n")
     with pytest.raises(InputError, match="line 5: expected a JSON list of strings, none empty"):
         evaluate(checkpoint, data, **given)
     (tmp_path / "references").write_text("\n".join(lines[:4]) + "\n")
     with pytest.raises(InputError, match="4 lines; expected 5, one a source"):
         evaluate(checkpoint, data, **given)
+
+
+@torch.no_grad()
+def test_samples_that_are_targets_of_training_are_counted(checkpoint, data, vae, tmp_path):
+    samples = vae.sample(5, sources=SOURCES, beam=1, max_len=collect(checkpoint, data, samples=1).settings.max_len)
+    copied = [[int(word[1:]) for word in text.split()] for text in samples[:2]]
+    shutil.copytree(data, tmp_path / "data")
+    write_pairs(tmp_path / "data", train=[*zip(OTHERS, SENTENCES), *((OTHERS[0], words) for words in copied)])
+    found = collect(checkpoint, str(tmp_path / "data"), samples=1)
+    assert found.copied == sorted(set(samples[:2])) and collect(checkpoint, data, samples=1).copied is None
 
 
 @torch.no_grad()

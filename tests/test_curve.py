@@ -15,9 +15,9 @@ from evaluation import made_up
 from fairseq_vae.base.errors import InputError, NotWritten
 from fairseq_vae.cli import main
 from fairseq_vae.finetune import curve, steps
-from fairseq_vae.finetune.curve import Curve, chains, difference, gather
+from fairseq_vae.finetune.curve import Curve, chains, difference, gather, hold
 from fairseq_vae.finetune.study import Point, read_study
-from fairseq_vae.report.rate import table
+from fairseq_vae.report.rate import caption, table
 
 STUDY = """
 flags: {arch: bart_vae_tiny, latent-dim: 4, max-tokens: 64, num-workers: 0}
@@ -376,11 +376,27 @@ def test_pairs_keep_responses_and_are_held_to_those_without_z(study, calls, made
         assert gaps["neg_elbo"] == pytest.approx((1, 1, 1)) and gaps["bleu_1_recall"][0] > 0
     assert "BLEU-4 recall" in table(rows)
     shutil.rmtree(tmp_path / "out" / SECOND / "valid")
-    with pytest.raises(InputError, match="holds no collection"):
-        gather(found, str(tmp_path / "out"))
+    rows = gather(found, str(tmp_path / "out"))
+    lost = [row for row in rows if row["figures"] and not row["zero_latent"] and "less_lm" not in row["figures"]]
+    assert [row["setting"] for row in lost] == ["kl-weight=1"] and "holds no collection" in lost[0]["reason"]
+    assert "plain, seed 1: not held to 'language-model': " in caption(rows, warm=True)
     (pairs / "valid.references").write_text('["b"]\n' * 4)
     with pytest.raises(InputError, match="made with valid.references="):
         Curve(found, str(tmp_path / "out")).run()
+
+
+def test_points_are_held_to_the_first_arm_without_z_of_their_seed_or_else_its_first_seed(tmp_path):
+    rows, folders = [], {}
+    for arm, seed, bound, zero in (("lm", 1, 1, True), ("lm", 2, 2, True), ("other lm", 3, 9, True)) + tuple(
+        ("vae", seed, 5, False) for seed in (1, 2, 3)
+    ):
+        kept = made_up()
+        folders[arm, seed, ""] = str(tmp_path / f"{arm} {seed}")
+        kept._replace(rec=0 * kept.rec + bound, kl=0 * kept.kl).save(folders[arm, seed, ""])
+        rows.append({"arm": arm, "seed": seed, "setting": "", "zero_latent": zero, "state": "done", "figures": {}})
+    hold(rows, folders)
+    assert [row["figures"]["less_lm"]["neg_elbo"][0] for row in rows[3:]] == [4, 3, 4]
+    assert not any(row["figures"] for row in rows[:3])
 
 
 def test_chains_and_differences():

@@ -241,6 +241,12 @@ def test_the_command_writes_the_pairs_of_a_folder_and_says_what_it_did(tmp_path,
     assert f"{out}/train.source is there already" in refused(capsys, *command[1:])
 
 
+def test_references_need_a_test(tmp_path, capsys):
+    given = folder(tmp_path / "in", train=CHAT, valid=CHAT)
+    assert "in has no test" in refused(capsys, given, "--output", tmp_path / "out", "--references")
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_file_is_split_by_conversation(tmp_path, capsys):
     rows = [(str(number), *row[1:]) for number in range(70) for row in CHAT[:4]]
     write(tmp_path / "all.tsv.gz", rows, gzip.open)

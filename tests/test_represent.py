@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from helpers import save_bart, save_vae
 from scipy import sparse, stats
 
@@ -21,15 +22,17 @@ from fairseq_vae.measure.representation import (
     chosen,
     cosine,
     drawn,
+    figures,
     needed,
     pearson,
     probed,
     spearman,
     stratified,
     together,
+    vectors,
 )
 from fairseq_vae.report.representation import tables
-from fairseq_vae.represent import NAMES, Summary, load_bart, represent, summary
+from fairseq_vae.represent import NAMES, Reader, Summary, load_bart, of_vae, represent, summary
 
 N, D = {"train": 400, "valid": 200, "test": 400}, 8
 
@@ -90,6 +93,17 @@ def test_shares_are_nested_and_stratified():
         stratified(labels, 0.005, 1)
 
 
+@pytest.mark.parametrize("rarest", [1, 3, 7, 40, 50, 150, 700, 1500])
+def test_the_share_that_a_refusal_asks_for_is_enough_and_little_less_is_not(rarest):
+    labels = ["a"] * 2000 + ["b"] * rarest
+    with pytest.raises(InputError, match=f"leaves none of {rarest:,} of label 'b': expected") as refusal:
+        stratified(labels, 1e-5, 1)
+    expected = float(str(refusal.value).split("expected ")[1].split(" or")[0])
+    assert len(set(stratified(labels, expected, 1)) & set(range(2000, 2000 + rarest))) == 1
+    with pytest.raises(InputError):
+        stratified(labels, 0.9 * expected, 1)
+
+
 def test_a_pool_is_one_for_all_seeds_and_shares_are_shares_of_it():
     task = task_of(coins)
     draws = drawn(task, [1.0, 0.1], [1, 2, 3], 100)
@@ -144,6 +158,26 @@ def test_nothing_of_test_reaches_training_or_the_choice():
         chosen_on_valid = [repr([f[taken] for f in found]) for found in (before, after)]  # NaN is NaN
         assert chosen_on_valid[0] == chosen_on_valid[1], "penalties and valid's figures"
         assert of(before, "knowing") != of(after, "knowing")
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_and_their_weights_are_learned_from_the_share_that_is_fitted(name, monkeypatch):
+    train, test = vectors(name, [["x good", "x bad"]], [["rare x good", "rare"]])
+    assert train[0].shape == test[0].shape == (2, 3) and test[0].getnnz(1).tolist() == [2, 0], "rare is unknown"
+    more = vectors(name, [["x good", "y bad"]], [["rare x good"]])[1][0].toarray()
+    assert not np.allclose(more.max(), test[0][0].max()) or name == WORDS[0], "x is rarer there, and weighs more"
+    task, seen = task_of(coins), []
+
+    def noted(representation, fitted, *others):
+        seen.append(fitted)
+        return vectors(representation, fitted, *others)
+
+    monkeypatch.setattr("fairseq_vae.measure.representation.vectors", noted)
+    draws = drawn(task, [0.1, 0.5], [1, 2], 1000)
+    for draw in draws:
+        [_] = figures(task, name, name, draw)
+    [texts] = task.splits["train"].texts
+    assert seen == [[[texts[row] for row in draw.rows]] for draw in draws]
 
 
 def test_correlations_are_scipys():
@@ -246,6 +280,14 @@ def loaded(models, batch_size=64):
     return vae, lm, load_bart(str(models / "bart" / "model.pt"), batch_size)
 
 
+def test_a_model_that_has_diverged_is_named_with_the_sentence(models):
+    vae, *_ = loaded(models)
+    with torch.no_grad():
+        vae.model.encoder.posterior.mu.weight[0, 0] = float("nan")
+    with pytest.raises(InputError, match="^reviews, line 2: its vector under mu has numbers that are not finite"):
+        Reader(vae, of_vae).add([("a dog", "reviews, line 2")], "mu")
+
+
 def test_no_figure_depends_on_the_batch_size_and_no_sentence_is_encoded_twice(models, folders, monkeypatch):
     tasks = [read_task(str(folders / name)) for name in ("reviews", "pairs")]
     results = []
@@ -265,7 +307,6 @@ def test_no_figure_depends_on_the_batch_size_and_no_sentence_is_encoded_twice(mo
 
 def test_the_vectors_are_the_models_own(models):
     """mu is the hub's; the BART's states are the stock encoder's, and padding does not count."""
-    import torch
     from fairseq import checkpoint_utils
 
     from fairseq_vae.represent import BART, MU, STATES, Reader, of_bart, of_vae

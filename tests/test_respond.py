@@ -76,7 +76,7 @@ def test_responses_are_the_hubs_by_number_or_as_json(vae, folder, checkpoint, lo
     printed = capsys.readouterr()
     rows = [f"{number}\t{text}" for number, texts in enumerate(expected, 1) for text in texts]
     assert printed.out.splitlines() == rows
-    assert sum("1 contexts are longer than the model's positions and were cut" in row for row in said(printed.err)) == 1
+    assert sum("1 sources are longer than the model's positions and were cut" in row for row in said(printed.err)) == 1
     assert main([*command, "--json", "--batch-size=1"]) == 0
     objects = map(json.loads, capsys.readouterr().out.splitlines())
     wanted = [{"number": i, "input": x.strip(), "output": y} for i, (x, y) in enumerate(zip(CONTEXTS, expected), 1)]
@@ -158,11 +158,13 @@ def test_a_context_that_training_would_not_have_cut_is_refused_by_its_line(
 
 
 def test_posteriors_and_decoding_beside_a_file_of_sources_are_the_hubs(vae, folder, checkpoint, tmp_path):
-    sources, output = str(folder / "contexts"), tmp_path / "z.npy"
-    assert encode_file(vae, checkpoint, str(folder / "targets"), str(output), sources=sources) == 5
+    sources, output, told = str(folder / "contexts"), tmp_path / "z.npy", []
+    given = {"sources": sources, "tell": told.append}
+    assert encode_file(vae, checkpoint, str(folder / "targets"), str(output), **given) == 5
     z = torch.from_numpy(np.load(output))
     assert z.equal(vae.encode(CONTEXTS, TARGETS).mean)
-    decode_file(vae, checkpoint, str(output), f"{output}.txt", sources=sources, **SHORT)
+    decode_file(vae, checkpoint, str(output), f"{output}.txt", **given, **SHORT)
+    assert told == [f"{sources}: 1 sources are longer than the model's positions and were cut, as in training"] * 2
     assert (tmp_path / "z.npy.txt").read_text().splitlines() == vae.reconstruct(CONTEXTS, TARGETS, **SHORT)
     for lines, message in ((4, "targets goes on at 5, where .* ends"), (6, "more goes on at 6, where .*targets ends")):
         more = tmp_path / "more"

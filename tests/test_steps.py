@@ -94,7 +94,10 @@ def test_sources_are_cut_and_counted_and_targets_too_long_refused(made, tmp_path
     lines = (tmp_path / "out/pieces/test.source").read_text().split("\n")
     assert lines[1] == "" and len(lines[2].split()) > 63 and len(lines) == 5
     run.evaluate(tmp_path / "out/evaluation.txt")
-    assert f"--text={tmp_path}/pairs/test.target" in called[1]
+    assert f"--text={tmp_path}/pairs/test.target" in called[1] and not any("references" in part for part in called[1])
+    (tmp_path / "pairs/test.references").write_text('["a"]\n' * 4)
+    run.evaluate(tmp_path / "out/evaluation.txt")
+    assert f"--references={tmp_path}/pairs/test.references" in called[2]
     (tmp_path / "pairs/valid.target").write_text("a\n" + "the cat " * 40 + "\na\na\n")
     with pytest.raises(InputError, match=r"valid.target, line 2 is too long: \d+ tokens, where the model's positions"):
         run.binarise(tmp_path / "bin")

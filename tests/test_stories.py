@@ -1,10 +1,13 @@
 """examples/stories/prepare.py: key phrases by hand, and pairs of stories."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from fairseq_vae.base.errors import InputError
 
 PATH = Path(__file__).parent.parent / "examples/stories/prepare.py"
 STORY = ["Ann had a red paper boat.", "The boat sank; Ann cried.", "She built a very big red paper boat."]
@@ -55,5 +58,22 @@ def test_pairs_are_the_rest_of_first_sentences_or_stories_of_key_phrases(prepare
 def test_what_is_no_story_is_named(prepare, tmp_path, text, message):
     if text is not None:
         (tmp_path / "train.tsv").write_text(text)
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(InputError, match=message):
         prepare.stories(str(tmp_path), "train")
+
+
+def test_files_that_cannot_be_read_or_written_are_one_line(tmp_path):
+    def refused(*options):
+        command = [sys.executable, str(PATH), str(tmp_path), str(tmp_path / "out"), *options]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1 and done.stderr.startswith("prepare.py: ") and done.stderr.count("\n") == 1
+        return done.stderr
+
+    (tmp_path / "train.tsv").write_bytes(b"A.\tB.\ncaf\xe9\tC.\n")
+    assert "train.tsv, line 2: not UTF-8" in refused() and "--keywords -1: expected 0 or more" in refused(
+        "--keywords=-1"
+    )
+    (tmp_path / "train.tsv").rename(tmp_path / "train.tsv.gz")
+    assert "train.tsv.gz" in refused()
+    (tmp_path / "out").write_text("mine")
+    assert "out is there already" in refused() and (tmp_path / "out").read_text() == "mine"

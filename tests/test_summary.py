@@ -94,6 +94,22 @@ def test_the_use_of_z_is_that_of_the_estimators_on_the_sentences_own_draws():
         assert found[key] == value, key
 
 
+def test_given_a_source_the_information_its_cap_and_active_units_are_beyond_the_priors():
+    collection = made_up()
+    mean, logvar = collection.posterior
+    far = Gaussian(1000 * torch.arange(6.0)[:, None] + torch.zeros(6, 3), torch.zeros(6, 3))  # I(z; x) is log 6
+    near = Gaussian(torch.zeros(6, 3), torch.zeros(6, 3))  # and here 0
+    for prior, of_source in ((far, math.log(6)), (near, 0.0)):
+        found = summarise(collection._replace(prior=prior, posterior=Gaussian(prior.mu + mean, logvar)))
+        both = math.log(6) if of_source else summarise(collection)["mi"]
+        assert found["mi_source"] == pytest.approx(of_source, abs=1e-6)
+        assert found["mi"] == pytest.approx(both - of_source, abs=1e-4) and found["mi"] <= found["mi_cap"] + 1e-4
+        assert found["mi_cap"] == pytest.approx(math.log(6) - of_source, abs=1e-6)
+        assert found["mi_saturated"] == (both > math.log(3)), "of both together"
+        assert found["au"] == summarise(collection)["au"]
+    assert summarise(collection._replace(prior=collection.posterior))["au"] == 0, "not beyond the prior"
+
+
 class Costly(Opaque):
     mi_sentences = 4
 

@@ -7,14 +7,15 @@ a word scores the mean number of words in its candidates, and a candidate the su
 """
 
 import argparse
-import gzip
 import os
 import re
 from typing import Dict, List, Tuple
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
+from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.files import complete, write_text
+from fairseq_vae.base.lines import whole_lines
 
 SPLITS = ("train", "valid", "test")
 SEPARATOR = " | "
@@ -56,17 +57,18 @@ def stories(folder: str, split: str) -> List[List[str]]:
     """The stories of a split, each the list of its sentences.
 
     Raises:
-        SystemExit: there is no such file, or a line is no story
+        InputError: there is no such file, it cannot be read, or a line is no story
     """
     path = os.path.join(folder, f"{split}.tsv")
     packed = not os.path.exists(path)
     if packed and not os.path.exists(f"{path}.gz"):
-        raise SystemExit(f"prepare.py: {folder} has neither {split}.tsv nor {split}.tsv.gz")
-    with gzip.open(f"{path}.gz", "rt", encoding="utf-8") if packed else open(path, encoding="utf-8") as file:
-        found = [[" ".join(sentence.split()) for sentence in line.split("\t")] for line in file]
+        raise InputError(f"{folder} has neither {split}.tsv nor {split}.tsv.gz")
+    path += ".gz" if packed else ""
+    lines = whole_lines(path, packed)
+    found = [[" ".join(sentence.split()) for sentence in line.split("\t")] for line in lines]
     for number, story in enumerate(found, 1):
         if len(story) < 2 or not all(story):
-            raise SystemExit(f"prepare.py: {path}, line {number}: expected sentences, none empty, with tabs between")
+            raise InputError(f"{path}, line {number}: expected sentences, none empty, with tabs between")
     return found
 
 
@@ -87,7 +89,15 @@ def parsed() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Write the pairs."""
+    """Write the pairs.
+
+    Raises:
+        InputError: the stories are not as expected, or there is something to be written over
+    """
+    if args.keywords < 0:
+        raise InputError(f"--keywords {args.keywords}: expected 0 or more")
+    if os.path.exists(args.output):
+        raise InputError(f"{args.output} is there already: give another folder, or delete it")
     found = {split: [pair(story, args.keywords) for story in stories(args.stories, split)] for split in SPLITS}
     with complete(args.output, last="train.target") as new:
         for split, pairs in found.items():
@@ -97,4 +107,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(parsed())
+    try:
+        main(parsed())
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"prepare.py: {error}") from error

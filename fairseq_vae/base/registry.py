@@ -110,14 +110,19 @@ class Registry(Generic[Part]):
                             )
             self.parts[name], self.configs[name], self.helps[name] = part, config, help
             try:
-                for listener in self.listeners:
-                    listener()
+                self.tell()
             except InputError:
                 del self.parts[name], self.configs[name], self.helps[name]
+                self.tell()
                 raise
             return part
 
         return add
+
+    def tell(self) -> None:
+        """Call the listeners."""
+        for listener in self.listeners:
+            listener()
 
     def names(self) -> List[str]:
         """The parts' names, in the order of their registration."""

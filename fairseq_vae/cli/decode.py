@@ -38,4 +38,4 @@ def run(args: argparse.Namespace) -> None:
 
     skip = warn if args.skip_invalid else None
     vae = load(args, conditional=True)
-    decode_file(vae, args.checkpoint, args.input, args.output, skip, args.sources, **decoding(args))
+    decode_file(vae, args.checkpoint, args.input, args.output, skip, args.sources, warn, **decoding(args))

@@ -97,6 +97,8 @@ def run(args: argparse.Namespace) -> None:
         if not found[split]:
             why = "; ".join(counted(tallies[split])) or "no conversation"
             raise ValueError(f"{args.input or '--chitchat'}: no pair is left in {split} ({why})")
+    if args.references and "test" not in found:
+        raise ValueError(f"--references: {args.input} has no test, whose responses they would be: leave it out")
     with complete(args.output, last="train.target") as new:
         for split, conversations in found.items():
             rows = [pair for pairs in conversations for pair in pairs]

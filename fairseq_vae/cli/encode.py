@@ -35,4 +35,4 @@ def run(args: argparse.Namespace) -> None:
     from ..vectors import encode_file
 
     skip = warn if args.skip_invalid else None
-    encode_file(load(args, conditional=True), args.checkpoint, args.input, args.output, skip, args.sources)
+    encode_file(load(args, conditional=True), args.checkpoint, args.input, args.output, skip, args.sources, warn)

@@ -1,8 +1,9 @@
 """The configuration that fairseq-train makes of its flags, without its conversion for each set of them."""
 
 import contextlib
-import copy
 import io
+import pickle
+import re
 from argparse import Namespace
 from typing import Dict, List
 
@@ -41,18 +42,18 @@ def converted(args: Namespace) -> DictConfig:
     """A configuration as fairseq's convert_namespace_to_omegaconf makes it of a command's parsed arguments.
 
     That takes hydra a second. It is done once for arguments that differ in files and folders alone, which are then set
-    by name, as fairseq does with the settings of a checkpoint.
+    by name, as fairseq does with the settings of a checkpoint; not where hydra could read a name as something else.
     """
     given = vars(args)
-    places = {name: given[name] for name in PLACES if isinstance(given.get(name), str)}
+    places = {name: given[name] for name in PLACES if re.fullmatch(r"[\w ./:-]+", given.get(name) or "")}
     rest = tuple((name, value) for name, value in given.items() if name not in places)
     if repr(rest) not in CONVERTED:
-        CONVERTED[repr(rest)] = convert_namespace_to_omegaconf(args)
-    cfg = copy.deepcopy(CONVERTED[repr(rest)])
+        CONVERTED[repr(rest)] = pickle.dumps(convert_namespace_to_omegaconf(args))
+    cfg = pickle.loads(CONVERTED[repr(rest)])  # a deep copy would share the namespaces of older models
     overwrite_args_by_name(cfg, places)
     return cfg
 
 
-CONVERTED: Dict[str, DictConfig] = {}
+CONVERTED: Dict[str, bytes] = {}
 for registry in Registry.every:
     registry.on_change(CONVERTED.clear)  # a new part has flags of its own

@@ -396,8 +396,9 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
 
     Returns:
         for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
-        those of the points before it), state ("done", "failed" or "missing"), reason (of a failure) and figures, those
-        of FIGURES that its evaluation has, of pairs also `less_lm`, see hold; a PHASE1 is none
+        those of the points before it), state ("done", "failed" or "missing"), reason (of a failure, or why a point is
+        not held to the language model) and figures, those of FIGURES that its evaluation has, of pairs also `less_lm`,
+        see hold; a PHASE1 is none
 
     Raises:
         InputError: an evaluation is damaged
@@ -437,20 +438,23 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
 
 def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], str]) -> None:
     """Add to the figures of each point `less_lm`: what they are less than the language model's of the same seed, or of
-    the first seed that has one, source by source; see measure.summary's less.
+    the first seed that has one, source by source; see measure.summary's less. The first arm without z is taken. What
+    cannot be compared has no `less_lm`, and why, as its `reason`.
 
     Args:
         rows: of a study of pairs
         folders: of the points' collections, by arm, seed and setting
-
-    Raises:
-        InputError: a collection is not there, or damaged
     """
 
     def kept(row: Mapping[str, Any]) -> Collection:
         return Collection.load(folders[row["arm"], row["seed"], row["setting"]])
 
     done = [row for row in rows if row["state"] == "done"]
-    models = {row["seed"]: kept(row) for row in done if row["zero_latent"]}
+    models = [row for row in done if row["zero_latent"]]
+    models = [row for row in models if row["arm"] == models[0]["arm"]]
     for row in (row for row in done if models and not row["zero_latent"]):
-        row["figures"]["less_lm"] = less(kept(row), models.get(row["seed"], next(iter(models.values()))))
+        model = next((model for model in models if model["seed"] == row["seed"]), models[0])
+        try:
+            row["figures"]["less_lm"] = less(kept(row), kept(model))
+        except InputError as error:
+            row["reason"] = f"not held to {model['arm']!r}: {error}"

@@ -175,6 +175,8 @@ class Finetuning:
         """Evaluate the model on the plan's split; the numbers go to evaluation.json, the table to `target`."""
         command = ["fairseq-vae", "evaluate", str(self.model), str(self.plan.bin), f"--split={self.plan.split}"]
         command += [f"--text={self.plan.data / self.plan.split}{self.plan.form[-1]}"] if self.plan.is_text else []
+        references = self.plan.data / f"{self.plan.split}.references"
+        command += [f"--references={references}"] if self.plan.is_pairs and references.exists() else []
         positions = self.plan.configurations["phase2"].model.max_source_positions
         command += [f"--max-tokens={positions}"] if positions > 4096 else []  # no sentence is longer
         command += self.own_parts()

@@ -93,7 +93,8 @@ def check_words(vae: BARTVAEHubInterface, bart: BARTVAEHubInterface) -> None:
 
 
 def draws_of(draws: Sequence[Draw], seeds: Sequence[int]) -> List[Draw]:
-    """A training for each share and seed: where a share is the whole pool, the seed is of head, dropout and order.
+    """A training for each share and seed: where a share is the whole pool, the seed is of the head's first weights,
+    dropout and order.
 
     Args:
         draws: of representation.drawn

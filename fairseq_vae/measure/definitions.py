@@ -58,12 +58,12 @@ LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cros
     Definition(
         ("mi",),
         "mutual information of x and z: Σ [log q(z given x) − log mean over x′ of q(z given x′)] / M over the split's "
-        "first M ≤ 1,024 sentences; of a conditional model that of y and z given x, I(z; x, y) − I(z; x), with the "
-        "priors p(z given x) in the place of the q(z given x) of the latter",
+        "first M ≤ 1,024 sentences; of a conditional model I(z; x, y), of source and target, less, where the prior is "
+        "one of the source, I(z; x) of the priors p(z given x): then that of y and z given x",
         "nats",
         VALIDATION,
     ),
-    Definition(("mi_cap",), "log M: mi is never above it", "nats", VALIDATION),
+    Definition(("mi_cap",), "log M, less I(z; x) of priors of the source: mi is never above it", "nats", VALIDATION),
     Definition(
         ("marginal_kl",),
         "KL of the same M sentences − mi: how far the aggregated posterior is from the prior; too large where mi nears "
@@ -156,8 +156,9 @@ USE_OF_Z: Sequence[Definition] = (
     Definition(
         ("mi",),
         "mutual information of x and z: mean of log q(z given x) − log mean over all x′ of q(z given x′); of a "
-        "posterior that is a flow, over the first 1,024 sentences. Of a conditional model it is I(z; y given x) = "
-        "I(z; x, y) − mi_source: what z says of the target beyond its source",
+        "posterior that is a flow, over the first 1,024 sentences. Of a conditional model it is I(z; x, y), of source "
+        "and target; less mi_source where the prior is one of the source: then I(z; y given x), what z says of the "
+        "target beyond its source",
         "nats",
     ),
     Definition(
@@ -167,8 +168,11 @@ USE_OF_Z: Sequence[Definition] = (
         SOURCES,
     ),
     Definition(("mi_stderr",), "Monte Carlo error of mi, the sentences being given", "nats"),
-    Definition(("mi_cap",), "log of the sentences that mi is over", "nats"),
-    Definition(("mi_saturated",), "whether mi > mi_cap − ln 2, so that the cap may hide far more"),
+    Definition(("mi_cap",), "log of the sentences that mi is over, less mi_source: mi is never above it", "nats"),
+    Definition(
+        ("mi_saturated",),
+        "whether mi, with mi_source, > log of the sentences − ln 2, so that the cap may hide far more",
+    ),
     Definition(
         ("mi_batch",),
         "mutual information within batches of mi_batch_size consecutive sentences, as older papers have it: hardly "
@@ -488,7 +492,8 @@ REPRESENTED: Sequence[Definition] = (  # the JSON of `fairseq-vae represent`
     Definition(("labels",), "training items fitted", "", FIT),
     Definition(
         ("seed",),
-        "of the choice of a share; null where it is the whole pool; of `tuned` also of head, dropout and order",
+        "of the choice of a share; null where it is the whole pool; of `tuned` also of the head's first weights, "
+        "dropout and order",
         "",
         FIT,
     ),

@@ -100,15 +100,17 @@ def stratified(labels: Sequence[str], share: float, seed: int) -> np.ndarray:
     4
     """
     found = []
-    names, numbers = np.unique(np.asarray(labels), return_inverse=True)
-    for index, name in enumerate(names):
+    names, numbers, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    least = int(counts.min())
+    if int(share * least + 0.5) < 1:
+        digits = 10 ** (1 - math.floor(math.log10(0.5 / least)))  # two of the share's
+        raise InputError(
+            f"a share of {share:g} of {len(labels):,} labels leaves none of {least:,} of label "
+            f"{str(names[counts.argmin()])!r}: expected {math.ceil(0.5 / least * digits) / digits:g} or more"
+        )
+    for index in range(len(names)):
         own = np.flatnonzero(numbers == index)
         size = int(share * len(own) + 0.5)
-        if not size:
-            raise InputError(
-                f"a share of {share:g} of {len(labels):,} labels leaves none of {len(own):,} of label {str(name)!r}: "
-                f"expected {0.5 / len(own):.2g} or more"
-            )
         found.append(np.random.default_rng([seed, index]).permutation(own)[:size])
     return np.sort(np.concatenate(found))
 
@@ -143,7 +145,10 @@ def drawn(task: Task, shares: Sequence[float], seeds: Sequence[int], most: int) 
     pool = np.arange(train.size)
     try:
         if most < train.size and train.labels is not None:
-            pool = stratified(train.labels, most / train.size, POOLED)
+            try:
+                pool = stratified(train.labels, most / train.size, POOLED)
+            except InputError as error:
+                raise InputError(f"of {train.size:,} items at most {most:,} are taken, and {error}") from error
         elif most < train.size:
             pool = np.sort(np.random.default_rng(POOLED).permutation(train.size)[:most])
         if task.kind != "classification":

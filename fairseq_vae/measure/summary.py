@@ -198,7 +198,7 @@ def latent(collection: Collection, mi_batch: Optional[int] = None) -> Numbers:
     return {
         "mi": mi,
         "mi_stderr": error,
-        "mi_cap": math.log(among),
+        "mi_cap": math.log(among) - (of_source or 0.0),  # both parts have log N, so that a gap is what is left
         "mi_saturated": saturated,
         "mi_source": of_source,
         "marginal_kl": float(collection.kl[:among].double().sum(1).mean()) - mi,

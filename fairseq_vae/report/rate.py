@@ -213,9 +213,15 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool) -> str:
     lacking = f" {missing} of {len(rows)} points are not there yet." if missing else ""
     return (
         f"{how}{spread} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, K = "
-        f"{first['samples']}; MI at most {first['mi_cap']:.2f}; BLEU and exact (as a share) of greedy reconstructions "
+        f"{first['samples']}; MI at most {cap(done)}; BLEU and exact (as a share) of greedy reconstructions "
         f"from mu.{responses(done)}{lacking}"
     )
+
+
+def cap(done: Sequence[Mapping[str, Any]]) -> str:
+    """What MI is never above, with the lowest and the highest where rows differ, as they do with priors of a source."""
+    caps = [row["figures"]["mi_cap"] for row in done if not row["zero_latent"]] or [done[0]["figures"]["mi_cap"]]
+    return " to ".join(dict.fromkeys(f"{each:.2f}" for each in (min(caps), max(caps))))
 
 
 def anew(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -235,10 +241,12 @@ def responses(done: Sequence[Mapping[str, Any]]) -> str:
         return ""
     one = found[0]["responses"]
     less = any(figures.get("less_lm") for figures in found)
+    apart = "".join(f" {row['arm']}, seed {row['seed']}: {row['reason']}." for row in done if row["reason"])
     return (
         f" The second table: {one['responses']} responses to each of {one['contexts']:,} sources, greedy from z's of "
         "p(z|x), nucleus samples (0.9) of a model without z; distinct and self-BLEU within a source's."
         f"{' Less LM: of the same seed or the first, source by source; [intervals] are over sources.' if less else ''}"
+        f"{apart}"
     )
 
 

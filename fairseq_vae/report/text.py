@@ -78,6 +78,7 @@ def figures(numbers: Numbers) -> List[Tuple[str, str, str]]:
     nats = "nats per sentence"
     ends = f"{n['sentences']:,} ends counted"
     saturated = "; SATURATED: may be far higher" if n["mi_saturated"] else ""
+    given = "" if n["mi_source"] is None else f"; of target and z, the source given ({n['mi_source']:.2f} more with it)"
     found = [
         ("reconstruction", figure(n["rec"], 2), f"{nats}, {interval(n, 'rec')}, K = {n['samples']}"),
         ("KL", figure(n["kl"], 2), f"{nats}, {interval(n, 'kl')}"),
@@ -103,7 +104,7 @@ def figures(numbers: Numbers) -> List[Tuple[str, str, str]]:
         (
             "mutual information",
             figure(n["mi"], 2),
-            f"nats +- {n['mi_stderr']:.2f}, at most {n['mi_cap']:.2f}{saturated}",
+            f"nats +- {n['mi_stderr']:.2f}, at most {n['mi_cap']:.2f}{saturated}{given}",
         ),
     ]
     if n["mi_batch"] is not None:

@@ -3,7 +3,7 @@
 import logging
 import os
 from itertools import zip_longest
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -189,12 +189,13 @@ class VAETranslationTask(SentenceTask, TranslationTask):
             return torch.cat((source[: most - 1], source[-1:]))
         return source[-most:] if self.cfg.truncate_source_left else source
 
-    def tell_cut(self, split: str, sizes: np.ndarray) -> None:
-        """Log how many sources are cut.
+    def tell_cut(self, split: str, sizes: np.ndarray, tell: Callable[[str], None] = logger.info) -> None:
+        """Tell how many sources are cut.
 
         Args:
             split: its name
             sizes: of its sources, as they are given
+            tell: told of it
         """
         most = self.cfg.max_source_positions
         sides = {"--truncate-source": "ends", "--truncate-source-left": "beginnings"}
@@ -202,7 +203,7 @@ class VAETranslationTask(SentenceTask, TranslationTask):
         for (flag, side), wanted in zip(sides.items(), given):
             count = int((sizes > most).sum())
             if wanted and (count or split != "input"):  # fairseq-interactive has many buffers
-                logger.info(f"{flag}: the {side} of {count:,} of {len(sizes):,} sources of {split} are cut off")
+                tell(f"{flag}: the {side} of {count:,} of {len(sizes):,} sources of {split} are cut off")
 
     def too_long(
         self, path: str, sizes: Dict[int, Tuple[int, int]], bounds: Bounds, trained: bool, skip_with: Optional[str]
