@@ -512,6 +512,7 @@ for model in MODELS:
 
 def declare_flags() -> None:
     """Tell fairseq the flags of parts that were registered after the model."""
+    model_config.cache_clear()
     for name, model in MODELS.items():
         declare("model", name, model, model.config())
 

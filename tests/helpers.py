@@ -272,6 +272,8 @@ def save_bart(folder, *flags, words=WORDS, std=0.3):
 
 
 CONVERTED = {}  # configurations of parts alone, by the parts
+for registry in Registry.every:
+    registry.on_change(CONVERTED.clear)  # a plugged part has flags of its own
 
 
 def configuration(kind, given):

@@ -90,6 +90,19 @@ def test_the_gradients_are_the_closed_form_of_the_cosine():
     torch.testing.assert_close(term.head.bias.grad, of_h.sum(0))
 
 
+def test_weight_0_is_the_plain_bound_to_the_bit():
+    found = []
+    for flags in ({}, {"align_weight": 0.0}):
+        built = model("self-attention,embedding", std=0.3, **flags).train()
+        torch.manual_seed(7)
+        loss, _, log = criterion()(built, batch(SENTENCES))
+        loss.backward()
+        found.append((loss, log["rec"] + log["kl"], {name: p.grad for name, p in built.named_parameters()}))
+    (plain, bound, gradients), (loss, _, others) = found
+    assert loss.equal(plain) and loss.equal(bound) and others.keys() == gradients.keys()
+    assert all(others[name].equal(gradient) for name, gradient in gradients.items())
+
+
 def test_of_mu_the_noise_of_z_is_no_part():
     rows = torch.randn(7, 5, dtype=torch.float64)
     term, z, given = term_of(rows, 3)

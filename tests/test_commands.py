@@ -60,6 +60,15 @@ def test_the_plugins_own_is_too_and_is_made_once_for_other_folders(monkeypatch, 
         found.common.seed = 7
 
 
+def test_the_namespace_of_a_stock_bart_is_of_one_configuration_alone():
+    flags = ["data", "--task=denoising", "--arch=bart_base"]
+    one, other = (
+        converted(options.parse_args_and_arch(options.get_training_parser(), input_args=flags)) for _ in range(2)
+    )
+    one.model.encoder_layers = 99
+    assert one == one and other.model.encoder_layers != 99
+
+
 def test_a_folder_that_hydra_reads_otherwise_is_refused_whatever_came_before():
     for folder in "plain", "a\\":
         args = options.parse_args_and_arch(options.get_training_parser(), input_args=[folder, *TRAINING.split()[1:]])

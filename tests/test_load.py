@@ -33,3 +33,13 @@ def test_what_is_missing_or_of_another_architecture_is_refused(folder, tmp_path)
     save_bart(tmp_path)
     with pytest.raises(InputError, match="model.pt is of architecture bart_base, expected bart_vae"):
         load_model(str(tmp_path / "model.pt"), str(folder))
+
+
+def test_words_in_other_places_than_those_of_the_training_are_refused(folder, tmp_path):
+    """As a language model's of another dictionary of equal size, whose figures would be another language's."""
+    lines = (folder / "dict.txt").read_text().splitlines(keepends=True)
+    (tmp_path / "dict.txt").write_text("".join([lines[1], lines[0], *lines[2:]]))
+    with pytest.raises(InputError, match=f"^{tmp_path}/dict.txt, line 1: 'barks' where the checkpoint's .*has 'a'"):
+        load_model(str(folder / "checkpoint_best.pt"), str(tmp_path))
+    (tmp_path / "dict.txt").write_text("".join(lines))
+    load_model(str(folder / "checkpoint_best.pt"), str(tmp_path))

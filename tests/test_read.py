@@ -116,8 +116,12 @@ def test_a_dictionary_of_other_words_is_refused(bart):
     check_dictionary(path, words("a", "b", "<mask>"), "data/dict.txt")
     with pytest.raises(InputError, match="data/dict.txt, line 2: 'c' where the checkpoint's .*/dict.txt has 'b'"):
         check_dictionary(path, words("a", "c", "b"), "data/dict.txt")
+    below = str(bart.parent / "phase2" / "model.pt")
+    with pytest.raises(InputError, match="line 2: 'c' where the checkpoint's .*/dict.txt has 'b'"):
+        check_dictionary(below, words("a", "c", "b"), "data/dict.txt")
     bart.with_name("dict.txt").unlink()
-    check_dictionary(path, words("a", "c", "b"), "data/dict.txt")
+    for each in path, below:
+        check_dictionary(each, words("a", "c", "b"), "data/dict.txt")
 
 
 def test_folders_of_dictionary_and_bpe(tmp_path):

@@ -28,6 +28,7 @@ from helpers import (
     write_sentences,
 )
 from omegaconf import OmegaConf
+from workers import train
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import APART, Purpose, standard_normal
@@ -455,3 +456,21 @@ def test_subsets_that_are_combined_are_read_one_after_another(tmp_path):
     found = own.dataset("valid")
     assert [found[i]["source"].tolist() for i in range(5)] == [tokens(source)[-3:] for source, _ in PAIRS[1:6]]
     assert np.asarray(found.src_sizes).tolist() == [min(3, len(source) + 1) for source, _ in PAIRS[1:6]]
+
+
+@pytest.mark.slow
+def test_a_resumed_training_of_pairs_is_one_that_was_not_stopped(data, tmp_path):
+    flags = (
+        "--task=vae_translation --source-lang=src --target-lang=tgt --arch=bart_cvae_tiny --latent-prior=conditional"
+    )
+    flags += " --dropout=0.1 --free-bits=0.5 --free-bits-mode=sentence --max-target-positions=32"
+    (whole, _), _, (resumed, _) = (  # states, and what was said
+        train(data, tmp_path / name, f"{flags} --max-epoch={epochs}")
+        for name, epochs in (("whole", 2), ("stopped", 1), ("stopped", 2))
+    )
+    assert whole["model"].keys() == resumed["model"].keys() and "encoder.prior.mu.weight" in whole["model"]
+    for name, weight in whole["model"].items():
+        assert weight.equal(resumed["model"][name]), name
+    for number, moments in whole["optimizer"].items():
+        others = resumed["optimizer"][number]
+        assert all(torch.as_tensor(value).equal(torch.as_tensor(others[key])) for key, value in moments.items())

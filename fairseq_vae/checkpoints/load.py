@@ -9,7 +9,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import BaseFairseqModel
 
 from ..base.errors import InputError
-from .read import check_whole, model_settings, reading
+from .read import check_dictionary, check_whole, model_settings, reading
 
 __all__ = ["check_alone", "load_model"]
 
@@ -32,8 +32,8 @@ def load_model(path: str, data: str, **overrides: Any) -> Tuple[BaseFairseqModel
         the model, fairseq's configuration (`cfg.task`, `cfg.model`, …) and the task
 
     Raises:
-        InputError: checkpoint or folder is missing, the checkpoint cannot be read, or it is not of bart_vae or
-            bart_cvae, or of bart_cvae and of a task without pairs
+        InputError: checkpoint or folder is missing, the checkpoint cannot be read, it is not of bart_vae or bart_cvae,
+            or of bart_cvae and of a task without pairs, or the dict.txt beside it has other words than the folder's
     """
     if not os.path.isdir(data):
         raise InputError(f"data folder {data} does not exist: give the one that fairseq-preprocess wrote")
@@ -53,6 +53,7 @@ def load_model(path: str, data: str, **overrides: Any) -> Tuple[BaseFairseqModel
             )
         cfg.task._name = TASKS[cfg.task._name]
     task = tasks.setup_task(cfg.task, from_checkpoint=True)
+    check_dictionary(path, task.target_dictionary, os.path.join(data, "dict.txt"))
     task.load_state_dict(state.get("task_state") or {})
     model = task.build_model(cfg.model, from_checkpoint=True)
     if state.get("optimizer_history"):

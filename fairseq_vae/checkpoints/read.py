@@ -134,7 +134,7 @@ def first_line(error: Exception) -> str:
 
 
 def check_dictionary(path: str, dictionary: Dictionary, file: str) -> None:
-    """Hold the data's dictionary against the dict.txt beside a checkpoint, if there is one.
+    """Hold the data's dictionary against the dict.txt beside a checkpoint or else above it, if there is one.
 
     Only the symbols that both have at one place are compared: <mask> may stand elsewhere, one of the two may go on with
     fillers, and the number of the checkpoint's rows is checked where it is loaded.
@@ -147,8 +147,9 @@ def check_dictionary(path: str, dictionary: Dictionary, file: str) -> None:
     Raises:
         InputError: one number means two different words, so every embedding would be another word's
     """
-    own_path = os.path.join(os.path.dirname(os.path.abspath(path)), "dict.txt")
-    if not os.path.isfile(own_path):
+    paths = (os.path.join(folder, "dict.txt") for folder in folders(path))
+    own_path = next(filter(os.path.isfile, paths), None)
+    if own_path is None:
         return
     own = text.read_dictionary(own_path)
     for index, (symbol, expected) in enumerate(zip(dictionary.symbols, own.symbols)):

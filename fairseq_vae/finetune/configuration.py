@@ -1,8 +1,8 @@
 """The configuration that fairseq-train makes of its flags, without its conversion for each set of them."""
 
 import contextlib
+import copy
 import io
-import pickle
 import re
 from argparse import Namespace
 from typing import Dict, List
@@ -48,12 +48,15 @@ def converted(args: Namespace) -> DictConfig:
     places = {name: given[name] for name in PLACES if re.fullmatch(r"[\w ./:-]+", given.get(name) or "")}
     rest = tuple((name, value) for name, value in given.items() if name not in places)
     if repr(rest) not in CONVERTED:
-        CONVERTED[repr(rest)] = pickle.dumps(convert_namespace_to_omegaconf(args))
-    cfg = pickle.loads(CONVERTED[repr(rest)])  # a deep copy would share the namespaces of older models
+        made = convert_namespace_to_omegaconf(args)
+        if any(isinstance(part, Namespace) for part in made.values()):  # of an older model; a deep copy would share it
+            return made
+        CONVERTED[repr(rest)] = made
+    cfg = copy.deepcopy(CONVERTED[repr(rest)])
     overwrite_args_by_name(cfg, places)
     return cfg
 
 
-CONVERTED: Dict[str, bytes] = {}
+CONVERTED: Dict[str, DictConfig] = {}
 for registry in Registry.every:
     registry.on_change(CONVERTED.clear)  # a new part has flags of its own

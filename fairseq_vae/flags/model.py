@@ -321,7 +321,3 @@ def model_config(conditional: bool = False) -> Type[FairseqDataclass]:
     return dataclasses.make_dataclass(
         name, bart_fields(), bases=(latent_config(conditional),), namespace={"__module__": __name__}
     )
-
-
-for registry in REGISTRIES:
-    registry.on_change(model_config.cache_clear)  # a new part has flags of its own
