@@ -120,6 +120,10 @@ def runs(folder, method, flags, path, sizes):
     return result
 
 
+def modes_of(method):
+    return [mode for mode in MODES if mode != "prior" or method not in NOT_OF_THE_PRIOR]
+
+
 SIZES = [
     ("generate", 0, {"batch_size": 64}),
     ("generate", 0, {"batch_size": None, "max_tokens": 24}),
@@ -127,10 +131,12 @@ SIZES = [
     ("interactive", 5, {"batch_size": 2}),
 ]
 ENSEMBLES = ("beam", "nucleus", "diverse beam", "prefix", "constraints")  # the methods that two models are tried with
+IN_EVERY_MODE = ("beam", "sampling", "prefix")  # the others take turns
 CASES = [
     (mode, method, models)
-    for mode, method, models in product(MODES, METHODS, (1, 2))
-    if (mode != "prior" or method not in NOT_OF_THE_PRIOR) and (models == 1 or method in ENSEMBLES)
+    for turn, (method, models) in enumerate(product(METHODS, (1, 2)))
+    for number, mode in enumerate(modes_of(method))
+    if (method in IN_EVERY_MODE or number == turn // 2 % len(modes_of(method))) and (models == 1 or method in ENSEMBLES)
 ]
 
 
