@@ -102,8 +102,8 @@ def collect(
         why = "--generate 0" if join else f"nothing joins the pieces of {data} to text"
         raise InputError(f"--{'responses' if responses else 'references'} has no effect with {why}: leave it out")
     answers = (RESPONSES if responses is None else responses) if model.conditional and count else 0
-    pairs = f".{task.cfg.source_lang}-{task.cfg.target_lang}.{task.cfg.target_lang}" if model.conditional else ""
-    training = os.path.join(data, f"train{pairs}.bin")
+    sides = [getattr(task.cfg, f"{side}_lang", None) for side in ("source", "target")]  # of pairs
+    training = os.path.join(data, f"train.{sides[0]}-{sides[1]}.{sides[1]}.bin" if sides[1] else "train.bin")
     settings = Settings(
         checkpoint=short(checkpoint),
         data=data_fingerprint(dictionary, scorer.dataset.tgt, scorer.dataset.src if model.conditional else ()),
@@ -205,7 +205,7 @@ def load_split(model: Any, task: Any, split: str, max_tokens: int, seed: int) ->
         raise InputError(f"--split {split}: one sentence; expected 2 or more, to tell its z from another's")
     positions = utils.resolve_max_positions(task.max_positions(), model.max_positions(), max_tokens)
     task.refuse_long(dataset, positions, max_tokens=max_tokens)
-    if model.conditional:
+    if hasattr(task, "tell_cut"):  # a task of pairs
         task.tell_cut(split, uncut_sizes(dataset.src), functools.partial(tqdm.write, file=sys.stderr))
     return Scorer(model, dataset, max_tokens, seed)
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 import pytest
 import torch
-from helpers import SENTENCES, criterion, model, save_trained, write_pairs
+from helpers import SENTENCES, criterion, model, save_trained, write_data, write_pairs
 from test_conditional import OTHERS, SELF, pairs
 
 from fairseq_vae.base.errors import InputError
@@ -174,6 +174,16 @@ def test_an_evaluation_of_responses_holds_them_to_all_references_and_a_model_wit
     (tmp_path / "references").write_text("\n".join(lines[:4]) + "\n")
     with pytest.raises(InputError, match="4 lines; expected 5, one a source"):
         evaluate(checkpoint, data, **given)
+
+
+@torch.no_grad()
+def test_a_conditional_model_of_denoising_is_evaluated_too(tmp_path):
+    """The corrupted sentence is the source, the sentence its target."""
+    write_data(tmp_path, test=SENTENCES, train=SENTENCES)
+    flags = [flag for flag in FLAGS if not flag.startswith("--task")]
+    save_trained(tmp_path, "checkpoint_best.pt", ("--task=vae_denoising", *flags), WORDS, 0.15)
+    numbers = evaluate(str(tmp_path / "checkpoint_best.pt"), str(tmp_path), samples=1, generate=2)
+    assert numbers["mi_source"] is not None and numbers["training_copies"] is not None
 
 
 @torch.no_grad()
