@@ -25,7 +25,6 @@ from .checkpoints.load import load_model
 from .checkpoints.priors import check_prior, load_prior
 from .checkpoints.read import folders
 from .collect_texts import NUCLEUS, decode, responded, walk
-from .data import uncut_sizes
 from .hub import BARTVAEHubInterface
 from .latent.distributions import as_double, has_closed_form, have_conditionals, rate, sampled
 from .measure.collection import Collection, Given, Settings, resumed
@@ -102,8 +101,7 @@ def collect(
         why = "--generate 0" if join else f"nothing joins the pieces of {data} to text"
         raise InputError(f"--{'responses' if responses else 'references'} has no effect with {why}: leave it out")
     answers = (RESPONSES if responses is None else responses) if model.conditional and count else 0
-    sides = [getattr(task.cfg, f"{side}_lang", None) for side in ("source", "target")]  # of pairs
-    training = os.path.join(data, f"train.{sides[0]}-{sides[1]}.{sides[1]}.bin" if sides[1] else "train.bin")
+    training = f"{task.text_path('train')}.bin"
     settings = Settings(
         checkpoint=short(checkpoint),
         data=data_fingerprint(dictionary, scorer.dataset.tgt, scorer.dataset.src if model.conditional else ()),
@@ -205,8 +203,7 @@ def load_split(model: Any, task: Any, split: str, max_tokens: int, seed: int) ->
         raise InputError(f"--split {split}: one sentence; expected 2 or more, to tell its z from another's")
     positions = utils.resolve_max_positions(task.max_positions(), model.max_positions(), max_tokens)
     task.refuse_long(dataset, positions, max_tokens=max_tokens)
-    if hasattr(task, "tell_cut"):  # a task of pairs
-        task.tell_cut(split, uncut_sizes(dataset.src), functools.partial(tqdm.write, file=sys.stderr))
+    task.tell_cut(split, functools.partial(tqdm.write, file=sys.stderr))
     return Scorer(model, dataset, max_tokens, seed)
 
 

@@ -63,12 +63,13 @@ class Reader:
                     found = self.read(self.vae.model, sample)
                 rows = {key: value.double().cpu().numpy() for key, value in found.items()}
                 numbers = sample["id"].tolist()
+                bad = [~np.isfinite(value.reshape(len(numbers), -1)).all(1) for value in rows.values()]
+                for number in np.asarray(numbers)[np.any(bad, 0)][:1]:
+                    raise InputError(
+                        f"{new[texts[number]]}: its vector under {name} has numbers that are not finite: the model's "
+                        "training has diverged; take an earlier checkpoint"
+                    )
                 for row, number in enumerate(numbers):
-                    if not all(np.isfinite(value[row]).all() for value in rows.values()):
-                        raise InputError(
-                            f"{new[texts[number]]}: its vector under {name} has numbers that are not finite: the "
-                            "model's training has diverged; take an earlier checkpoint"
-                        )
                     self.known[texts[number]] = {key: value[row] for key, value in rows.items()}
                 bar.update(len(numbers))
 

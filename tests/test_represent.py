@@ -309,9 +309,9 @@ def test_the_vectors_are_the_models_own(models):
     """mu is the hub's; the BART's states are the stock encoder's, and padding does not count."""
     from fairseq import checkpoint_utils
 
-    from fairseq_vae.represent import BART, MU, STATES, Reader, of_bart, of_vae
+    from fairseq_vae.represent import BART, LANGUAGE_MODEL, MU, STATES, of_bart, of_language_model
 
-    vae, _, bart = loaded(models)
+    vae, lm, bart = loaded(models)
     texts = ["the dog barks .", "a cat", "dog"]
     readers = Reader(vae, of_vae), Reader(bart, of_bart)
     for reader in readers:
@@ -328,6 +328,14 @@ def test_the_vectors_are_the_models_own(models):
         with torch.no_grad():
             mean = stock.eval().encoder(tokens)["encoder_out"][0].mean(0)[0]
         assert np.allclose(readers[1].vectors(BART)([text])[0], mean.numpy(), atol=1e-5)
+    reader = Reader(lm, of_language_model, has_target=True)
+    reader.add([(text, "here") for text in texts], "test")
+    for text in texts:
+        tokens = lm.tokens(text)
+        source, before = torch.cat((torch.tensor([0]), tokens))[None], tokens.roll(1)[None]  # </s> stands in front
+        with torch.no_grad():
+            states, _ = lm.model(source, None, before, features_only=True)
+        assert np.allclose(reader.vectors(LANGUAGE_MODEL)([text])[0], states[0].mean(0).numpy(), atol=1e-5)
 
 
 def command(models, *others):

@@ -265,9 +265,7 @@ def counts(data, found, name, flags, run):
 
 
 def walked(fields):
-    """Each flag with each of its choices; of a number with one value."""
-    one = [name for name, (_, field) in fields.items() if field.type in (int, float)]
-    return [(name, value) for name in fields for value in values(name)[: 1 if name in one else None]]
+    return [(name, value) for name in fields for value in values(name)]
 
 
 @pytest.mark.parametrize("name, value", walked(ALONE))

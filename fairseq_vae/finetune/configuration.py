@@ -45,14 +45,15 @@ def converted(args: Namespace) -> DictConfig:
     by name, as fairseq does with the settings of a checkpoint; not where hydra could read a name as something else.
     """
     given = vars(args)
-    places = {name: given[name] for name in PLACES if re.fullmatch(r"[\w ./:-]+", given.get(name) or "")}
-    rest = tuple((name, value) for name, value in given.items() if name not in places)
-    if repr(rest) not in CONVERTED:
+    there = [name for name in PLACES if name in given]
+    places = {name: given[name] for name in there if re.fullmatch(r"[\w ./:-]+", given[name] or "none")}
+    rest = repr([(name, value) for name, value in given.items() if name not in places])
+    if rest not in CONVERTED:
         made = convert_namespace_to_omegaconf(args)
         if any(isinstance(part, Namespace) for part in made.values()):  # of an older model; a deep copy would share it
             return made
-        CONVERTED[repr(rest)] = made
-    cfg = copy.deepcopy(CONVERTED[repr(rest)])
+        CONVERTED[rest] = made
+    cfg = copy.deepcopy(CONVERTED[rest])
     overwrite_args_by_name(cfg, places)
     return cfg
 

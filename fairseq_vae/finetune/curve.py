@@ -446,8 +446,10 @@ def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], 
         folders: of the points' collections, by arm, seed and setting
     """
 
+    load = functools.lru_cache(maxsize=None)(Collection.load)  # a model without z is one of several points
+
     def kept(row: Mapping[str, Any]) -> Collection:
-        return Collection.load(folders[row["arm"], row["seed"], row["setting"]])
+        return load(folders[row["arm"], row["seed"], row["setting"]])
 
     done = [row for row in rows if row["state"] == "done"]
     models = [row for row in done if row["zero_latent"]]

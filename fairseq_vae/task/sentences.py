@@ -2,7 +2,7 @@
 
 import copy
 import os
-from typing import Any, ClassVar, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, ClassVar, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -90,6 +90,18 @@ class SentenceTask(TrainingTask, GeneratingTask):
                 f"{path}: line {int(sizes.argmin()) + 1} of the text is empty ({int((sizes < 2).sum())} empty lines in "
                 "all): remove such lines and run fairseq-preprocess again"
             )
+
+    def text_path(self, split: str) -> str:
+        """The path, without ending, of the sentences of a split; of pairs, of their targets."""
+        return os.path.join(utils.split_paths(self.cfg.data)[0], split)
+
+    def tell_cut(self, split: str, tell: Callable[[str], None]) -> None:
+        """Tell how many sources of a split that is loaded are cut; here none is.
+
+        Args:
+            split: its name
+            tell: told of it
+        """
 
     def cut(self, source: Tensor) -> Tensor:
         """A source cut as those of a split are.

@@ -146,10 +146,13 @@ class VAETranslationTask(SentenceTask, TranslationTask):
                 )
             self.refuse_empty(target, sizes[1])
         super().load_dataset(split, epoch, combine, **kwargs)
-        pairs = self.datasets[split]
-        self.tell_cut(split, data.uncut_sizes(pairs.src))
         last = self.cfg.max_source_positions if self.cfg.truncate_source_left else None
-        self.datasets[split] = data.PairDataset(pairs, last, self.cfg.seed, split=split)
+        self.datasets[split] = data.PairDataset(self.datasets[split], last, self.cfg.seed, split=split)
+        self.tell_cut(split)
+
+    def text_path(self, split: str) -> str:
+        """See SentenceTask."""
+        return next(self.paths(split, 1, False))[1]
 
     def paths(self, split: str, epoch: int, combine: bool) -> Iterator[Tuple[str, str]]:
         """Paths, without endings, of the two sides of a split and, where it is to be combined, of those that follow.
@@ -177,7 +180,7 @@ class VAETranslationTask(SentenceTask, TranslationTask):
         self, tokens: Sequence[Tensor], lengths: Sequence[int], constraints: Optional[Tensor]
     ) -> "data.PairDataset":
         """See GeneratingTask; longer sources are cut as those of a split are."""
-        self.tell_cut("input", np.asarray(lengths))
+        self.tell_cut("input", sizes=np.asarray(lengths))
         tokens = [self.cut(line) for line in tokens]
         lengths = [len(line) for line in tokens]
         return data.PairDataset(TranslationTask.build_dataset_for_inference(self, tokens, lengths, constraints))
@@ -189,14 +192,17 @@ class VAETranslationTask(SentenceTask, TranslationTask):
             return torch.cat((source[: most - 1], source[-1:]))
         return source[-most:] if self.cfg.truncate_source_left else source
 
-    def tell_cut(self, split: str, sizes: np.ndarray, tell: Callable[[str], None] = logger.info) -> None:
+    def tell_cut(
+        self, split: str, tell: Callable[[str], None] = logger.info, sizes: Optional[np.ndarray] = None
+    ) -> None:
         """Tell how many sources are cut.
 
         Args:
             split: its name
-            sizes: of its sources, as they are given
             tell: told of it
+            sizes: of its sources, as they are given; None: those of the split, which is loaded
         """
+        sizes = data.uncut_sizes(self.datasets[split].src) if sizes is None else sizes
         most = self.cfg.max_source_positions
         sides = {"--truncate-source": "ends", "--truncate-source-left": "beginnings"}
         given = self.cfg.truncate_source, self.cfg.truncate_source_left
