@@ -34,8 +34,9 @@ def curve(found: Dict[str, Any]) -> str:
     common = [part for part in signatures[0] if all(part in other for other in signatures)]
     names = dict.fromkeys(part.partition(":")[0] for parts in signatures for part in parts if part not in common)
     differing = f"; they differ in {', '.join(names)}" if names else ""
-    told = f"{rate.caption(points, found['warm'])} Signatures: `{'|'.join(common)}`{differing}."
-    return f"{rate.table(points, markdown=True)}\n\n{told}"
+    versus = found.get("versus", "")
+    told = f"{rate.caption(points, found['warm'], versus)} Signatures: `{'|'.join(common)}`{differing}."
+    return f"{rate.table(points, True, versus)}\n\n{told}"
 
 
 def labels(found: Sequence[Dict[str, Any]]) -> str:
@@ -44,22 +45,32 @@ def labels(found: Sequence[Dict[str, Any]]) -> str:
     >>> rows = [{"task": "t", "arm": arm, "seed": seed, "labels": 9, "accuracy": 0.5 + 0.1 * seed * (arm == OTHER)}
     ...         for arm in (BASE, OTHER) for seed in (1, 2)]
     >>> print(labels(rows).splitlines()[-1])
-    | cyclical less monotonic | +15.0 ± 63.5 |
+    | cyclical less monotonic | 2 | +15.0 ± 63.5 |
     """
     [_] = {row["task"] for row in found}
     sizes = sorted({row["labels"] for row in found})
     reached = {(row["arm"], row["labels"], row["seed"]): 100 * row["accuracy"] for row in found}
     if len(reached) < len(found):
         raise ValueError("an arm, a seed and a number of labels stand there twice")
-    table = [["arm", *(f"{size:,} labels" for size in sizes)]]
+    table = [["arm", "seeds", *(f"{size:,} labels" for size in sizes)]]
     for arm in dict.fromkeys(row["arm"] for row in found):
-        own = ([value for (a, b, _), value in reached.items() if (a, b) == (arm, size)] for size in sizes)
-        table.append([arm, *(cell(values, "") for values in own)])
+        own = [[value for (a, b, _), value in reached.items() if (a, b) == (arm, size)] for size in sizes]
+        table.append([arm, counted(own), *(cell(values, "") for values in own)])
     both = [[s for arm, b, s in reached if (arm, b) == (BASE, size) and (OTHER, size, s) in reached] for size in sizes]
     if any(both):
-        less = ([reached[OTHER, b, s] - reached[BASE, b, s] for s in seeds] for b, seeds in zip(sizes, both))
-        table.append([f"{OTHER} less {BASE}", *(cell(values, "+") for values in less)])
+        less = [[reached[OTHER, b, s] - reached[BASE, b, s] for s in seeds] for b, seeds in zip(sizes, both)]
+        table.append([f"{OTHER} less {BASE}", counted(less), *(cell(values, "+") for values in less)])
     return grid(table, markdown=True)
+
+
+def counted(rows: Sequence[Sequence[float]]) -> str:
+    """How many seeds the cells of a line have, from the fewest to the most.
+
+    >>> counted([[1.0, 2.0], [1.0]]), counted([[1.0], [2.0]])
+    ('1 to 2', '1')
+    """
+    few, many = (end(map(len, rows)) for end in (min, max))
+    return f"{few}" if few == many else f"{few} to {many}"
 
 
 def cell(values: Sequence[float], sign: str) -> str:

@@ -105,7 +105,10 @@ def test_every_point_is_trained_from_the_one_before_then_evaluated_and_made_once
     flags = [flags for _, what, flags in calls if what == "train"]
     assert ["finetune-from-model" in f for f in flags] == [False, False, True]
     assert flags[2]["finetune-from-model"] == str(out / FIRST / "model.pt")
-    assert [(f.get("kl-weight"), f["max-update"], f["seed"]) for f in flags[1:]] == [("0.1", "3", "1"), ("1", "2", "1")]
+    assert [(f.get("kl-weight"), f["max-update"], f["seed"]) for f in flags[1:]] == [
+        ("0.1", "3", "1"),
+        ("1", "2", "1001"),
+    ]
     printed = capsys.readouterr().out
     assert "3 points, 0 of them done before; 7 updates to go" in printed
     assert "point 3 of 3: plain, seed 1, kl-weight=1 (0 min" in printed
@@ -160,6 +163,90 @@ def test_another_setting_is_refused_by_its_name_before_anything_runs(study, run,
     with pytest.raises(InputError, match=message):
         run(study(old, new))
     assert not calls
+
+
+def test_figures_of_other_settings_are_no_points_of_the_study(study, run, tmp_path, capsys):
+    """What was made otherwise, and what started from it, has failed; one arm's trainings are no leave to mix."""
+    run(study())
+    out = str(tmp_path / "out")
+    rows = gather(study("updates: 3", "updates: 4"), out)
+    assert [row["state"] for row in rows] == ["done", "failed", "failed"]
+    assert {row["reason"] for row in rows[1:]} == {
+        "kl-weight=0.1 was made with max-update=3, the study has max-update=4"
+    }
+    other = study("latent-dim: 4", "latent-dim: 8").path
+    assert main(["curve", other, out, "--draw"]) == 1
+    assert "3 of 3 points failed, first language-model, seed 1, only: only was made with latent-dim=4" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(InputError, match="out was made with samples=2, the study has samples=9"):
+        gather(study("samples: 2", "samples: 9"), out)
+    found = study("generate: 2", "generate: 2, max-tokens: 99")
+    assert run(found) == [] and {row["state"] for row in gather(found, out)} == {"done"}, "it changes no figure"
+
+
+def test_another_runs_settings_are_found_where_a_point_is_made(study, run, tmp_path):
+    found = study()
+    path = tmp_path / "out" / FIRST / "settings.json"
+    path.parent.mkdir(parents=True)
+    first = Curve(found, str(tmp_path / "out"))
+    first.check_settings()
+    path.write_text(json.dumps({"start": "random weights", "flags": {**first.points[1].flags, "lr": "9"}}))
+    assert not first.make(first.points[1])
+    assert json.loads(path.read_text())["flags"]["lr"] == "9", "what the other run wrote is not lost"
+
+
+def test_a_point_whose_start_is_gone_is_not_trained_from_another(study, run, tmp_path):
+    run(study())
+    (tmp_path / "out" / FIRST / "model.pt").unlink()
+    assert run(study("[1, 0.1]", "[1, 0.1, 3]"), "plain")[:2] == [
+        ("plain/seed-1/kl-weight-3", what) for what in ("train", "evaluate")
+    ]
+    (tmp_path / "out" / SECOND / "model.pt").unlink()
+    (tmp_path / "out" / SECOND / "valid.json").unlink()
+    assert run(study()) == []
+    rows = gather(study(), str(tmp_path / "out"))
+    assert rows[-1]["state"] == "failed" and rows[-1]["reason"].endswith(
+        f"{FIRST}/model.pt is gone, from which it starts: delete {tmp_path}/out/{FIRST} to make it again"
+    )
+
+
+def test_what_made_a_point_is_kept_and_several_versions_are_told(study, run, tmp_path, monkeypatch):
+    run(study(), "plain")
+    out = str(tmp_path / "out")
+    assert "versions" not in caption(gather(study(), out), True)
+    monkeypatch.setattr(curve, "source_fingerprint", lambda folders: "0123456789abcdef")
+    (tmp_path / "out" / SECOND / "valid.json").unlink()
+    run(study())
+    rows = gather(study(), out)
+    assert [len(row["code"]) for row in rows] == [1, 1, 2] and rows[0]["code"] == ["0123456789ab"]
+    assert "2 versions of the code made them, see curve.json." in caption(rows, True)
+
+
+def test_a_language_models_updates_grow_with_a_chain_unless_it_has_its_own(study, run):
+    run(study("true, updates: 2", "true"))
+    with pytest.raises(InputError, match="give the arm 'language-model' `updates` of its own"):
+        run(
+            study(
+                "true, updates: 2}\n  plain: {}\npoints: {kl-weight: [1, 0.1]}",
+                "true}\n  plain: {}\npoints: {kl-weight: [1, 0.1, 3]}",
+            )
+        )
+
+
+def test_a_folder_in_which_nothing_was_begun_takes_other_settings(study, made, tmp_path, calls, monkeypatch):
+    text = shutil.copytree(made / "text", tmp_path / "text")
+    given = {"data": text, "bart": str(made / "bart/model.pt")}
+    monkeypatch.setattr(steps, "call", lambda command: Path(command[-2][len("--destdir=") :]).mkdir())
+    monkeypatch.setattr(curve, "load_split", lambda *arguments: exec('raise InputError("too long")'))
+    out = tmp_path / "out"
+    with pytest.raises(InputError):
+        Curve(study(**given), str(out)).run()
+    assert not calls and not [path.name for path in out.iterdir() if path.name != ".lock"]
+    (out / "data-bin").mkdir()
+    with pytest.raises(InputError, match="data-bin is there, but no settings.json beside it"):
+        Curve(study(**given), str(out)).run()
+    assert (out / "data-bin").exists(), "what no run made is not deleted"
 
 
 def test_other_data_and_another_bart_are_refused(study, run, made, tmp_path):
@@ -279,7 +366,8 @@ def test_runs_side_by_side_share_the_chains(study, run, tmp_path, monkeypatch, c
         if point.seed == 1 and not (second / "kl-weight-1").exists():
             for place in second / "kl-weight-0.1", second / "kl-weight-1":
                 place.mkdir(parents=True)
-            (second / "kl-weight-0.1/valid.json").write_text("{}")
+            for name in "model.pt", "valid.json":
+                (second / "kl-weight-0.1" / name).write_text("{}")
             (second / "kl-weight-1/failed.txt").write_text("no")
         return make(self, point)
 
@@ -375,6 +463,11 @@ def test_pairs_keep_responses_and_are_held_to_those_without_z(study, calls, made
         gaps = row["figures"]["less_lm"]
         assert gaps["neg_elbo"] == pytest.approx((1, 1, 1)) and gaps["bleu_1_recall"][0] > 0
     assert "BLEU-4 recall" in table(rows)
+    assert main(["curve", str(tmp_path / "study.yaml"), str(tmp_path / "out"), "--draw"]) == 0
+    drawn = json.loads((tmp_path / "out/curve.json").read_text())["points"]
+    assert [row["figures"] for row in drawn] == json.loads(json.dumps([row["figures"] for row in rows])), (
+        "without --data"
+    )
     shutil.rmtree(tmp_path / "out" / SECOND / "valid")
     rows = gather(found, str(tmp_path / "out"))
     lost = [row for row in rows if row["figures"] and not row["zero_latent"] and "less_lm" not in row["figures"]]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import product
@@ -57,18 +58,22 @@ def test_a_small_bart_is_pretrained_and_exported_as_an_archive(tmp_path):
 
 
 def test_the_annealing_report(tmp_path):
-    """Two seeds: means, Student's interval, and differences seed by seed; a resumed run's repeated line counts once."""
-    ends = {"monotonic": (4.0, 6.0), "cyclical": (5.0, 7.5)}
+    """Two seeds: means, Student's interval, and differences seed by seed; a resumed run's repeated line counts once,
+    and one that is not done does not."""
+    ends = {"monotonic": {1: 4.0, 2: 6.0, 3: 9.0}, "cyclical": {1: 5.0, 2: 7.5, 4: 9.0}}
     for arm, kls in ends.items():
-        for seed, kl in enumerate(kls, 1):
+        for seed, kl in kls.items():
             values = {"valid_kl": f"{kl}", "valid_neg_elbo": "120.5", "valid_mi": "3.0", "valid_au": "32"}
             lines = [{**values, "valid_kl": "9", "valid_num_updates": "40"}, {**values, "valid_num_updates": "80"}]
             text = "".join(f"2026 | INFO | valid | {json.dumps(line)}\n" for line in [*lines, lines[1]])
             (tmp_path / f"{arm}-{seed}.log").write_text(text)
+            if (arm, seed) != ("monotonic", 3):
+                (tmp_path / f"{arm}-{seed}.done").touch()
     command = [sys.executable, str(ROOT / "examples/annealing/report.py"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in done.stdout.splitlines()}
-    assert rows["monotonic"] == "5.00 ± 12.71"  # 12.706 * sqrt(2) / sqrt(2)
-    assert rows["cyclical − monotonic, seed by seed"] == "1.25 ± 3.18"
+    rows = {row[1]: row[2:4] for row in (re.split(r" *\| *", line) for line in done.stdout.splitlines())}
+    assert rows["monotonic"] == ["2", "5.00 ± 12.71"]  # 12.706 * sqrt(2) / sqrt(2)
+    assert rows["cyclical"][0] == "3" and rows["cyclical − monotonic, seed by seed"] == ["2", "1.25 ± 3.18"]
+    assert "monotonic-3.log is of a run that is not done: left out" in done.stderr
     assert (tmp_path / "annealing.svg").stat().st_size > 1000

@@ -11,7 +11,7 @@ from helpers import save_bart
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.read import model_settings
-from fairseq_vae.finetune.plan import Plan, check_folder, check_text, for_pairs, shape
+from fairseq_vae.finetune.plan import Plan, check_folder, check_text, for_pairs, shape, words_of
 from fairseq_vae.finetune.recipe import flags, read_recipe
 
 
@@ -128,6 +128,14 @@ def test_text_needs_the_barts_bpe(text, bart, plan, missing):
         plan(text)
     with pytest.raises(InputError, match=message):
         plan(text, bart=None)
+
+
+def test_words_may_lie_above_the_checkpoint_as_finetune_leaves_them(text, bart, plan):
+    inner = bart.parent / "phase2"
+    inner.mkdir()
+    bart.rename(inner / bart.name)
+    found = plan(text, bart=str(inner / bart.name))
+    assert found.bpe and words_of(found.bart) == str(bart.parent / "dict.txt")
 
 
 def resave(bart, change):

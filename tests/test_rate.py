@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import t as student
 
 from fairseq_vae.report import drawing
-from fairseq_vae.report.rate import caption, cell, curve, means, table
+from fairseq_vae.report.rate import caption, cell, curve, means, paired, table
 
 RATES = {"kl-weight=0.01": 40.0, "kl-weight=0.1": 20.0, "kl-weight=1": 3.0}
 
@@ -48,6 +48,25 @@ def test_a_seed_without_a_language_model_is_held_against_the_mean_of_the_others(
     assert point.mean == pytest.approx(sum(a - b for a, b in zip(ours, (51, 53, 52))) / 3)
     without = [found for found in rows if not found["zero_latent"]]
     assert "lm_gap" not in means(without)[0].figures and "less LM" not in table(without)
+
+
+def test_of_several_arms_without_z_the_first_is_taken():
+    rows = study((1, 2))
+    rows += [row("other model", seed, "only", 0, 60, zero_latent=True) for seed in (1, 2)]
+    found = {point.arm: point.figures["lm_gap"].mean for point in means(rows) if point.zero_latent}
+    assert found == {"language model": 0, "other model": pytest.approx(60 - 51.5)}
+
+
+def test_differences_from_an_arm_are_taken_seed_by_seed():
+    rows = study((1, 2, 3)) + [row("other", seed, "kl-weight=1", 4, 50 + 3 * seed) for seed in (2, 3, 4)]
+    [other] = [point for point in paired(rows, "plain") if point.arm == "other"]
+    own = {seed: 52 - RATES["kl-weight=1"] / 2 + seed for seed in (2, 3)}
+    gaps = [50 + 3 * seed - own[seed] for seed in (2, 3)]
+    assert other.seeds == 2 and other.figures["rec"].mean == pytest.approx(sum(gaps) / 2)
+    assert other.figures["rec"].half == pytest.approx(student.ppf(0.975, 1) * abs(gaps[0] - gaps[1]) / 2)
+    assert paired(rows, "") == [] == paired(rows, "none")
+    assert table(rows, versus="plain").count("\n\n") == 1 and "less those of 'plain'" in caption(rows, False, "plain")
+    assert "less those of" not in caption(rows, False)
 
 
 def test_the_table_has_a_line_a_point_and_says_what_failed():

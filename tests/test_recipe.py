@@ -82,6 +82,9 @@ def test_lengths_are_rounded_once_from_their_exact_proportion(tmp_path):
     """45 x 7 / 10 is 31.5, and rounds to the even 32; 0.7 as a float is a little less."""
     (tmp_path / "phase2.yaml").write_text("optimization: {max_update: 10}\ncriterion: {kl_warmup_updates: 45}")
     assert read_recipe(str(tmp_path), updates={"phase2": 7})["phase2"].criterion.kl_warmup_updates == 32
+    for updates in range(997, 1003):  # of four cycles, however long
+        cycle = read_recipe("cyclical-2019", updates={"phase2": updates})["phase2"].criterion.kl_cycle_updates
+        assert 4 * cycle >= updates > 4 * (cycle - 1), "no update lies in a fifth"
 
 
 def test_a_folder_of_ones_own_is_a_recipe(tmp_path):

@@ -54,8 +54,8 @@ def test_a_table_is_filled_and_a_changed_number_is_found(readme, capsys):
     assert results.main([str(readme)]) == 0 and results.main(["--check", str(readme)]) == 0
     text = readme.read_text()
     assert text.startswith("before\n\n<!--") and text.endswith("-->\n\nbehind\n")
-    assert "| cyclical | 67.0 ± 25.4 |" in text  # 12.706 * 2.828 / sqrt(2)
-    assert "| cyclical less monotonic | +6.0 ± 12.7 |" in text  # of 5 and 7, seed by seed
+    assert "| cyclical | 2 | 67.0 ± 25.4 |" in text  # 12.706 * 2.828 / sqrt(2)
+    assert "| cyclical less monotonic | 2 | +6.0 ± 12.7 |" in text  # of 5 and 7, seed by seed
     readme.write_text(text.replace("67.0", "67.1"))
     assert results.main(["--check", str(readme)]) == 1
     assert "67.1" in readme.read_text(), "a check writes nothing"

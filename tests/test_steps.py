@@ -157,6 +157,14 @@ def test_settings_that_cannot_work_leave_the_folder_free_for_others(tmp_path, pl
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
+def test_what_no_run_made_is_neither_taken_nor_deleted(tmp_path, plan):
+    for name in "data-bin", "phase2":
+        (tmp_path / "out" / name).mkdir(parents=True)
+        with pytest.raises(InputError, match=f"{name} is there, but no settings.json beside it.*another --output"):
+            Finetuning(plan("text")).run()
+        (tmp_path / "out" / name).rmdir()
+
+
 def test_a_folder_of_other_settings_is_refused(tmp_path, plan):
     (tmp_path / "out").mkdir()
     Finetuning(plan()).check_settings()

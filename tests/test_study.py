@@ -59,10 +59,19 @@ def test_points_go_from_the_highest_rate_down_each_from_the_one_before(study, tm
     assert plain[1].place == "plain/seed-1/kl-weight-0.1" and str(plain[1]) == "plain, seed 1, kl-weight=0.1"
     assert plain[1].flags == {
         **{**defaults(), "latent-dim": "8", "sentence-avg": ""},
-        **{"kl-weight": "0.1", "seed": "1", "max-update": "5"},
+        **{"kl-weight": "0.1", "seed": "1001", "max-update": "5"},
     }
     assert (found.data, found.bart) == (str(tmp_path / "text"), str(tmp_path / "bart/model.pt"))
     assert (found.split, found.warm, found.evaluate) == ("valid", True, {})
+
+
+def test_each_training_of_a_chain_draws_its_own_order_of_the_data(study):
+    """Else a later one would see the first's batches again, and fewer different ones than an arm of one training."""
+    found = study("arms:", "arms:\n  phases: {phase1: {updates: 4}}").points
+    for arm in "phases", "plain":
+        seeds = [point.flags["seed"] for point in found if point.arm == arm and point.seed == 1]
+        assert seeds[0] == "1" and len(set(seeds)) == len(seeds) > 2
+    assert all(point.flags["seed"] == str(point.seed) for point in found if not point.before), "all arms begin alike"
 
 
 def test_an_arm_has_flags_points_and_updates_of_its_own(study):
@@ -197,13 +206,14 @@ def test_all_arms_of_a_reproduction_have_as_many_updates_and_one_learning_rate(n
     assert {sum(p.updates for p in points if p.arm == arm) for arm in {p.arm for p in points}} == {
         4000 if name == "scratch" else 800
     }
+    assert len({p.flags["seed"] for p in points if not p.before}) == 1, "they begin with the same batches"
     assert {p.flags["lr"] for p in points} == {"0.0005"} and {p.flags["max-tokens"] for p in points} == {"8192"}
     restarted = {p.arm for p in points if p.flags["lr-scheduler"] != "fixed"}
     assert restarted == {p.arm for p in points if p.arm.endswith("restarts")}
 
 
-@pytest.mark.parametrize("name, period, warmup", [("annealing", 200, 50), ("scratch", 1000, 200)])
-def test_restarts_come_back_to_the_whole_learning_rate(name, period, warmup):
+@pytest.mark.parametrize("name, period", [("annealing", 200), ("scratch", 1000)])
+def test_restarts_come_back_to_the_whole_learning_rate_where_a_cycle_of_beta_begins(name, period):
     from fairseq.optim import FairseqOptimizer
     from fairseq.optim.lr_scheduler import build_lr_scheduler
 
@@ -215,8 +225,9 @@ def test_restarts_come_back_to_the_whole_learning_rate(name, period, warmup):
         scheduler = build_lr_scheduler(cfg, mock.MagicMock(spec=FairseqOptimizer))
         rates = [scheduler.step_update(update) for update in range(4 * period)]
         peaks = [update for update, rate in enumerate(rates) if rate == pytest.approx(5e-4, rel=1e-9)]
-        assert peaks == [warmup + period * number for number in range(4)]
-        assert rates[warmup + period - 1] < 1e-7
+        assert peaks == [period * number for number in range(4)]
+        assert rates[period - 1] < 1e-7
+    assert (flags["kl-schedule"], flags["kl-cycle-updates"]) == ("cyclical", f"{period}")
 
 
 def test_the_arms_of_dialogs_have_as_many_updates_and_one_learning_rate():

@@ -1,7 +1,7 @@
 """What the runs of examples/annealing measured, as a Markdown table and a picture: report.py OUTPUT
 
-Reads OUTPUT/ARM-SEED.log, fairseq's JSON lines; writes OUTPUT/annealing.svg. Intervals are 95 % by Student's t over
-seeds.
+Reads OUTPUT/ARM-SEED.log, fairseq's JSON lines, of the runs that are done; writes OUTPUT/annealing.svg. Intervals are
+95 % by Student's t over seeds.
 """
 
 import json
@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Dict, List
 
+from fairseq_vae.measure.seeds import OverSeeds
+
 ARMS = ("constant", "monotonic", "cyclical", "lagrangian", "pid")
 METRICS = [("kl", "KL, nats"), ("neg_elbo", "−ELBO, nats"), ("mi", "MI, nats"), ("au", "active units")]
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantile by the number of seeds
 
 Curve = Dict[int, Dict[str, float]]  # update to metrics
 
@@ -27,26 +28,40 @@ def read(log: Path) -> Curve:
     return found
 
 
+def gather(output: Path) -> Dict[str, Dict[int, Curve]]:
+    """The runs that are done, by arm and seed; those that are not are named on standard error."""
+    found: Dict[str, Dict[int, Curve]] = {}
+    for arm in ARMS:
+        for log in output.glob(f"{arm}-*.log"):
+            curve = read(log) if log.with_suffix(".done").exists() else {}
+            if curve:
+                found.setdefault(arm, {})[int(log.stem.rpartition("-")[2])] = curve
+            else:
+                print(f"report.py: {log} is of a run that is not done: left out", file=sys.stderr)
+    return found
+
+
 def interval(values: List[float]) -> str:
-    mean = statistics.mean(values)
-    if len(values) not in STUDENT:
-        return f"{mean:.2f}"
-    return f"{mean:.2f} ± {STUDENT[len(values)] * statistics.stdev(values) / len(values) ** 0.5:.2f}"
+    """The mean, and half of its 95 % interval where there are several values."""
+    mean, half = OverSeeds.of(values)
+    return f"{mean:.2f} ± {half:.2f}" if len(values) > 1 else f"{mean:.2f}"
 
 
-def table(runs: Dict[str, List[Curve]]) -> str:
-    lines = ["| β | " + " | ".join(name for _, name in METRICS) + " |", "|---|" + "---:|" * len(METRICS)]
-    last = {arm: [curve[max(curve)] for curve in curves] for arm, curves in runs.items()}
-    for arm, ends in last.items():
-        lines.append(f"| {arm} | " + " | ".join(interval([end[key] for end in ends]) for key, _ in METRICS) + " |")
-    if {"cyclical", "monotonic"} <= set(last):
-        pairs = list(zip(last["cyclical"], last["monotonic"]))
-        cells = (interval([a[key] - b[key] for a, b in pairs]) for key, _ in METRICS)
-        lines.append("| cyclical − monotonic, seed by seed | " + " | ".join(cells) + " |")
+def table(runs: Dict[str, Dict[int, Curve]]) -> str:
+    """A line for each arm, and one of the differences of cyclical and monotonic runs of the same seed."""
+    lines = ["| β | seeds | " + " | ".join(name for _, name in METRICS) + " |", "|---|---:|" + "---:|" * len(METRICS)]
+    last = {arm: {seed: curve[max(curve)] for seed, curve in curves.items()} for arm, curves in runs.items()}
+    rows = {arm: [[end[key] for end in ends.values()] for key, _ in METRICS] for arm, ends in last.items()}
+    first, second = last.get("cyclical", {}), last.get("monotonic", {})
+    both = sorted(set(first) & set(second))
+    if both:
+        rows["cyclical − monotonic, seed by seed"] = [[first[s][k] - second[s][k] for s in both] for k, _ in METRICS]
+    for name, values in rows.items():
+        lines.append(f"| {name} | {len(values[0])} | " + " | ".join(map(interval, values)) + " |")
     return "\n".join(lines)
 
 
-def plot(runs: Dict[str, List[Curve]], target: Path) -> None:
+def plot(runs: Dict[str, Dict[int, Curve]], target: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
@@ -55,7 +70,8 @@ def plot(runs: Dict[str, List[Curve]], target: Path) -> None:
 
     figure, axes = plt.subplots(2, 2, figsize=(9, 6), sharex=True, layout="constrained")
     for axis, (key, name) in zip(axes.flat, METRICS):
-        for number, (arm, curves) in enumerate(runs.items()):
+        for number, (arm, seeds) in enumerate(runs.items()):
+            curves = list(seeds.values())
             updates = sorted(set.intersection(*(set(curve) for curve in curves)))
             values = [[curve[update][key] for curve in curves] for update in updates]
             axis.plot(updates, [statistics.mean(v) for v in values], ".-", color=f"C{number}", label=arm)
@@ -73,10 +89,8 @@ def plot(runs: Dict[str, List[Curve]], target: Path) -> None:
 
 if __name__ == "__main__":
     output = Path(sys.argv[1])
-    found = {arm: [read(log) for log in sorted(output.glob(f"{arm}-*.log"))] for arm in ARMS}
-    found = {arm: [curve for curve in curves if curve] for arm, curves in found.items()}
-    found = {arm: curves for arm, curves in found.items() if curves}
+    found = gather(output)
     if not found:
-        sys.exit(f"report.py: no validation in {output}/ARM-SEED.log yet")
+        sys.exit(f"report.py: no run in {output} is done: there is no ARM-SEED.done")
     print(table(found))
     plot(found, output / "annealing.svg")

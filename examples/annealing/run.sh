@@ -13,12 +13,18 @@ beta() {
     case "$1" in
         constant) echo "" ;;
         monotonic) echo "--kl-schedule linear --kl-warmup-updates $((updates / 2))" ;;
-        cyclical) echo "--kl-schedule cyclical --kl-cycle-updates $((updates / 4)) --kl-cycle-ratio 0.5" ;;
+        cyclical) echo "--kl-schedule cyclical --kl-cycle-updates $(((updates + 3) / 4)) --kl-cycle-ratio 0.5" ;;
         lagrangian | pid) echo "--rate-controller $1 --rate-target 5 --rate-gain 0.05" ;;
     esac
 }
 
 mkdir -p "$output"
+settings="UPDATES=$updates, DATA of checksum $(cksum <"$data/train.bin"), BART of checksum $(cksum <"$bart")"
+[ -e "$output/settings" ] || echo "$settings" >"$output/settings"
+if [ "$(cat "$output/settings")" != "$settings" ]; then
+    echo "run.sh: $output was made with $(cat "$output/settings"), asked for is $settings: give another OUTPUT" >&2
+    exit 1
+fi
 for seed in ${SEEDS:-1 2 3}; do
     for arm in constant monotonic cyclical lagrangian pid; do
         run="$output/$arm-$seed"

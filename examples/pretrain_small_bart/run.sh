@@ -7,6 +7,16 @@ text="$1" output="$2" updates="${3:-2750}"
 pieces="${PIECES:-8000}"
 here="$(cd "$(dirname "$0")" && pwd)"
 mkdir -p "$output/work"
+settings="TEXT of checksum $(cat "$text/train.txt" "$text/valid.txt" | cksum), UPDATES $updates, PIECES $pieces"
+[ -e "$output/work/settings" ] || echo "$settings" >"$output/work/settings"
+if [ "$(cat "$output/work/settings")" != "$settings" ]; then
+    echo "run.sh: $output was made of $(cat "$output/work/settings"), asked for is $settings: give another OUTPUT" >&2
+    exit 1
+fi
+if [ -e "$output/model.pt" ]; then # fairseq-train would make one more update
+    echo "run.sh: $output/model.pt is done"
+    exit 0
+fi
 
 if [ ! -e "$output/dict.txt" ]; then
     python "$here/encode.py" "$text" "$output" "$pieces"

@@ -4,11 +4,12 @@ import contextlib
 import filecmp
 import hashlib
 import os
+from pathlib import Path as Folder
 from typing import Callable, Iterable, Iterator, List, Sequence, Union
 
 from .errors import InputError, NotWritten
 
-__all__ = ["complete", "fingerprint", "write", "write_bytes", "write_text"]
+__all__ = ["complete", "fingerprint", "source_fingerprint", "write", "write_bytes", "write_text"]
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -127,4 +128,13 @@ def fingerprint(path: Path) -> str:
     with open(path, "rb") as file:
         for chunk in iter(lambda: file.read(1 << 20), b""):
             digest.update(chunk)
+    return digest.hexdigest()
+
+
+def source_fingerprint(folders: Iterable[Path]) -> str:
+    """The SHA-256 of names and contents of all Python and YAML files in folders, in hexadecimal."""
+    digest = hashlib.sha256()
+    for folder in map(Folder, folders):
+        for path in sorted(path for kind in ("*.py", "*.yaml") for path in folder.rglob(kind)):
+            digest.update(f"{path.relative_to(folder).as_posix()} {fingerprint(path)}\n".encode())
     return digest.hexdigest()

@@ -15,9 +15,9 @@ DESCRIPTION = (
     "Train and evaluate every arm of a study at every point of a sweep, as a rule of beta, from the highest rate down, "
     "each point from the one before. Then print the table, and write it with the picture to OUTPUT: curve.json, "
     "curve.md, curve.svg and curve.png. Run again, it goes on at the first point that is not done; more arms, seeds "
-    "and lower points may be added to the study. The same command, started twice or more, shares the work: each takes "
-    "arms and seeds that no other is at. A point that fails stands in the table as failed, the other arms go on, and "
-    "the exit status is 1."
+    "and, if a language model has `updates` of its own, lower points may be added to the study. The same command, "
+    "started twice or more, shares the work: each takes arms and seeds that no other is at. A point that fails stands "
+    "in the table as failed, the other arms go on, and the exit status is 1."
 )
 
 
@@ -28,7 +28,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "output", metavar="OUTPUT", help="folder for everything made, a point in ARM/seed-S/FLAG-VALUE"
     )
     command.add_argument("--data", metavar="DIR", help="text or pairs, as finetune takes them (default: the study's)")
-    command.add_argument("--bart", metavar="CHECKPOINT", help="a BART, or a VAE, to start from (default: the study's)")
+    command.add_argument(
+        "--bart",
+        metavar="CHECKPOINT",
+        help="a BART, or a VAE, to start from, with dict.txt and BPE beside or above it (default: the study's)",
+    )
     command.add_argument(
         "--only",
         metavar="ARM",
@@ -46,13 +50,13 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the study cannot work, or a point has failed
     """
-    from ..finetune.curve import WAIT, Curve, gather
+    from ..finetune.curve import WAIT, Curve, common_settings, gather
     from ..finetune.steps import alone
     from ..finetune.study import read_study
     from ..report import drawing
 
     with drawing.style("curve"):  # matplotlib is needed at the end
-        study = read_study(args.study, args.data, args.bart)
+        study = read_study(args.study, args.data, args.bart, common_settings(args.output).get("pairs", False))
         if not args.draw:
             Curve(study, args.output, args.only, args.user_dir).run()
         rows = gather(study, args.output)
@@ -77,11 +81,11 @@ def show(study: "Study", output: str, rows: List[Dict[str, Any]]) -> None:
 
     path = os.path.join(output, "curve")
     done = [row for row in rows if row["state"] == "done"]
-    told = rate.caption(rows, study.warm) if done else "No point is done."
-    found = {"split": study.split, "warm": study.warm, "caption": told, "points": rows}
+    told = rate.caption(rows, study.warm, study.versus) if done else "No point is done."
+    found = {"split": study.split, "warm": study.warm, "versus": study.versus, "caption": told, "points": rows}
     write(f"{path}.json", json.dumps(plain(found), indent=2) + "\n")
-    write(f"{path}.md", f"{rate.table(rows, markdown=True)}\n\n{told}\n")
-    print(f"\n{rate.table(rows)}\n\n{told}")
+    write(f"{path}.md", f"{rate.table(rows, True, study.versus)}\n\n{told}\n")
+    print(f"\n{rate.table(rows, False, study.versus)}\n\n{told}")
     if any(not row["zero_latent"] for row in done):
         figure = rate.curve(rows, study.warm)
         for kind in ("svg", "png"):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..base.errors import InputError, NotWritten
-from ..base.files import fingerprint, write
+from ..base.files import fingerprint, source_fingerprint, write
 from ..base.text import find_bpe
-from ..checkpoints.read import first_line, model_settings, read_checkpoint
+from ..checkpoints.read import first_line, folders, model_settings, read_checkpoint
 from ..collect import joiner, load_split
 from ..flags.effects import check_effects
 from ..measure.collection import Collection
@@ -21,10 +21,10 @@ from .configuration import configuration
 from .encode import Limit
 from .plan import BINARISED, SPLITS, build, check_folder, check_text, shape, texts
 from .process import call
-from .steps import USER_DIR, alone, binarise, held, minutes, save_model, step, train_on
+from .steps import USER_DIR, alone, binarise, held, minutes, save_model, step, train_on, unmade
 from .study import Point, Study, as_flags
 
-__all__ = ["FIGURES", "WAIT", "Curve", "difference", "gather"]
+__all__ = ["FIGURES", "WAIT", "Curve", "common_settings", "difference", "gather"]
 
 FIGURES = (  # of an evaluation, for tables and pictures
     *("rec", "kl", "neg_elbo", "nll_iw", "ppl_token", "ppl_word", "bits_per_byte", "mi", "mi_cap", "mi_saturated"),
@@ -32,6 +32,7 @@ FIGURES = (  # of an evaluation, for tables and pictures
     *("exact_match", "exact_match_greedy", "self_bleu", "diagnosis", "split", "sentences", "tokens", "samples"),
     *("text_sentences", "signature", "intervals", "responses"),
 )
+NEUTRAL = ("max-tokens",)  # flags of evaluate that change no figure but for its rounding
 WAIT = 600  # seconds for another run that writes what both need
 
 
@@ -76,11 +77,13 @@ class Curve:
         self.study, self.output = study, Path(output).absolute()
         self.points = [point for point in study.points if not arms or point.arm in arms]
         self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
+        self.code = source_fingerprint([USER_DIR, *([self.user_dir] if self.user_dir else [])])[:12]
         self.data = Path(study.data)
         self.form = check_folder(self.data)
         self.is_text = self.form != BINARISED
         self.bin = self.output / "data-bin" if self.is_text else self.data
-        self.bpe = find_bpe([*([os.path.dirname(study.bart)] if study.bart else []), study.data])
+        self.pieces = self.output / "data-bin-pieces"
+        self.bpe = find_bpe([*(folders(study.bart) if study.bart else []), study.data])
         self.weights: Optional[Dict[str, Any]] = None
         self.shape: Dict[str, str] = {}
         self.spent = {"updates": Spent(), "evaluations": Spent()}
@@ -113,10 +116,16 @@ class Curve:
         )
         if not left:
             return
-        if self.is_text:
-            with alone(self.output, WAIT):
-                step("binarised text", self.bin, self.binarise)
-        self.check(left)
+        try:
+            if self.is_text:
+                with alone(self.output, WAIT):
+                    step("binarised text", self.bin, self.binarise)
+            self.check(left)
+        except NotWritten:
+            raise  # the next run goes on
+        except InputError:
+            self.free()
+            raise
         self.weights = None  # training is in other processes
         started, theirs = time.time(), list(chains(left))
         for patience in (0.0, None):  # first what no other run is at, then what others have left
@@ -187,7 +196,8 @@ class Curve:
         common: Dict[str, Any] = {
             "bart": None if study.bart is None else fingerprint(study.bart)[:16],
             "data": {split: prints(paths) for split, paths in self.texts.items()},
-            "evaluate": study.evaluate,
+            "pairs": study.pairs,
+            "evaluate": compared(study),
         }
         if self.references.exists():
             common["data"][self.references.name] = prints([self.references])
@@ -196,15 +206,43 @@ class Curve:
         if path.exists():
             same(path, common)
         else:
+            if self.is_text:
+                unmade([self.bin, self.pieces], "another OUTPUT")
             write(path, json.dumps(common, indent=2) + "\n")
         for point in self.points:
-            path = self.folder(point) / "settings.json"
-            if path.exists():
-                same(path, self.settings(point))
+            self.check_point(point)
 
-    def settings(self, point: Point) -> Dict[str, Any]:
-        """All that must be the same for a point to go on in its folder."""
-        return {"start": point.before or ("bart" if self.study.bart else "random weights"), "flags": point.flags}
+    def check_point(self, point: Point) -> List[str]:
+        """Refuse to go on with a point of other settings.
+
+        Returns:
+            the fingerprints of the code that has made what there is of it
+
+        Raises:
+            InputError: its folder is of other settings; the message names the first one
+        """
+        path = self.folder(point) / "settings.json"
+        if not path.exists():
+            return []
+        wanted = settings(point, "bart" if self.study.bart else "random weights")
+        try:
+            return list(same(path, wanted).get("code", []))
+        except InputError as error:
+            if not (point.zero_latent and "max-update=" in str(error)):
+                raise
+            raise InputError(
+                f"{error}; or give the arm {point.arm!r} `updates` of its own: it has those of a whole chain"
+            ) from error
+
+    def free(self) -> None:
+        """Leave a folder in which no point was begun free for other settings."""
+        with alone(self.output, WAIT):
+            if any((self.folder(point) / "settings.json").exists() for point in self.study.points):
+                return
+            if self.is_text:
+                for folder in (self.bin, self.bin.with_name(f".{self.bin.name}"), self.pieces):
+                    shutil.rmtree(folder, ignore_errors=True)
+            (self.output / "settings.json").unlink(missing_ok=True)
 
     def binarise(self, target: Path) -> None:
         """Encode plain text with the BPE beside the BART, and binarise it with its dictionary."""
@@ -216,8 +254,7 @@ class Curve:
         most = dict.fromkeys(SPLITS, Limit(positions, reason, ""))
         sources = dict.fromkeys(SPLITS, Limit(size.max_source_positions - 1, reason, ""))
         cut = size.max_source_positions - 1 if getattr(cfg.task, "truncate_source_left", False) else None
-        pieces = self.output / "data-bin-pieces"
-        binarise(self.data, self.form, self.study.bart, self.bpe, most, pieces, target, sources, cut)
+        binarise(self.data, self.form, self.study.bart, self.bpe, most, self.pieces, target, sources, cut)
 
     def check(self, points: Sequence[Point]) -> None:
         """Hold the flags of every point against one another, and build a model of each arm.
@@ -262,9 +299,13 @@ class Curve:
         return [str(data), *(f"--{flag}={value}" if value else f"--{flag}" for flag, value in flags.items())]
 
     def start(self, point: Point) -> Optional[str]:
-        """The checkpoint that a point starts from; None: random weights."""
-        before = self.folder(point._replace(setting=point.before)) / "model.pt"
-        return str(before) if point.before and before.exists() else self.study.bart
+        """The checkpoint that a point starts from, before that is made the study's own; None: random weights."""
+        before = self.before(point)
+        return str(before) if before is not None and before.exists() else self.study.bart
+
+    def before(self, point: Point) -> Optional[Path]:
+        """The model of the point that another starts from, which may not be made yet; None: it starts from none."""
+        return self.folder(point._replace(setting=point.before)) / "model.pt" if point.before else None
 
     def make(self, point: Point) -> bool:
         """Train a point and, unless it is a PHASE1, evaluate it, as far as it is not.
@@ -279,8 +320,13 @@ class Curve:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failed.txt").unlink(missing_ok=True)
         self.keep_words(folder.parent)
-        write(folder / "settings.json", json.dumps(self.settings(point), indent=2) + "\n")
         try:
+            code = dict.fromkeys([*self.check_point(point), self.code])  # another run may have begun it
+            kept = settings(point, "bart" if self.study.bart else "random weights")
+            write(folder / "settings.json", json.dumps({**kept, "code": list(code)}, indent=2) + "\n")
+            before = self.before(point)
+            if before is not None and not (before.exists() or (folder / "model.pt").exists()):
+                raise InputError(f"{before} is gone, from which it starts: delete {before.parent} to make it again")
             step(f"training: {point.updates:,} updates", folder / "model.pt", functools.partial(self.train, point))
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             if point.evaluated:
@@ -324,6 +370,26 @@ class Curve:
             write(folder / f"{study.split}.txt", call([*command, f"--json={target}"], progress=True))
 
 
+def common_settings(output: str) -> Dict[str, Any]:
+    """What a study's folder says of all its points; empty where nothing was made.
+
+    Raises:
+        InputError: it is damaged
+    """
+    path = Path(output, "settings.json")
+    return read_settings(path) if path.exists() else {}
+
+
+def settings(point: Point, start: str) -> Dict[str, Any]:
+    """All that must be the same for a point to go on in its folder; `start` is the study's own."""
+    return {"start": point.before or start, "flags": point.flags}
+
+
+def compared(study: Study) -> Dict[str, str]:
+    """The evaluation's flags that may not change within a folder."""
+    return {flag: value for flag, value in study.evaluate.items() if flag not in NEUTRAL}
+
+
 def prints(paths: Sequence[Path]) -> str:
     """Short fingerprints of files."""
     return "+".join(fingerprint(path)[:16] for path in paths)
@@ -341,7 +407,7 @@ def chains(points: Sequence[Point]) -> Iterator[List[Point]]:
         yield chain
 
 
-def same(path: Path, wanted: Mapping[str, Any], whose: str = "the study", where: str = "OUTPUT") -> None:
+def same(path: Path, wanted: Mapping[str, Any], whose: str = "the study", where: str = "OUTPUT") -> Dict[str, Any]:
     """Refuse a file of settings that are not the wanted ones.
 
     Args:
@@ -350,20 +416,40 @@ def same(path: Path, wanted: Mapping[str, Any], whose: str = "the study", where:
         whose: they are, for the message
         where: another folder can be given
 
+    Returns:
+        the file's content
+
     Raises:
         InputError: it is damaged, or a setting is another one
     """
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        found = difference(kept, wanted, whose)
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete its folder, or give another {where}") from error
+    kept = read_settings(path, where)
+    found = difference(kept, wanted, whose)
     if found:
         raise InputError(f"{path.parent} was made with {found}: set it back, or give another {where}")
+    return kept
+
+
+def read_settings(path: Path, where: str = "OUTPUT") -> Dict[str, Any]:
+    """The content of a file of settings.
+
+    Args:
+        path: of the file
+        where: another folder can be given
+
+    Raises:
+        InputError: it is damaged
+    """
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): delete its folder, or give another {where}") from error
+    if not isinstance(kept, dict):
+        raise InputError(f"{path} is damaged (no settings): delete its folder, or give another {where}")
+    return kept
 
 
 def difference(kept: Mapping[str, Any], wanted: Mapping[str, Any], whose: str = "the study") -> str:
-    """The first setting that differs, with both values; empty if none does.
+    """The first setting that differs, with both values; empty if none does. Which `code` made it is none.
 
     >>> difference({"flags": {"lr": "0.1", "seed": "1"}}, {"flags": {"lr": "0.2", "seed": "1"}})
     'lr=0.1, the study has lr=0.2'
@@ -375,7 +461,7 @@ def difference(kept: Mapping[str, Any], wanted: Mapping[str, Any], whose: str = 
         wanted: other ones
         whose: they are
     """
-    for key in dict.fromkeys([*kept, *wanted]):
+    for key in (key for key in dict.fromkeys([*kept, *wanted]) if key != "code"):
         old, new = kept.get(key), wanted.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             found = difference(old, new, whose)
@@ -397,20 +483,31 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
     Returns:
         for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
         those of the points before it), state ("done", "failed" or "missing"), reason (of a failure, or why a point is
-        not held to the language model) and figures, those of FIGURES that its evaluation has, of pairs also `less_lm`,
-        see hold; a PHASE1 is none
+        not held to the language model), code (fingerprints of what made it) and figures, those of FIGURES that its
+        evaluation has, of pairs also `less_lm`, see hold; a PHASE1 is none. A point that was made with other settings
+        than the study's, or starts from one that was, has failed.
 
     Raises:
-        InputError: an evaluation is damaged
+        InputError: an evaluation or a file of settings is damaged, or the folder's evaluations had other flags
     """
     rows: List[Dict[str, Any]] = []
-    failed, seen = "", 0
+    common = common_settings(output)
+    if common:
+        same(Path(output, "settings.json"), {**common, "evaluate": compared(study)})
+    start = "bart" if common.get("bart", study.bart) else "random weights"
+    failed, other, seen = "", "", 0
     for point in study.points:
         folder = Path(output, point.place)
-        path, told = folder / f"{study.split}.json", folder / "failed.txt"
-        figures, reason = {}, ""
+        path, told, made = folder / f"{study.split}.json", folder / "failed.txt", folder / "settings.json"
+        figures, reason, kept = {}, "", read_settings(made) if made.exists() else {}
         failed, seen = (failed, seen + point.updates) if point.before else ("", point.updates)
-        if path.exists():
+        found = difference(kept, settings(point, start)) if kept else ""
+        other = other if point.before else ""
+        if not other and found:
+            other = f"{point.setting} was made with {found}"
+        if other:
+            reason = failed = other
+        elif path.exists():
             try:
                 numbers = json.loads(path.read_text(encoding="utf-8"))
                 figures = {key: numbers[key] for key in FIGURES if key in numbers}
@@ -426,7 +523,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         rows.append(
             {
                 **{"arm": point.arm, "seed": point.seed, "setting": point.setting, "zero_latent": point.zero_latent},
-                **{"updates": seen, "start": point.before or ("bart" if study.bart else "random weights")},
+                **{"updates": seen, "start": point.before or start, "code": kept.get("code", [])},
                 **{"state": "done" if figures else "failed" if reason else "missing", "reason": reason},
                 "figures": figures,
             }

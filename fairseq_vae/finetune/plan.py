@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from ..base.errors import InputError
 from ..base.files import fingerprint
 from ..base.text import Joiner, find_bpe
-from ..checkpoints.read import model_settings, read_checkpoint
+from ..checkpoints.read import folders, model_settings, read_checkpoint
 from ..flags.effects import check_effects
 from ..flags.task import VAETranslationFlags, task_config
 from .configuration import configuration
@@ -22,7 +22,7 @@ from .encode import check_lines
 from .needs import check_number, check_saving, check_space, check_splits, check_surroundings, written
 from .recipe import flags, read_recipe
 
-__all__ = ["PAIRS", "SPLITS", "TEXT", "Plan", "build", "check_folder", "check_text", "shape", "texts"]
+__all__ = ["PAIRS", "SPLITS", "TEXT", "Plan", "build", "check_folder", "check_text", "shape", "texts", "words_of"]
 
 SPLITS = ("train", "valid", "test")
 BINARISED, TEXT, PAIRS = (
@@ -104,7 +104,7 @@ class Plan:
             )
         self.configurations = {phase: self.check_flags(phase) for phase in self.phases}
         check_saving(self.configurations)
-        beside = [] if self.bart is None else [os.path.dirname(self.bart)]
+        beside = [] if self.bart is None else folders(self.bart)
         self.bpe = find_bpe([*beside, str(self.data)])
         inputs = texts(self.data, self.form)
         self.split = "test" if "test" in inputs else "valid"
@@ -252,19 +252,18 @@ def check_text(
     Args:
         data: its folder
         form: of it, see check_folder
-        bart: the checkpoint, beside which the dictionary lies
+        bart: the checkpoint, beside or below which the dictionary lies
         bpe: settings of the BPE
         evaluated: the split of the evaluation
 
     Raises:
-        InputError: no BPE or no dictionary lies beside the BART, a file is no text, a line other than a source is
-            empty, a source lacks its target, or there are too few lines
+        InputError: no BPE or no dictionary lies beside the BART or above it, a file is no text, a line other than a
+            source is empty, a source lacks its target, or there are too few lines
     """
-    dictionary = None if bart is None else os.path.join(os.path.dirname(bart), "dict.txt")
-    if bpe is None or dictionary is None or not os.path.isfile(dictionary):
+    if bpe is None or bart is None or words_of(bart) is None:
         raise InputError(
             f"{data} is plain text: expected dict.txt and encoder.json with vocab.bpe, or sentencepiece.bpe.model, "
-            f"beside --bart {bart}; or give a folder of fairseq-preprocess"
+            f"beside --bart {bart} or above it; or give a folder of fairseq-preprocess"
         )
     for split, paths in texts(data, form).items():
         counts = [check_lines(path, blank=path.suffix == ".source") for path in paths]
@@ -275,6 +274,12 @@ def check_text(
             )
         if split == evaluated:
             check_number(f"{paths[-1]}", counts[-1], split)
+
+
+def words_of(bart: str) -> Optional[str]:
+    """The dict.txt of a checkpoint, beside it or above it; None: there is none."""
+    paths = (os.path.join(folder, "dict.txt") for folder in folders(bart))
+    return next(filter(os.path.isfile, paths), None)
 
 
 def shape(path: str, settings: Namespace) -> Dict[str, Any]:

@@ -7,6 +7,7 @@ The import loads neither fairseq nor omegaconf, since the command line's help na
 """
 
 import dataclasses
+import math
 import os
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
@@ -113,8 +114,9 @@ def rescale(settings: "DictConfig", length: int) -> None:
     ratio = Fraction(length, settings.optimization.max_update)
     for key in LENGTHS:
         value = OmegaConf.select(settings, key)
-        if value:
-            OmegaConf.update(settings, key, max(1, round(value * ratio)))
+        if value:  # a cycle is rounded up, or the last updates would begin another one
+            rounded = math.ceil(value * ratio) if key.endswith("kl_cycle_updates") else round(value * ratio)
+            OmegaConf.update(settings, key, max(1, rounded))
     settings.optimization.max_update = length
 
 

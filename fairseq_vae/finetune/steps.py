@@ -25,7 +25,7 @@ from ..base.text import Joiner, bpe_flags, build_bpe, pieces_of, read_dictionary
 from ..checkpoints.read import read_checkpoint
 from .encode import Limit, encode, loss
 from .needs import as_settings, limit, source_limit
-from .plan import PAIRS, SPLITS, Plan, texts
+from .plan import PAIRS, SPLITS, Plan, texts, words_of
 from .process import call, clear, mend, train
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "save_model",
     "step",
     "train_on",
+    "unmade",
 ]
 
 USER_DIR = Path(__file__).parent.parent
@@ -78,10 +79,10 @@ class Finetuning:
         except NotWritten:
             raise  # the next run goes on
         except InputError:  # settings that cannot work leave the folder free for others
-            (out / "settings.json").unlink()
             if self.plan.is_text:
                 for folder in (self.plan.bin, out / ".data-bin", out / "pieces"):
                     shutil.rmtree(folder, ignore_errors=True)
+            (out / "settings.json").unlink()
             raise
         self.plan.weights = None  # training is in other processes
         start = self.plan.bart
@@ -111,6 +112,9 @@ class Finetuning:
         """
         path = self.output / "settings.json"
         if not path.exists():
+            made = [name for phase in self.plan.phases for name in (phase, f"{phase}.done")]
+            made += ["data-bin", "pieces"] if self.plan.is_text else []
+            unmade([self.output / name for name in made], "another --output")
             write(path, json.dumps(self.plan.settings, indent=2) + "\n")
             return
         try:
@@ -314,7 +318,7 @@ def binarise(
     Args:
         text: folder of sentences or pairs
         form: of the folder, see plan.check_folder
-        bart: the checkpoint, beside which the dictionary lies
+        bart: the checkpoint, beside or below which the dictionary lies
         bpe: settings of the BPE
         most: each split's longest sentence, of pairs its longest target
         pieces: folder for the encoded text
@@ -326,8 +330,9 @@ def binarise(
         InputError: a sentence is too long
     """
     pieces.mkdir(exist_ok=True)
-    words = Path(bart).with_name("dict.txt")
-    encoder, dictionary, parts = build_bpe(bpe), read_dictionary(str(words)), []
+    words = words_of(bart)
+    assert words is not None, "check_text saw it"
+    encoder, dictionary, parts = build_bpe(bpe), read_dictionary(words), []
     sides = [f"--{side}-lang={ending[1:]}" for side, ending in zip(("source", "target"), PAIRS)]
     command = ["fairseq-preprocess", *([*sides, "--joined-dictionary"] if form == PAIRS else ["--only-source"])]
     command.append(f"--srcdict={words}")
@@ -382,6 +387,23 @@ def save_model(checkpoint: Path, target: Path) -> None:
     state["last_optimizer_state"] = None
     with open(target, "wb") as file:  # by Python's file, a full disk is told as such
         torch.save(state, file)
+
+
+def unmade(paths: Sequence[Path], other: str) -> None:
+    """Refuse what stands where a run would take it for its own, though no run has left its settings there.
+
+    Args:
+        paths: that a run makes
+        other: what to give instead, for the message
+
+    Raises:
+        InputError: one is there
+    """
+    for path in paths:
+        if path.exists():
+            raise InputError(
+                f"{path} is there, but no settings.json beside it, so that no run made it: give {other}, or delete it"
+            )
 
 
 def step(name: str, target: Path, action: Callable[[Path], None]) -> None:

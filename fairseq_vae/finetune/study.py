@@ -15,7 +15,10 @@ from .run import flags_of
 __all__ = ["ORDER", "PHASE1", "Point", "Study", "as_flags", "changed", "defaults", "read_study", "swept"]
 
 ORDER = {"kl-weight": False, "rate-target": True}  # flags whose values are sorted from the highest rate down: reversed?
-KEYS = ("bart", "data", "split", "flags", "arms", "points", "updates", "warm", "warm_updates", "seeds", "evaluate")
+KEYS = (
+    *("bart", "data", "split", "flags", "arms", "points", "updates", "warm", "warm_updates", "seeds", "evaluate"),
+    "versus",
+)
 OWN = ("points", "updates", "warm_updates")  # what an arm may have beside flags of fairseq-train, and PHASE1
 SET = ("data", "user-dir", "save-dir", "restore-file", "finetune-from-model", "seed", "max-update")  # of every training
 EVALUATE = (  # flags of fairseq-vae evaluate
@@ -23,6 +26,7 @@ EVALUATE = (  # flags of fairseq-vae evaluate
 )
 NAME = re.compile(r"(?!data-bin)\w[\w.,+ -]*")  # of a folder beside data-bin
 ONLY = "only"  # the point of an arm that sweeps no flag
+LATER = 1000  # between the seeds of a chain's trainings: with one seed each would begin with the same batches
 PHASE1 = "phase1"  # of an arm: a training before its first point, and that training's setting
 
 
@@ -31,7 +35,7 @@ class Point(NamedTuple):
 
     Attributes:
         arm: its name
-        seed: of the training
+        seed: of its chain; that of its own training is in its flags
         setting: the swept flag and its value, "kl-weight=0.1"; ONLY where an arm sweeps none; or PHASE1
         flags: of fairseq-train, without dashes: their values, "" for a switch
         updates: of this training
@@ -76,6 +80,7 @@ class Study(NamedTuple):
         warm: whether later points of an arm start from the one before
         evaluate: flags of `fairseq-vae evaluate`
         points: of all arms and seeds, each chain from the highest rate down
+        versus: the arm that the others are held to, seed by seed; empty: none
     """
 
     path: str
@@ -86,6 +91,7 @@ class Study(NamedTuple):
     warm: bool
     evaluate: Dict[str, str]
     points: List[Point]
+    versus: str = ""
 
     @property
     def arms(self) -> List[str]:
@@ -93,13 +99,14 @@ class Study(NamedTuple):
         return list(dict.fromkeys(point.arm for point in self.points))
 
 
-def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None) -> Study:
+def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None, pairs: bool = False) -> Study:
     """Read a study and work out its points. Paths in it start from its own folder.
 
     Args:
         path: of the YAML file
         data: in place of the study's
         bart: in place of the study's
+        pairs: whether it is one of pairs where no data folder tells
 
     Raises:
         InputError: a key is unknown or missing, or a value of another kind; the message names it
@@ -121,7 +128,8 @@ def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None
         if not given[key] and found.get(key):
             given[key] = os.path.join(folder, str(found[key]))
     places = {key: os.path.abspath(value) if value else None for key, value in given.items()}
-    pairs = any(os.path.isfile(f"{places['data']}/train{ending}") for ending in PAIRS)
+    if os.path.isdir(places["data"] or ""):
+        pairs = any(os.path.isfile(f"{places['data']}/train{ending}") for ending in PAIRS)
     with naming(path):
         seeds = check_list("seeds", found.get("seeds", [1]), int)
         warm = found.get("warm", True)
@@ -139,9 +147,12 @@ def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None
         for flag, value in evaluate.items():
             if flag not in EVALUATE or not value.isdigit():
                 raise InputError(f"evaluate: {flag}: {value}: expected whole numbers for {', '.join(EVALUATE)}")
+        versus = str(found.get("versus", ""))
+        if versus and versus not in arms:
+            raise InputError(f"versus: {versus}: expected an arm, {', '.join(map(str, arms))}")
     split = str(found.get("split", "valid"))
     warm = any(point.before not in ("", PHASE1) for point in points)
-    return Study(path, places["data"], pairs, places["bart"], split, warm, evaluate, points)
+    return Study(path, places["data"], pairs, places["bart"], split, warm, evaluate, points, versus)
 
 
 @contextlib.contextmanager
@@ -159,7 +170,7 @@ def arm_points(
     """The points of an arm, seed by seed, each seed's from the highest rate down, behind its PHASE1 if it has one.
 
     A language model has one, of as many updates as the last point of the study's chain has seen. A PHASE1 has the arm's
-    flags, changed by its own.
+    flags, changed by its own. Each training of a chain draws an order of the data of its own.
 
     Args:
         name: the arm's
@@ -198,8 +209,9 @@ def arm_points(
     points: List[Point] = []
     for seed in seeds:
         before = ""
-        for setting, chosen, updates in (*start, *settings):
-            points.append(Point(name, seed, setting, {**chosen, **trained(seed, updates)}, updates, before))
+        for number, (setting, chosen, updates) in enumerate((*start, *settings)):
+            own_seed = seed + LATER * number if before else seed
+            points.append(Point(name, seed, setting, {**chosen, **trained(own_seed, updates)}, updates, before))
             before = setting if warm or setting == PHASE1 else ""
     return points
 

@@ -12,7 +12,7 @@ from ..measure.seeds import OverSeeds
 from . import drawing
 from .text import grid
 
-__all__ = ["COLUMNS", "RESPONSES", "Mean", "caption", "curve", "means", "table"]
+__all__ = ["COLUMNS", "RESPONSES", "Mean", "caption", "curve", "means", "paired", "table"]
 
 COLUMNS = (  # key, heading, digits
     ("kl", "rate", 2),
@@ -36,6 +36,10 @@ RESPONSES = (  # to sources, of a study of pairs
     ("within_distinct_1", "distinct-1", 3),
     ("within_distinct_2", "distinct-2", 3),
     ("within_self_bleu", "self-BLEU", 1),
+)
+PAIRED = (  # figures that are told seed by seed, too
+    *("kl", "rec", "neg_elbo", "mi", "nll_gap_shuffled", "bleu_greedy", "bleu_1_recall", "bleu_4_recall", "rouge_l"),
+    "within_self_bleu",
 )
 GAPS = ("lm_gap", "nll_gap_shuffled", "bleu_4_recall_gap")  # shown with an interval of one seed, too
 LINES = 8  # of one -ELBO, about
@@ -82,8 +86,8 @@ class Mean(NamedTuple):
 def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
     """Figures over seeds, point by point; points that are not there yet are left out.
 
-    `lm_gap` is -ELBO less the language model's of the same seed, or less its mean where that seed has none; of pairs it
-    is in `less_lm` already, with its interval.
+    `lm_gap` is -ELBO less the language model's of the same seed, or less its mean where that seed has none; the first
+    arm without z is taken. Of pairs it is in `less_lm` already, with its interval.
 
     >>> row = {"arm": "plain", "seed": 1, "setting": "kl-weight=1", "zero_latent": False, "updates": 9, "state": "done"}
     >>> model = {**row, "arm": "lm", "zero_latent": True, "figures": {"neg_elbo": 50.0}}
@@ -94,7 +98,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
         rows: of finetune.curve's gather
     """
     without_z = [row for row in rows if row["zero_latent"] and finite(row["figures"].get("neg_elbo"))]
-    models = {row["seed"]: row["figures"]["neg_elbo"] for row in without_z}
+    models = {row["seed"]: row["figures"]["neg_elbo"] for row in without_z if row["arm"] == without_z[0]["arm"]}
     average = sum(models.values()) / len(models) if models else None
     found = []
     for arm, setting in dict.fromkeys((row["arm"], row["setting"]) for row in rows if row["state"] != "missing"):
@@ -108,6 +112,40 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
         given = done[0].get("intervals") or {} if len(done) == 1 else {}
         limits = {key: given[key] for key in GAPS if key in given and key in figures}
         found.append(Mean(arm, setting, same[0]["zero_latent"], same[0]["updates"], len(done), failed, figures, limits))
+    return found
+
+
+def paired(rows: Sequence[Mapping[str, Any]], base: str) -> List[Mean]:
+    """How much more each figure is than that of an arm, seed by seed: means and intervals of the differences.
+
+    >>> row = {"seed": 1, "setting": "kl-weight=1", "zero_latent": False, "updates": 9, "state": "done"}
+    >>> found = [{**row, "arm": arm, "seed": seed, "figures": {"neg_elbo": 50.0 + gap * seed}}
+    ...          for arm, gap in (("plain", 2.0), ("other", 1.5)) for seed in (1, 2, 3)]
+    >>> [point] = paired(found[:-1], "plain")
+    >>> point.arm, point.seeds, point.figures["neg_elbo"].mean  # of -0.5 and -1.0
+    ('other', 2, -0.75)
+
+    Args:
+        rows: of finetune.curve's gather
+        base: an arm, whose point of the same setting is taken, or its only one; seeds that one of both lacks are left
+            out, and so are points that have no seed in common with it
+    """
+    done = {(row["arm"], row["setting"], row["seed"]): row for row in rows if row["state"] == "done"}
+    own = list(dict.fromkeys(setting for arm, setting, _ in done if arm == base))
+    found = []
+    for arm, setting in dict.fromkeys((arm, setting) for arm, setting, _ in done if arm != base):
+        place = own[0] if len(own) == 1 else setting
+        seeds = [seed for a, b, seed in done if (a, b) == (arm, setting) and (base, place, seed) in done]
+        if not seeds:
+            continue
+        both = [[flat(done[a, b, seed]["figures"]) for seed in seeds] for a, b in ((arm, setting), (base, place))]
+        figures = {
+            key: OverSeeds.of([mine[key] - theirs[key] for mine, theirs in zip(*both)])
+            for key in PAIRED
+            if all(finite(row.get(key)) for part in both for row in part)
+        }
+        first = done[arm, setting, seeds[0]]
+        found.append(Mean(arm, setting, first["zero_latent"], first["updates"], len(seeds), 0, figures))
     return found
 
 
@@ -133,18 +171,22 @@ def finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False) -> str:
+def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: str = "") -> str:
     """A line for each point, with means over seeds, and reasons of those that failed; of pairs a second table, of the
     responses.
 
     Args:
         rows: of finetune.curve's gather
         markdown: as Markdown, else as aligned columns
+        versus: the arm that the others are held to in a table of its own, see paired; empty: none
     """
     points = means(rows)
     parts = [grid(cells(points, COLUMNS), markdown)]
     if any("responses" in row["figures"] and row["figures"]["responses"] for row in rows):
         parts.append(grid(cells(points, RESPONSES), markdown))
+    held = paired(rows, versus)
+    if held:
+        parts.append(grid(cells(held, [column for column in (*COLUMNS, *RESPONSES) if column[0] in PAIRED]), markdown))
     notes = [
         f"{row['arm']}, seed {row['seed']}, {row['setting'].replace('=', ' ')} failed: {row['reason']}"
         for row in rows
@@ -192,12 +234,13 @@ def cell(point: Optional[OverSeeds], digits: int, seeds: int, interval: Optional
     return shown(point.mean) + (f" [{', '.join(map(shown, interval))}]" if interval else "")
 
 
-def caption(rows: Sequence[Mapping[str, Any]], warm: bool) -> str:
+def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: str = "") -> str:
     """How the points were trained and measured, to stand under table and picture.
 
     Args:
         rows: of finetune.curve's gather
         warm: whether later points start from the one before
+        versus: as of table
     """
     done = [row for row in rows if row["state"] == "done"]
     first = min(done, key=lambda row: row["zero_latent"])["figures"]  # without z there is one sample
@@ -211,10 +254,13 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool) -> str:
     spread = f" Means over {seeds} seeds, and half of their 95 % intervals." if seeds > 1 else ""
     missing = sum(row["state"] == "missing" for row in rows)
     lacking = f" {missing} of {len(rows)} points are not there yet." if missing else ""
+    held = f" The last table: figures less those of {versus!r}, seed by seed." if paired(rows, versus) else ""
+    code = {made for row in done for made in row.get("code", [])}
+    versions = f" {len(code)} versions of the code made them, see curve.json." if len(code) > 1 else ""
     return (
         f"{how}{spread} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, K = "
         f"{first['samples']}; MI at most {cap(done)}; BLEU and exact (as a share) of greedy reconstructions "
-        f"from mu.{responses(done)}{lacking}"
+        f"from mu.{responses(done)}{held}{lacking}{versions}"
     )
 
 
