@@ -153,11 +153,16 @@ class VAECrossEntropyCriterion(FairseqCriterion):
         return loss, sample_size, logging_output
 
     def show_text(self, model: Any) -> None:
-        """Let the terms that begin with the training text have it.
+        """Let the terms that begin with the training text have it, and tell of a prior that should have had it.
 
         Args:
             model: a bart_vae
         """
+        if not getattr(model.encoder.prior, "begun", True):
+            logger.warning(
+                "the pseudo-inputs of --latent-prior vamp begin as words by chance: --task vae_denoising lets them "
+                "begin as sentences of the training text"
+            )
         data: Any = getattr(self.task, "datasets", {}).get(getattr(self.task.cfg, "train_subset", None) or "train")
         for name in model.terms if data is not None else ():
             if hasattr(terms[name], "begin"):

@@ -177,7 +177,14 @@ def fit_prior(
         raise InputError(f"checkpoint {checkpoint} has no latent (--zero-latent): there is nothing to fit a prior to")
     scorers = {split: load_split(model, task, split, max_tokens, seed) for split in ("train", "valid")}
     posteriors = {split: scorer.distributions()[0] for split, scorer in scorers.items()}
-    z = {split: one_each(posterior, seed, model.encoder.posterior.eps_dim) for split, posterior in posteriors.items()}
+    eps_dim = model.encoder.posterior.eps_dim
+    z = {split: one_each(posteriors[split], seed, eps_dim, held_out=split != "train") for split in posteriors}
+    count, dim = z["train"].shape
+    if count <= dim and not (kind == "mixture" or isinstance(posteriors["train"], Gaussian) and kind == "gaussian"):
+        raise InputError(
+            f"--kind {kind}: {data} has {count:,} sentences to train on; expected more than the {dim:,} dimensions of "
+            "z, whose covariance it takes of one z each: give more text or another kind"
+        )
     prior: Any
     if kind == "gaussian":
         prior = gaussian(posteriors["train"], z["train"])
@@ -190,14 +197,23 @@ def fit_prior(
     return described(prior, kind, model.cpu().encoder.prior, z["valid"], seed)
 
 
-def one_each(posterior: Any, seed: int, eps_dim: int) -> Tensor:
+def one_each(posterior: Any, seed: int, eps_dim: int, held_out: bool) -> Tensor:
     """One sample of each sentence's posterior, N x Z.
+
+    Training and held-out sentences have draws of their own: with the same ones, a posterior that says little gives the
+    same z's, and what is held out would be known. An evaluation's draws are others, too.
+
+    Args:
+        posterior: of N sentences
+        seed: of the draws
+        eps_dim: of the posterior
+        held_out: whether they are no training sentences
 
     Raises:
         InputError: a number is not finite
     """
     count = len(posterior.mean)
-    z = sampled(posterior, standard_normal(seed, Purpose.VALIDATION, 0, range(count), eps_dim))
+    z = sampled(posterior, standard_normal(seed, Purpose.FITTING, int(held_out), range(count), eps_dim))
     if not torch.isfinite(z).all():
         raise InputError(
             "posteriors of the training text are not finite: training diverged; take an earlier checkpoint"

@@ -179,6 +179,19 @@ def test_what_makes_no_sense_is_refused_in_one_line(injection, flags, message):
         model(injection, **flags)
 
 
+@pytest.mark.parametrize("name", sorted(set(PRIORS) - {"vamp"}))
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_without_a_target_z_is_the_priors_mean(name, size):
+    """Of each source, or of one prior for all."""
+    flags = {"latent_vectors": 2, "latent_pooling": "attention"} if name == "layer-wise" else {}
+    built = model(SELF, **{**flags, **PRIORS[name]}, std=0.3)
+    given = {key: value[:size] for key, value in pairs()["net_input"].items() if key.startswith("src")}
+    with torch.no_grad():
+        found, mean = built.encoder(**given)["vae"].z, built.encoder.prior(built.encoder.context(**given)).mean
+    assert found.shape == (size, built.encoder.prior.dim)
+    torch.testing.assert_close(found, mean.expand(size, -1))
+
+
 def test_the_prior_without_a_source_says_so():
     with pytest.raises(InputError, match="give sources"):
         model(SELF).encoder.prior()

@@ -11,6 +11,7 @@ import finetuning
 import pytest
 import torch
 from evaluation import made_up
+from helpers import POSTERIORS
 
 from fairseq_vae.base.errors import InputError, NotWritten
 from fairseq_vae.cli import main
@@ -305,7 +306,29 @@ def test_arms_of_other_parts_start_from_the_same_weights(study, made, tmp_path):
     """What one arm's model adds to the checkpoint that it loads is no other arm's."""
     found = study("plain: {}", "plain: {}\n  mixture: {latent-prior: mixture}", bart=str(made / "bart/model.pt"))
     arms = sorted(found.arms, reverse=True)
-    Curve(found, str(tmp_path / "out")).check(sorted(found.points, key=lambda point: arms.index(point.arm)))
+    made_of = Curve(found, str(tmp_path / "out"))
+    made_of.check(sorted(found.points, key=lambda point: arms.index(point.arm)))
+    assert not made_of.unkept
+
+
+def test_what_the_first_batch_would_refuse_is_refused_before_the_first_training(study, calls, tmp_path):
+    found = study("plain: {}", "plain: {}\n  mixture: {latent-prior: mixture, free-bits: 0.1}")
+    with pytest.raises(InputError, match="mixture, kl-weight=0.1: --free-bits-mode dimension: .* not known for each"):
+        Curve(found, str(tmp_path / "out")).run()
+    assert not calls
+
+
+@pytest.mark.skipif("flow" not in POSTERIORS, reason="needs zuko")
+def test_distributions_that_cannot_be_kept_are_evaluated_without(study, calls, made, tmp_path):
+    found = study("plain: {}", "plain: {}\n  stretched: {latent-posterior: flow}", bart=str(made / "bart/model.pt"))
+    made_of = Curve(found, str(tmp_path / "out"))
+    made_of.check(made_of.points)
+    assert made_of.unkept == {"stretched"}
+    made_of.study = found._replace(pairs=True)
+    for point in made_of.points:
+        made_of.folder(point).mkdir(parents=True)
+        made_of.evaluate(point, made_of.folder(point) / "valid.json")
+        assert ("keep" in calls[-1][2]) == (point.arm != "stretched")
 
 
 def test_a_full_disk_stops_the_run(study, run, calls, monkeypatch):

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from helpers import save_vae, write_data
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.checkpoints.priors import load_prior, save_prior
-from fairseq_vae.fit import fit_flow, fit_gaussian, fit_mixture, mean_density
+from fairseq_vae.fit import fit_flow, fit_gaussian, fit_mixture, fit_prior, mean_density, one_each
 from fairseq_vae.latent.densities import FullGaussian, Mixture
 from fairseq_vae.latent.distributions import Gaussian, as_double, rate, rows, sampled
 from fairseq_vae.latent.fitted import KINDS, FittedFlow, FittedGaussian
@@ -226,3 +227,26 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_fitted_prior_is_of_its_models_width():
     assert FittedGaussian({"mu": MUS[0], "tril": TRILS[0]}).dim == Z and fitted("mixture").eps_dim == Z + 1
+
+
+def test_what_is_held_out_is_not_known_from_the_training_sentences_draws():
+    """Of a collapsed model all posteriors are N(0, I): no fitted prior is a better one of z's that it has not seen."""
+    size, dim = 1500, 8
+    posterior = Gaussian(torch.zeros(size, dim), torch.zeros(size, dim))
+    z, held_out = (one_each(posterior, 1, dim, held_out=others) for others in (False, True))
+    correlation = torch.corrcoef(torch.stack((z.flatten(), held_out.flatten())))[0, 1]
+    assert abs(correlation) < 5 / math.sqrt(size * dim)
+    fitted = mean_density(fit_mixture(z, held_out[:750]), held_out)
+    assert fitted < Gaussian.standard(torch.zeros(dim)).log_prob(held_out).mean().item()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flow_needs_more_sentences_than_dimensions(kind, tmp_path):
+    save_vae(tmp_path, "--latent-dim=16", words=[f"w{i}" for i in range(25)])
+    write_data(tmp_path, train=[[i % 5, 1, 2] for i in range(16)], valid=[[1, 2], [3]])
+    checkpoint, output = str(tmp_path / "checkpoint_best.pt"), str(tmp_path / "prior")
+    if kind == "flow":
+        with pytest.raises(InputError, match="--kind flow: .* has 16 sentences to train on; expected more than the 16"):
+            fit_prior(checkpoint, str(tmp_path), kind, output)
+    else:
+        assert math.isfinite(fit_prior(checkpoint, str(tmp_path), kind, output).density)

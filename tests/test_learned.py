@@ -3,13 +3,14 @@
 import copy
 import json
 import math
+from argparse import Namespace
 
 import numpy as np
 import pytest
 import torch
 from denoising import TRAIN, build
 from fairseq.data.data_utils import collate_tokens
-from helpers import SENTENCES, B, Z, arguments, batch, criterion, dictionary, model, save_vae, write_data
+from helpers import SENTENCES, SMALL, B, Z, arguments, batch, criterion, dictionary, model, save_vae, write_data
 from test_generation import found as lines_of
 from test_generation import printed
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
@@ -19,6 +20,7 @@ from fairseq_vae.base.stream import Purpose, standard_normal, stream
 from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.collect import collect
 from fairseq_vae.fit import fit_prior
+from fairseq_vae.flags.model import check_promises
 from fairseq_vae.hub import load
 from fairseq_vae.latent.blocks import least_vectors
 from fairseq_vae.latent.densities import Components, FullGaussian, Mixture
@@ -153,7 +155,7 @@ def vamp(**flags):
     return built
 
 
-@pytest.mark.parametrize("flags", [{}, {"latent_pooling": "attention"}, {"bn_mu": 0.5}])
+@pytest.mark.parametrize("flags", [{}, {"latent_pooling": "attention"}])
 def test_vamp_is_the_mean_of_the_posteriors_at_its_tokens(flags):
     built = vamp(**flags)
     prior, z = built.encoder.prior, torch.randn(4, Z)
@@ -181,12 +183,9 @@ def test_of_sentences_that_are_all_the_text_the_vamp_prior_is_the_aggregated_pos
     torch.testing.assert_close(built.encoder.prior().log_prob(z), aggregate, rtol=1e-4, atol=1e-4)
 
 
-def test_pseudo_inputs_move_no_average_and_dropout_stays_in_the_encoder():
-    built = vamp(bn_mu=0.5, dropout=0.3).train()
-    norm = built.encoder.posterior.bn_mu
-    before = norm.mean.clone()
+def test_pseudo_inputs_have_the_encoders_dropout_in_training():
+    built = vamp(dropout=0.3).train()
     first, second = built.encoder.prior(), built.encoder.prior()
-    assert norm.mean.equal(before) and built.encoder.posterior.training and norm.training
     assert not first.parts.mu.equal(second.parts.mu) and built.eval().encoder.prior().parts.mu.isfinite().all()
 
 
@@ -312,7 +311,7 @@ def test_hub_and_fairseq_sample_it_and_a_fitted_prior_takes_its_place(saved, tmp
     fit = fit_prior(checkpoint, str(folder), "gaussian", path)
     with torch.no_grad():
         posterior = vae.model.encoder.infer(collate_tokens([torch.tensor([0, *row, 2]) for row in words(20, 30)], 1))
-        held_out = posterior.rsample(standard_normal(1, Purpose.VALIDATION, 0, range(10), Z))
+        held_out = posterior.rsample(standard_normal(1, Purpose.FITTING, 1, range(10), Z))
     assert fit.standard == pytest.approx(prior().log_prob(held_out).mean().item(), rel=1e-4)
     assert load(checkpoint, str(folder), None, prior=path).model.encoder.prior.signature == "gaussian"
 
@@ -320,6 +319,38 @@ def test_hub_and_fairseq_sample_it_and_a_fitted_prior_takes_its_place(saved, tmp
 def words(first, last):
     """The tokens of some training sentences."""
     return [[word + 4 for word in sentence] for sentence in TRAIN[first:last]]
+
+
+@every_learned
+def test_neither_a_bound_from_the_standard_normal_nor_inner_steps_of_a_part_of_it_go_with_it(name, tmp_path):
+    values = Namespace(latent_prior=name, bn_mu=0.6, mirror_slots=False, posterior_max_variance=0.0)
+    with pytest.raises(InputError, match=f"--bn-mu 0.6 promises a least KL .*--latent-prior {name} may follow mu"):
+        check_promises(values)
+    task = build(
+        write_data(tmp_path, train=TRAIN[:8], valid=TRAIN[8:10]), train_subset="train", aggressive_inference=True
+    )
+    cfg = arguments(latent_prior=name, _name="bart_vae_tiny", **SMALL.get(name, {}))
+    if priors[name].of_posterior:
+        with pytest.raises(InputError, match=f"of which --latent-prior {name} is made"):
+            task.build_model(cfg)
+    else:
+        task.build_model(cfg)
+    moved = model(latent_prior=name).encoder
+    before = moved.prior().log_prob(torch.ones(1, Z))
+    with torch.no_grad():
+        for parameter in moved.posterior.parameters():
+            parameter.add_(0.3)
+    assert moved.prior().log_prob(torch.ones(1, Z)).allclose(before) == (not priors[name].of_posterior)
+
+
+def test_pseudo_inputs_that_stay_words_by_chance_are_told_of(caplog):
+    for begun in False, True:
+        built = vamp().train()
+        if begun:
+            built.load_state_dict(dict(vamp().state_dict()))
+        caplog.clear()
+        criterion()(built, batch(SENTENCES))
+        assert ("begin as words by chance: --task vae_denoising lets them" in caplog.text) == (not begun)
 
 
 @every_learned

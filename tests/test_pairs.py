@@ -77,14 +77,19 @@ OPTIONS = {
     "generation": ["mean", "sample", "prior"],
 }
 REFUSED = (  # expressions of two values that are refused together
-    ("--latent-prior=(?!standard)", "--free-bits=0.2|--posterior-max-variance"),  # of dimensions, and of N(0, I) alone
+    # of dimensions, and of N(0, I) alone
+    ("--latent-prior=(?!standard)", "--free-bits=0.2|--posterior-max-variance|--bn-mu"),
     ("--arch=bart_cvae", "--posterior-max-variance|--bn-mu"),
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
     ("--latent-posterior=(full|flow)", r"--bn-mu|--free-bits=\S+( --free-bits-mode=\S*dimension|$)"),
     ("--latent-posterior=flow", "--posterior-max-variance"),
     ("--zero-latent", r"--bn-mu|--posterior|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)|--latent-prior=\S+ "),
     ("--kl-weight=0", "--free-bits"),
-    ("--aggressive", f"--zero-latent|--deterministic-latent|--freeze-decoder|--latent-posterior=flow|{SEVERAL} "),
+    (
+        "--aggressive",
+        "--zero-latent|--deterministic-latent|--freeze-decoder|--latent-posterior=flow|--latent-prior=vamp",
+    ),
+    ("--aggressive", f"{SEVERAL} "),
     ("--mirror-slots", "--zero-latent|--latent-injection=(?!.*cross)|--bn-mu"),
     ("--decoder-layerdrop", rf"--latent-injection=(\S+,)?embedding|{SEVERAL} "),
     (r"--bn-mu|--posterior-max|--latent-(prior|posterior)=\S+ ", f"{SEVERAL} "),

@@ -130,6 +130,20 @@ def test_text_needs_the_barts_bpe(text, bart, plan, missing):
         plan(text, bart=None)
 
 
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("phase2.model.latent_prior=mixture", "phase2 of the recipe: --free-bits-mode dimension: .* is not known for"),
+        ("model.latent_posterior=full", "phase2 of the recipe: --free-bits-mode dimension: .* is not known for"),
+        ("phase2.model.latent_dim=64", "phase2 of the recipe: .* another architecture"),
+    ],
+)
+def test_what_the_first_batch_of_a_later_phase_would_refuse_is_refused_before_the_first(data, plan, override, message):
+    found = plan(data, "default", overrides=["dataset.max_tokens=64", override])
+    with pytest.raises(InputError, match=message):
+        found.check_parts()
+
+
 def test_words_may_lie_above_the_checkpoint_as_finetune_leaves_them(text, bart, plan):
     inner = bart.parent / "phase2"
     inner.mkdir()

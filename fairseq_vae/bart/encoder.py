@@ -237,7 +237,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
         if z is None and prior_eps is not None:
             z = prior.rsample(prior_eps[:, : self.prior.eps_dim])
         if z is None and self.conditional and target is None and z_source is None:
-            z = expanded(prior, len(src_tokens)).mean
+            z = prior.mean.expand(len(src_tokens), -1)
         if z is None:
             if z_source is not None:
                 posterior = self.infer(**z_source)

@@ -147,6 +147,14 @@ def encoded(value: Value) -> Tuple[str, bytes]:
     return ".jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in value).encode("utf-8")
 
 
+def can_keep(value: Any) -> bool:
+    """Whether a named tuple can be written to a folder: whether its fields are tensors, and named tuples of such."""
+    try:
+        return bool(arrays_of(value))
+    except InputError:
+        return False
+
+
 def arrays_of(value: Any, prefix: str = "") -> Dict[str, np.ndarray]:
     """The fields of a named tuple by name, its class among them; those of a named tuple in it with its name in front.
 
@@ -157,7 +165,7 @@ def arrays_of(value: Any, prefix: str = "") -> Dict[str, np.ndarray]:
     arrays = {prefix + CLASS: np.array(f"{kind.__module__}.{kind.__qualname__}")}
     for name, field in value._asdict().items():
         if isinstance(field, Tensor):
-            arrays[prefix + name] = field.numpy()
+            arrays[prefix + name] = field.detach().numpy()
         elif hasattr(field, "_fields"):
             arrays.update(arrays_of(field, f"{prefix}{name}."))
         else:

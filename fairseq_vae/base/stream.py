@@ -33,6 +33,7 @@ class Purpose(IntEnum):
     TOKENS = 6  # words drawn in generation; when = the number of words before
     PAIRS = 7  # sentences paired in evaluation; when = sentence = 0
     INNER = 8  # batches of aggressive inference; when = update, sentence = inner step
+    FITTING = 9  # eps of the z's that a prior is fitted to; when = 0 of training sentences, 1 of those held out
 
 
 def stream(seed: int, purpose: Purpose, when: int, index: int) -> np.random.Generator:

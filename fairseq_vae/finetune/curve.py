@@ -7,10 +7,11 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..base.errors import InputError, NotWritten
 from ..base.files import fingerprint, source_fingerprint, write
+from ..base.store import can_keep
 from ..base.text import find_bpe
 from ..checkpoints.read import first_line, folders, model_settings, read_checkpoint
 from ..collect import joiner, load_split
@@ -19,7 +20,7 @@ from ..measure.collection import Collection
 from ..measure.summary import less
 from .configuration import configuration
 from .encode import Limit
-from .plan import BINARISED, SPLITS, build, check_folder, check_text, shape, texts
+from .plan import BINARISED, SPLITS, build, check_folder, check_text, first_loss, shape, texts
 from .process import call
 from .steps import USER_DIR, alone, binarise, held, minutes, save_model, step, train_on, unmade
 from .study import Point, Study, as_flags
@@ -55,8 +56,8 @@ class Curve:
     """The run of a study, in a folder where each point has its own: ARM/seed-S/FLAG-VALUE.
 
     A point's folder holds model.pt (without the optimizer's state), train.log, and of each split that was evaluated
-    SPLIT.json and SPLIT.txt, of pairs also SPLIT with all that the evaluation is made of; failed.txt says why a point
-    has failed.
+    SPLIT.json and SPLIT.txt, of pairs also SPLIT with all that the evaluation is made of, unless a flow or layer-wise
+    latents are among it; failed.txt says why a point has failed.
 
     Args:
         study: all that there is to do
@@ -86,6 +87,7 @@ class Curve:
         self.bpe = find_bpe([*(folders(study.bart) if study.bart else []), study.data])
         self.weights: Optional[Dict[str, Any]] = None
         self.shape: Dict[str, str] = {}
+        self.unkept: Set[str] = set()  # arms whose distributions cannot be kept on disk
         self.spent = {"updates": Spent(), "evaluations": Spent()}
         if self.is_text:
             check_text(self.data, self.form, study.bart, self.bpe, study.split)
@@ -265,15 +267,20 @@ class Curve:
         for arm in dict.fromkeys(point.arm for point in points):
             where = f"{self.study.path}: {arm}"
             chosen = [point for point in points if point.arm == arm]
-            built = None
+            built: Dict[bool, Any] = {}  # of the arm's PHASE1, and of its points
             for point in (point for point in chosen if point.seed == chosen[0].seed):
                 cfg = configuration(self.arguments(point), where)
                 try:
                     check_effects(cfg.model, cfg.criterion, cfg.task)
-                    if built is None:
-                        built = build(cfg, self.weights)
-                        if arm == points[0].arm:
-                            self.check_split(*built)
+                    if point.evaluated not in built:
+                        weights = built[not point.evaluated] if built else self.weights
+                        task, model = build(cfg, weights)
+                        if point == points[0]:
+                            self.check_split(task, model)
+                        output = first_loss(cfg, task, model)
+                        if output is not None and not all(map(can_keep, (output.posterior, output.prior))):
+                            self.unkept.add(arm)
+                        built[point.evaluated] = model.state_dict()
                 except InputError as error:
                     raise InputError(f"{where}, {point.setting}: {error}") from error
                 except RuntimeError as error:  # of torch: weights that do not fit
@@ -362,7 +369,7 @@ class Curve:
         study, folder = self.study, self.folder(point)
         command = ["fairseq-vae", "evaluate", str(folder / "model.pt"), str(self.bin), f"--split={study.split}"]
         command += [f"--text={self.texts[study.split][-1]}"] if self.is_text else []
-        command += [f"--keep={folder / study.split}"] if study.pairs else []
+        command += [f"--keep={folder / study.split}"] if study.pairs and point.arm not in self.unkept else []
         command += [f"--references={self.references}"] if study.pairs and self.references.exists() else []
         command += [f"--{flag}={value}" for flag, value in study.evaluate.items()]
         command += [f"--user-dir={self.user_dir}"] if self.user_dir else []

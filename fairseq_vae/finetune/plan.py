@@ -7,14 +7,16 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from fairseq import tasks
+import torch
+from fairseq import tasks, utils
+from fairseq.logging import metrics
 from fairseq.models.bart.model import bart_base_architecture
 from omegaconf import DictConfig
 
 from ..base.errors import InputError
 from ..base.files import fingerprint
 from ..base.text import Joiner, find_bpe
-from ..checkpoints.read import folders, model_settings, read_checkpoint
+from ..checkpoints.read import first_line, folders, model_settings, read_checkpoint
 from ..flags.effects import check_effects
 from ..flags.task import VAETranslationFlags, task_config
 from .configuration import configuration
@@ -22,7 +24,10 @@ from .encode import check_lines
 from .needs import check_number, check_saving, check_space, check_splits, check_surroundings, written
 from .recipe import flags, read_recipe
 
-__all__ = ["PAIRS", "SPLITS", "TEXT", "Plan", "build", "check_folder", "check_text", "shape", "texts", "words_of"]
+__all__ = [
+    *("PAIRS", "SPLITS", "TEXT", "Plan", "build", "check_folder", "check_text", "first_loss", "shape", "texts"),
+    "words_of",
+]
 
 SPLITS = ("train", "valid", "test")
 BINARISED, TEXT, PAIRS = (
@@ -138,16 +143,19 @@ class Plan:
             InputError: weights, dictionary, settings and sentences do not fit one another, or a later step lacks
                 something, see needs
         """
-        start, needed = self.bart, 0
-        folders = [self.output / phase for phase in self.phases]
-        check_surroundings(self.output, folders)
+        start, weights, needed = self.bart, self.weights, 0
+        check_surroundings(self.output, [self.output / phase for phase in self.phases])
         for phase in self.phases:
             cfg = self.configurations[phase]
             if start:
                 cfg = configuration(self.flags(phase, start), f"{phase} of the recipe")
-            task, model = build(cfg, self.weights if start else None)
+            try:
+                task, model = build(cfg, weights)
+                first_loss(cfg, task, model)
+            except (InputError, RuntimeError) as error:  # RuntimeError: of torch, weights that do not fit
+                raise InputError(f"{phase} of the recipe: {first_line(error)}") from error
             needed += written(cfg, model)
-            start = None  # phase 2 goes on from a file of phase 1's
+            start, weights = None, model.state_dict()  # phase 2 goes on from a file of phase 1's
         Joiner(task.source_dictionary, self.bpe)  # evaluation and samples need words
         check_splits(self.bin, task, self.split, self.configurations, fixed=self.bart is not None)
         check_space(self.output, needed)
@@ -312,6 +320,36 @@ def shape(path: str, settings: Namespace) -> Dict[str, Any]:
         if value != default:
             result[key] = value
     return result
+
+
+def first_loss(cfg: DictConfig, task: Any, model: Any) -> Any:
+    """Put one batch of training through model and criterion, some of whose refusals only a batch can show.
+
+    Args:
+        cfg: fairseq's configuration
+        task, model: as build gives them; the model is good for nothing else afterwards
+
+    Returns:
+        the model's output; None where there is no sentence that it takes, which check_splits tells
+
+    Raises:
+        InputError: the criterion refuses it
+    """
+    split = cfg.dataset.train_subset
+    task.load_dataset(split)
+    data, most = task.dataset(split), utils.resolve_max_positions(task.max_positions(), model.max_positions())
+    good, _ = data.filter_indices_by_size(data.ordered_indices(), most)
+    if not len(good):
+        return None
+    batch = data.collater([data[int(number)] for number in good[:2]])
+    kept: List[Any] = []
+    with torch.no_grad(), metrics.aggregate(new_root=True):
+        hook = model.register_forward_hook(lambda module, inputs, output: kept.append(output))
+        criterion = task.build_criterion(cfg.criterion).train()
+        criterion.begun = True  # or terms would go through all of the text
+        criterion(model.train(), batch)
+        hook.remove()
+    return kept[0]
 
 
 def build(cfg: DictConfig, weights: Optional[Dict[str, Any]]) -> Tuple[Any, Any]:

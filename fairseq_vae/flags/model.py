@@ -58,9 +58,10 @@ class LatentFlags(FairseqDataclass):
     mirror_slots: bool = dataclasses.field(
         default=False,
         metadata={
-            "help": "start each vector's first slot of cross-attention as the pooled state that z was made of: the map "
-            "from z is the transpose of the map to mu, so BART's cross-attention starts on what it was pretrained to "
-            "read (default: off)",
+            "help": "start each vector's first slot of cross-attention as what mu tells of the pooled state: the map "
+            "from z is the transpose of the map to mu, so that the slot is the pooled state's projection to as many "
+            "dimensions as the vector has, all of it from --encoder-embed-dim on, and BART's cross-attention starts "
+            "on what it was pretrained to read (default: off)",
             "needs": {"latent_injection": ("cross-attention",), "zero_latent": (False,)},
         },
     )
@@ -279,10 +280,10 @@ def check_promises(values: Any) -> None:
             f"--mirror-slots starts slots as the pooled states, which --bn-mu {values.bn_mu} rescales: leave one of "
             "the two out"
         )
-    if values.bn_mu and values.latent_prior == "conditional":
+    if values.bn_mu and values.latent_prior != "standard":
         raise InputError(
-            f"--bn-mu {values.bn_mu} promises a least KL from N(0, I), and --latent-prior conditional may follow mu: "
-            "leave it out, or give --latent-prior standard"
+            f"--bn-mu {values.bn_mu} promises a least KL from N(0, I), and --latent-prior {values.latent_prior} may "
+            "follow mu: leave it out, or give --latent-prior standard"
         )
     if values.posterior_max_variance and values.latent_prior != "standard":
         raise InputError(

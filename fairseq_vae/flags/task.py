@@ -39,9 +39,10 @@ class SentenceFlags(FairseqDataclass):
             "help": "z at generation: the posterior's mean, a sample of the posterior, or a sample of the prior, for "
             "which --num-samples stands in for the data (in fairseq-interactive, each line of the input gets one); of "
             "bart_cvae the mean or a sample of p(z|x), which is its prior and, of x alone, its posterior, so that "
-            "`prior` is refused; samples depend on --seed and the sentence's number only, which in "
-            "fairseq-interactive is its line's, so that equal lines get samples of their own; in an ensemble, each "
-            "model has its own z, made of the same standard normal draws (default: mean)"
+            "`prior` is refused (for the mean of --latent-prior flow, which has no closed form, 0 stands in); samples "
+            "depend on --seed and the sentence's number only, which in fairseq-interactive is its line's, so that "
+            "equal lines get samples of their own; in an ensemble, each model has its own z, made of the same standard "
+            "normal draws (default: mean)"
         },
     )
     latent_samples: int = field(

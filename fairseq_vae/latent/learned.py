@@ -162,7 +162,7 @@ class VampPrior(Prior):
 
     u_k is a sequence of embeddings: those of fixed tokens, which the encoder's table has, and learned offsets, which
     begin at 0. The tokens are words by chance until `begin` has a text. Each forward pass encodes all u_k, with the
-    encoder's dropout in training; --bn-mu normalises them by its averages, since they are no batch.
+    encoder's dropout in training.
 
     Args:
         dim: Z
@@ -176,6 +176,8 @@ class VampPrior(Prior):
     """
 
     signature = "vamp"
+    of_posterior = True
+    begun = False  # with sentences, or as a checkpoint has it
     digits: Tensor
 
     def __init__(self, dim: int, config: Optional[VampConfig] = None):
@@ -230,17 +232,17 @@ class VampPrior(Prior):
             row.fill_(encoder.dictionary.pad())
             row[: len(words) + 1] = row.new_tensor([encoder.dictionary.bos(), *words])
         self.digits.copy_(as_digits(tokens))
+        self.begun = True
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.begun = True
 
     def forward(self, context: Optional[Context] = None) -> Components:
         [encoder] = self.encoder
         tokens = as_tokens(self.digits)  # K x T
         embeddings = encoder.embed_tokens(tokens) + self.offsets  # K x T x C
-        posterior, training = encoder.posterior, encoder.posterior.training
-        posterior.eval()
-        try:
-            parts = encoder.infer(tokens, token_embeddings=embeddings)
-        finally:
-            posterior.train(training)
+        parts = encoder.infer(tokens, token_embeddings=embeddings)
         return Components(parts.mean.new_full((self.components,), -math.log(self.components)), parts)
 
 

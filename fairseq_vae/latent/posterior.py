@@ -228,7 +228,8 @@ class BoundedConfig:
     posterior_max_variance: float = field(
         default=0.0,
         metadata={
-            "help": "smooth upper bound S of q(z|x)'s variance in each dimension, 0 < S < 1, which commits a sentence "
+            "help": "smooth upper bound S of q(z|x)'s variance in each dimension, with --latent-posterior full given "
+            "those before it, 0 < S < 1, which commits a sentence "
             "to a KL of at least Z x (S - 1 - ln S) / 2 nats: 3.1 with 0.5 and Z = 32 dimensions (Razavi et al. "
             "2019, delta-VAE). It may say nothing (mu = 0): watch nll_gap; 0: no bound (default: 0)",
         },
@@ -242,9 +243,9 @@ class DiagonalConfig(BoundedConfig):
     bn_mu: float = field(
         default=0.0,
         metadata={
-            "help": "batch-normalise mu to this fixed standard deviation, with which a sentence's KL from N(0, I) is "
-            "at least Z x its square / 2 nats for Z dimensions of z (Zhu et al. 2020, BN-VAE: 0.6); 0: no "
-            "normalisation (default: 0)",
+            "help": "batch-normalise mu to this fixed standard deviation, with which the mean KL of a batch's "
+            "sentences from N(0, I) is at least Z x its square / 2 nats for Z dimensions of z (Zhu et al. 2020, "
+            "BN-VAE: 0.6); 0: no normalisation (default: 0)",
         },
     )
 

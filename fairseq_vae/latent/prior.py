@@ -29,6 +29,7 @@ class Prior(nn.Module):
         eps_dim: the number of standard normal draws from which `rsample` makes one z
         optional_state, least_vectors: as a posterior's; beyond 1, K is the argument `vectors`
         conditional: whether the prior is one of a source, of which bart_cvae alone has one
+        of_posterior: whether it is made of the posterior, so that what trains q alone moves it
 
     >>> class Shifted(Prior):
     ...     signature = "N(1,I)"
@@ -42,6 +43,7 @@ class Prior(nn.Module):
     optional_state: ClassVar[Tuple[str, ...]] = ()
     least_vectors: ClassVar[int] = 1
     conditional: ClassVar[bool] = False
+    of_posterior: ClassVar[bool] = False
 
     def __init__(self, dim: int, config: Any = None):
         super().__init__()

@@ -265,9 +265,27 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: str = "") -> 
 
 
 def cap(done: Sequence[Mapping[str, Any]]) -> str:
-    """What MI is never above, with the lowest and the highest where rows differ, as they do with priors of a source."""
-    caps = [row["figures"]["mi_cap"] for row in done if not row["zero_latent"]] or [done[0]["figures"]["mi_cap"]]
-    return " to ".join(dict.fromkeys(f"{each:.2f}" for each in (min(caps), max(caps))))
+    """What MI is never above; with the lowest and the highest where an arm's rows differ, as they do with priors of a
+    source, and otherwise arm by arm, as a flow's MI is of fewer sentences.
+
+    >>> row = {"arm": "plain", "zero_latent": False, "figures": {"mi_cap": 8.5}}
+    >>> cap([row, {**row, "arm": "flow", "figures": {"mi_cap": 6.93}}, row])
+    '8.50 (flow: 6.93)'
+    """
+    rows = [row for row in done if not row["zero_latent"]] or done[:1]
+    caps = {arm: [f"{r['figures']['mi_cap']:.2f}" for r in rows if r["arm"] == arm] for arm in arms_of(rows)}
+    if any(len(set(found)) > 1 for found in caps.values()):
+        ends = sorted((value for found in caps.values() for value in found), key=float)
+        return " to ".join((ends[0], ends[-1]))
+    own = {arm: found[0] for arm, found in caps.items()}
+    common = max(own.values(), key=list(own.values()).count)
+    apart = ", ".join(f"{arm}: {value}" for arm, value in own.items() if value != common)
+    return f"{common} ({apart})" if apart else common
+
+
+def arms_of(rows: Sequence[Mapping[str, Any]]) -> List[str]:
+    """The names of rows' arms, in their order."""
+    return list(dict.fromkeys(row["arm"] for row in rows))
 
 
 def anew(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -376,8 +394,10 @@ def bounds(axis: Any, models: Sequence[float]) -> None:
 def limits(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """What mutual information cannot exceed: the rate, and its cap."""
     right, high = max(axis.get_xlim()[1], 1.05 * axis.dataLim.x1), max(axis.get_ylim()[1], 1.05 * axis.dataLim.y1)
-    top = min(row["figures"]["mi_cap"] for row in rows if row["figures"])
+    tops = [row["figures"]["mi_cap"] for row in rows if row["figures"] and not row["zero_latent"]]
     axis.plot([0, right], [0, right], **FAINT)
-    axis.axhline(top, **FAINT)
+    for each in (min(tops), max(tops)) if max(tops) - min(tops) > 0.5 else (min(tops),):
+        axis.axhline(each, **FAINT)
+    top = max(tops)
     axis.set_xlim(right=right)
     axis.set_ylim(0, max(high, 1.08 * top) if high > top / 2 else high)

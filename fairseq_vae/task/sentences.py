@@ -268,6 +268,11 @@ class SentenceTask(TrainingTask, GeneratingTask):
                         f"--latent-posterior {cfg.latent_posterior}: give {' or '.join(able)}, or leave "
                         "--aggressive-inference out"
                     )
+                if getattr(prior, "of_posterior", False):
+                    raise InputError(
+                        "--aggressive-inference trains the posterior alone in inner steps, of which --latent-prior "
+                        f"{cfg.latent_prior} is made: leave one of the two out"
+                    )
         if start:
             model.checkpoint = f"checkpoint {start}"
         self.positions = utils.resolve_max_positions(self.max_positions(), model.max_positions())
