@@ -128,17 +128,6 @@ def test_stopping_and_resuming_changes_nothing(data, trained, tmp_path):
         assert resumed_valid[-1][f"valid_{key}"] == valid[-1][f"valid_{key}"]
 
 
-def test_stopping_and_resuming_a_phase_with_a_frozen_decoder_changes_nothing(data, tmp_path):
-    flags = "--freeze-decoder --freeze-embeddings --deterministic-latent --kl-weight 0 --noise deletion --dropout 0.1"
-    straight, _ = train(data, tmp_path / "straight", f"{flags} --max-update 5")
-    first, _ = train(data, tmp_path / "stopped", f"{flags} --max-update 3")
-    second, _ = train(data, tmp_path / "stopped", f"{flags} --max-update 5")
-    keys = ("loss", "rec", "kl", "gnorm", "num_updates")
-    assert [[update[key] for key in keys] for update in first + second] == [
-        [update[key] for key in keys] for update in straight
-    ]
-
-
 def test_update_freq_sees_one_beta_an_update(data, tmp_path):
     updates, _ = train(
         data, tmp_path, "--update-freq 2 --max-update 6 --kl-schedule cyclical --kl-cycle-updates 4 --kl-start 0.1"
@@ -386,47 +375,21 @@ def test_two_workers_add_up_to_one(data, trained, tmp_path):
         assert float(valid[f"valid_{key}"]) == pytest.approx(float(trained[2][-1][f"valid_{key}"]), abs=2e-3), key
 
 
-def test_two_workers_train_as_one(data, tmp_path):
-    """Two gloo processes make the updates of one that accumulates two batches: the same loss and the same weights, also
-    with sampled z, whose eps belong to the sentence."""
-    command = (
-        f"fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} --dropout 0 "
-        "--kl-schedule linear --kl-warmup-updates 3 --max-update 3 --disable-validation"
-    )
-    one = run(f"{command} --update-freq 2 --save-dir {tmp_path}/one")
-    two = two_workers(f"{command} --save-dir {tmp_path}/two")
-    alone, shared = (logged(output, "train_inner") for output in (one, two))
-    assert len(alone) == len(shared) == 3
-    for expected, found in zip(alone, shared):
-        for key in ("loss", "rec", "kl", "kl_weight", "gnorm", "bsz"):
-            assert float(found[key]) == pytest.approx(float(expected[key]), abs=1.1e-3), key  # printed to 3 digits
-    weights = [torch.load(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("one", "two")]
-    torch.testing.assert_close(weights[1], weights[0], atol=2e-5, rtol=1e-4)
-
-
 def test_a_controller_of_two_workers_is_that_of_one(data, tmp_path):
-    """The same rates, betas and weights, with z sampled; what is saved is right for both, so a resumed run goes on."""
+    """The same rates, betas and weights, with z sampled; test_workers has the resumption, and all other parts."""
     command = (
         f"fairseq-train {data} --user-dir fairseq_vae --task vae_denoising {TINY} {OPTIMIZER} {CONTROLLED} --dropout 0 "
         "--disable-validation --word-dropout 0.3"
     )
     one = run(f"{command} --update-freq 2 --max-update 5 --save-dir {tmp_path}/one")
     two = two_workers(f"{command} --max-update 5 --save-dir {tmp_path}/two")
-    first = two_workers(f"{command} --max-update 2 --save-dir {tmp_path}/stopped")
-    second = two_workers(f"{command} --max-update 5 --save-dir {tmp_path}/stopped")
     alone, shared = logged(one, "train_inner"), logged(two, "train_inner")
     assert len(alone) == len(shared) == 5 and len({update["kl_weight"] for update in shared}) == 5
     for expected, found in zip(alone, shared):
         for key in ("loss", "rec", "kl", "kl_weight", "gnorm", "bsz"):
             assert float(found[key]) == pytest.approx(float(expected[key]), rel=1e-4, abs=1.1e-3), key
-    resumed = logged(first, "train_inner") + logged(second, "train_inner")
-    keys = ("loss", "rec", "kl", "kl_weight", "num_updates")
-    assert [[update[key] for key in keys] for update in resumed] == [[update[key] for key in keys] for update in shared]
-    states = [torch.load(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("one", "two", "stopped")]
-    for key in states[0]:
-        if key.startswith("rate_controller."):
-            torch.testing.assert_close(states[1][key], states[0][key], rtol=1e-5, atol=1e-6)
-            assert states[2][key].equal(states[1][key]), key
+    states = [torch.load(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("one", "two")]
+    torch.testing.assert_close(states[1], states[0], atol=2e-5, rtol=1e-4)
 
 
 def errors(output):
@@ -444,11 +407,8 @@ def test_bad_input_of_fairseqs_commands_is_one_error_line(data, trained, tmp_pat
     (other / "dict.txt").write_text("\n".join([*lines, "more 1"]) + "\n")
     cases = {
         f"{start} {TINY} --free-bits -1": "--free-bits -1.0: expected",
-        f"{start} {TINY} --kl-schedule cyclical --kl-cycle-updates 9 --max-update 5": "longer than training",
         f"{start} {TINY} --kl-warmup-updates 2000 --kl-start 0.1": "--kl-start 0.1 has no effect without --kl-schedule",
-        f"{start} {TINY} {CONTROLLED} --kl-zero-updates 3": "--kl-zero-updates 3 has no effect with --rate-controller",
         f"fairseq-generate {data} --path {last} {GENERATE} --noise deletion": "--noise-splits test; or leave it out",
-        f"{start} {TINY} --latent-injection cross-attention --no-cross-attention": "leave out --no-cross-attention",
         f"{start} {TINY} --max-update 1 --max-source-positions 6": "--max-source-positions",
         f"{start} {TINY} --latent-dim 9 --finetune-from-model {last}": "of another architecture",
         f"fairseq-generate {other} --path {last} {GENERATE}": "--srcdict",
@@ -477,10 +437,7 @@ def test_bad_input_of_fairseq_vae_is_one_line_and_status_1(data, trained, tmp_pa
         f"{text} {data}": "text.pt cannot be read",
         f"{last} {data} --split dev": "dev.bin does not exist",
         f"{last} {data} --json {tmp_path}/no/file.json": "--json",
-        f"{last} {data} --words 0": "--words 0",
-        f"{last} {data} --samples 0": "--samples 0",
         f"{last} {data} --markdown {tmp_path}/no/table.md": "--markdown",
-        f"{last} {data} --max-tokens 5": "--max-tokens is 5",
     }.items():
         output = run(f"fairseq-vae evaluate {arguments}", expect=1)
         [line] = [line for line in output.splitlines() if line.startswith("fairseq-vae")]

@@ -138,14 +138,14 @@ def hub_calls(vae):
     posterior = vae.encode(TEXTS, **given)
     found = {
         "encode": tensors(posterior),
-        "decode": vae.decode(posterior.mean, beam=2, max_len=8, **sources),
-        "reconstruct": vae.reconstruct(TEXTS, max_len=8, **given),
-        "sample": vae.sample(len(TEXTS), max_len=8, sampling=True, sampling_topp=0.9, **sources),
+        "decode": vae.decode(posterior.mean, beam=2, max_len=5, **sources),
+        "reconstruct": vae.reconstruct(TEXTS, max_len=5, **given),
+        "sample": vae.sample(len(TEXTS), max_len=5, sampling=True, sampling_topp=0.9, **sources),
         "log_prob": vae.log_prob(TEXTS, samples=3, **given).cpu(),
     }
     if given:
-        return {**found, "respond": vae.respond(TEXTS, n=2, max_len=8)}
-    return {**found, "interpolate": vae.interpolate(TEXTS[0], TEXTS[1], steps=3, max_len=8)}
+        return {**found, "respond": vae.respond(TEXTS, n=2, max_len=5)}
+    return {**found, "interpolate": vae.interpolate(TEXTS[0], TEXTS[1], steps=3, max_len=5)}
 
 
 def scores(vae, task):
@@ -216,7 +216,7 @@ def test_hub_and_evaluation_have_the_cpus_results(tmp_path, flags):
 @pytest.mark.parametrize("search", GENERATION)
 def test_generation_has_the_cpus_words(tmp_path, search):
     vae, task = saved(tmp_path)
-    generator = task.build_generator([vae.model], Namespace(max_len_b=8, **GENERATION[search]))
+    generator = task.build_generator([vae.model], Namespace(max_len_b=5, **GENERATION[search]))
 
     def words(move):
         found = []

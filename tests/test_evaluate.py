@@ -288,6 +288,7 @@ def test_a_second_run_uses_what_the_first_one_kept(made, checkpoint, decoded, tm
     assert shown == 2 * capsys.readouterr().out
     assert main([*command, keep, "--mi-batch=4", "--paper=regavae", "--max-tokens=30"]) == 0
     assert len(decoded) == 2 * calls, "what is made of a collection needs no other"
+    assert main([*command, keep, "--mi-batch=0"]) == 1 and "--mi-batch 0: expected 2" in capsys.readouterr().err
     assert main([*command, keep, "--seed=2"]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line == (

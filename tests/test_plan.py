@@ -307,6 +307,10 @@ def test_a_run_goes_on_only_with_the_same_recipe_bart_and_data(data, bart, plan)
     other = plan(data).settings
     assert other["bart"] != first["bart"] and other["recipe"] == first["recipe"]
     assert other["data"][:2] == first["data"][:2] and other["data"][2] != first["data"][2]
+    assert len(first["words"]) == 2 and other["words"] == first["words"], "dictionary and BPE"
+    with open(data / "dict.txt", "a") as file:
+        file.write("more 1\n")
+    assert plan(data).settings["words"] != first["words"]
 
 
 def test_the_shape_is_the_barts_and_no_default_is_spelt_out(bart):

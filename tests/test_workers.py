@@ -13,6 +13,7 @@ from workers import ROOT, SENTENCES, SIZES, free_port, together, train, write_sp
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.latent.pooling import poolings
 from fairseq_vae.latent.posterior import FixedScaleBatchNorm, posteriors
+from fairseq_vae.latent.prior import priors
 from fairseq_vae.objective.controller import CONTROLLERS
 from fairseq_vae.objective.free_bits import FREE_BITS_MODES
 from fairseq_vae.objective.schedule import SCHEDULES
@@ -57,11 +58,11 @@ def wrapped():
     others = [flag for kind in ("prior", "posterior") for flag in PARTS[kind][1:]]
     several = [flag for flag in others if "--latent-vectors" in flag]
     layered = " ".join((*several, f"--latent-injection={every_injection(2)[-1]} --decoder-layers=2"))
-    no_mi = [name for name in POSTERIORS if not getattr(posteriors[name], "has_rows", True)]
-    no_mi = [command_line(POSTERIORS[name]) for name in no_mi]  # by which aggressive inference could not end
-    no_mi = [*(flag for flag in no_mi if flag not in several), layered]
-    others = [flag for flag in others if flag not in (*several, *no_mi)]
-    rows = (*abreast(others, [AGGRESSIVE, EVERY, DETERMINISTIC]), *abreast(no_mi, [EVERY, DETERMINISTIC]))
+    calm = [POSTERIORS[name] for name in POSTERIORS if not getattr(posteriors[name], "has_rows", True)]  # without MI
+    calm += [PRIORS[name] for name in PRIORS if priors[name].of_posterior]  # either is refused with inner steps
+    calm = [*(flag for flag in map(command_line, calm) if flag not in several), layered]
+    others = [flag for flag in others if flag not in (*several, *calm)]
+    rows = (*abreast(others, [AGGRESSIVE, EVERY, DETERMINISTIC]), *abreast(calm, [EVERY, DETERMINISTIC]))
     return [*map(" ".join, rows), "--zero-latent"]
 
 

@@ -119,7 +119,14 @@ class Plan:
             "recipe": {phase: flags(settings) for phase, settings in self.phases.items()},
             "bart": None if self.bart is None else fingerprint(self.bart),
             "data": [fingerprint(path) for paths in inputs.values() for path in paths],
+            "words": [fingerprint(path) for path in self.beside() if os.path.isfile(path)],
         }
+
+    def beside(self) -> List[str]:
+        """What there may be beside the sentences: the dictionary, the BPE's files, and references of pairs."""
+        dictionary = words_of(self.bart) if self.is_text and self.bart else str(self.words)
+        references = str(self.data / f"{self.split}.references")
+        return [*([dictionary] if dictionary else []), *(self.bpe or {}).values(), references]
 
     def check_flags(self, phase: str) -> DictConfig:
         """The configuration of a phase; flags that do not exist, or have no effect beside its others, are refused.
