@@ -16,7 +16,9 @@ from helpers import POSTERIORS
 from fairseq_vae.base.errors import InputError, NotWritten
 from fairseq_vae.cli import main
 from fairseq_vae.finetune import curve, steps
-from fairseq_vae.finetune.curve import Curve, chains, difference, gather, hold
+from fairseq_vae.finetune.curve import Curve, chains
+from fairseq_vae.finetune.gather import gather, hold
+from fairseq_vae.finetune.kept import difference
 from fairseq_vae.finetune.study import Point, read_study
 from fairseq_vae.report.rate import caption, table
 

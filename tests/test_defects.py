@@ -167,7 +167,8 @@ def test_the_study_is_accepted_and_each_arm_has_its_defect_alone(tmp_path):
     tried = [point for point in study.points if point.arm == "all together" or "mean-with-pads" in point.flags.values()]
     Curve(study, str(tmp_path / "out"), user_dir=str(USER_DIR)).check([tried[0], tried[1], tried[-1]])
     flags = {point.arm: point.flags for point in study.points if point.evaluated}
-    totals = {arm: sum(point.updates for point in study.points if point.arm == arm) for arm in study.arms}
+    one = [point for point in study.points if point.seed == 1]
+    totals = {arm: sum(point.updates for point in one if point.arm == arm) for arm in study.arms}
     assert set(totals.values()) == {800}
 
     def differs(arm, other):

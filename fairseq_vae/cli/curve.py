@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the study cannot work, or a point has failed
     """
-    from ..finetune.curve import WAIT, Curve, common_settings, gather
+    from ..finetune.curve import WAIT, Curve
+    from ..finetune.gather import gather
+    from ..finetune.kept import common_settings
     from ..finetune.steps import alone
     from ..finetune.study import read_study
     from ..report import drawing

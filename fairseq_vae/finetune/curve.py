@@ -1,4 +1,4 @@
-"""The trainings and evaluations of a study, each in its own folder, and what they measured, read back."""
+"""The trainings and evaluations of a study, each in its own folder; gather reads back what they measured."""
 
 import contextlib
 import functools
@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 from ..base.errors import InputError, NotWritten
 from ..base.files import fingerprint, source_fingerprint, write
@@ -16,24 +16,16 @@ from ..base.text import find_bpe
 from ..checkpoints.read import first_line, folders, model_settings, read_checkpoint
 from ..collect import joiner, load_split
 from ..flags.effects import check_effects
-from ..measure.collection import Collection
-from ..measure.summary import less
 from .configuration import configuration
 from .encode import Limit
+from .kept import compared, prints, same, settings
 from .plan import BINARISED, SPLITS, build, check_folder, check_text, first_loss, shape, texts
 from .process import call
 from .steps import USER_DIR, alone, binarise, held, minutes, save_model, step, train_on, unmade
 from .study import Point, Study, as_flags
 
-__all__ = ["FIGURES", "WAIT", "Curve", "common_settings", "difference", "gather"]
+__all__ = ["WAIT", "Curve"]
 
-FIGURES = (  # of an evaluation, for tables and pictures
-    *("rec", "kl", "neg_elbo", "nll_iw", "ppl_token", "ppl_word", "bits_per_byte", "mi", "mi_cap", "mi_saturated"),
-    *("marginal_kl", "au", "latent_dim", "nll_gap_shuffled", "nll_gap_zero", "nll_gap_prior", "bleu", "bleu_greedy"),
-    *("exact_match", "exact_match_greedy", "self_bleu", "diagnosis", "split", "sentences", "tokens", "samples"),
-    *("text_sentences", "signature", "intervals", "responses"),
-)
-NEUTRAL = ("max-tokens",)  # flags of evaluate that change no figure but for its rounding
 WAIT = 600  # seconds for another run that writes what both need
 
 
@@ -377,31 +369,6 @@ class Curve:
             write(folder / f"{study.split}.txt", call([*command, f"--json={target}"], progress=True))
 
 
-def common_settings(output: str) -> Dict[str, Any]:
-    """What a study's folder says of all its points; empty where nothing was made.
-
-    Raises:
-        InputError: it is damaged
-    """
-    path = Path(output, "settings.json")
-    return read_settings(path) if path.exists() else {}
-
-
-def settings(point: Point, start: str) -> Dict[str, Any]:
-    """All that must be the same for a point to go on in its folder; `start` is the study's own."""
-    return {"start": point.before or start, "flags": point.flags}
-
-
-def compared(study: Study) -> Dict[str, str]:
-    """The evaluation's flags that may not change within a folder."""
-    return {flag: value for flag, value in study.evaluate.items() if flag not in NEUTRAL}
-
-
-def prints(paths: Sequence[Path]) -> str:
-    """Short fingerprints of files."""
-    return "+".join(fingerprint(path)[:16] for path in paths)
-
-
 def chains(points: Sequence[Point]) -> Iterator[List[Point]]:
     """Points that start from one another, or stand alone."""
     chain: List[Point] = []
@@ -412,155 +379,3 @@ def chains(points: Sequence[Point]) -> Iterator[List[Point]]:
         chain.append(point)
     if chain:
         yield chain
-
-
-def same(path: Path, wanted: Mapping[str, Any], whose: str = "the study", where: str = "OUTPUT") -> Dict[str, Any]:
-    """Refuse a file of settings that are not the wanted ones.
-
-    Args:
-        path: of the file
-        wanted: settings, which may be nested
-        whose: they are, for the message
-        where: another folder can be given
-
-    Returns:
-        the file's content
-
-    Raises:
-        InputError: it is damaged, or a setting is another one
-    """
-    kept = read_settings(path, where)
-    found = difference(kept, wanted, whose)
-    if found:
-        raise InputError(f"{path.parent} was made with {found}: set it back, or give another {where}")
-    return kept
-
-
-def read_settings(path: Path, where: str = "OUTPUT") -> Dict[str, Any]:
-    """The content of a file of settings.
-
-    Args:
-        path: of the file
-        where: another folder can be given
-
-    Raises:
-        InputError: it is damaged
-    """
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}): delete its folder, or give another {where}") from error
-    if not isinstance(kept, dict):
-        raise InputError(f"{path} is damaged (no settings): delete its folder, or give another {where}")
-    return kept
-
-
-def difference(kept: Mapping[str, Any], wanted: Mapping[str, Any], whose: str = "the study") -> str:
-    """The first setting that differs, with both values; empty if none does. Which `code` made it is none.
-
-    >>> difference({"flags": {"lr": "0.1", "seed": "1"}}, {"flags": {"lr": "0.2", "seed": "1"}})
-    'lr=0.1, the study has lr=0.2'
-    >>> difference({"flags": {}}, {"flags": {"bow-weight": "1"}})
-    'no bow-weight, the study has bow-weight=1'
-
-    Args:
-        kept: settings, which may be nested
-        wanted: other ones
-        whose: they are
-    """
-    for key in (key for key in dict.fromkeys([*kept, *wanted]) if key != "code"):
-        old, new = kept.get(key), wanted.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found = difference(old, new, whose)
-            if found:
-                return found
-        elif old != new:
-            texts = (f"no {key}" if value is None else f"{key}={value}" if value != "" else key for value in (old, new))
-            return f", {whose} has ".join(texts)
-    return ""
-
-
-def gather(study: Study, output: str) -> List[Dict[str, Any]]:
-    """What there is of a study's points, in its order.
-
-    Args:
-        study: of the folder
-        output: the folder
-
-    Returns:
-        for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
-        those of the points before it), state ("done", "failed" or "missing"), reason (of a failure, or why a point is
-        not held to the language model), code (fingerprints of what made it) and figures, those of FIGURES that its
-        evaluation has, of pairs also `less_lm`, see hold; a PHASE1 is none. A point that was made with other settings
-        than the study's, or starts from one that was, has failed.
-
-    Raises:
-        InputError: an evaluation or a file of settings is damaged, or the folder's evaluations had other flags
-    """
-    rows: List[Dict[str, Any]] = []
-    common = common_settings(output)
-    if common:
-        same(Path(output, "settings.json"), {**common, "evaluate": compared(study)})
-    start = "bart" if common.get("bart", study.bart) else "random weights"
-    failed, other, seen = "", "", 0
-    for point in study.points:
-        folder = Path(output, point.place)
-        path, told, made = folder / f"{study.split}.json", folder / "failed.txt", folder / "settings.json"
-        figures, reason, kept = {}, "", read_settings(made) if made.exists() else {}
-        failed, seen = (failed, seen + point.updates) if point.before else ("", point.updates)
-        found = difference(kept, settings(point, start)) if kept else ""
-        other = other if point.before else ""
-        if not other and found:
-            other = f"{point.setting} was made with {found}"
-        if other:
-            reason = failed = other
-        elif path.exists():
-            try:
-                numbers = json.loads(path.read_text(encoding="utf-8"))
-                figures = {key: numbers[key] for key in FIGURES if key in numbers}
-            except (ValueError, TypeError) as error:
-                raise InputError(f"{path} is damaged ({error}): delete it and run the study again") from error
-        elif told.exists():
-            reason = told.read_text(encoding="utf-8").strip()
-            failed = f"{point.setting} failed" if point.evaluated else f"{point.setting} failed: {reason}"
-        elif failed:
-            reason = f"not trained, since {failed}"
-        if not point.evaluated:
-            continue
-        rows.append(
-            {
-                **{"arm": point.arm, "seed": point.seed, "setting": point.setting, "zero_latent": point.zero_latent},
-                **{"updates": seen, "start": point.before or start, "code": kept.get("code", [])},
-                **{"state": "done" if figures else "failed" if reason else "missing", "reason": reason},
-                "figures": figures,
-            }
-        )
-    if study.pairs:
-        hold(rows, {(p.arm, p.seed, p.setting): str(Path(output, p.place, study.split)) for p in study.points})
-    return rows
-
-
-def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], str]) -> None:
-    """Add to the figures of each point `less_lm`: what they are less than the language model's of the same seed, or of
-    the first seed that has one, source by source; see measure.summary's less. The first arm without z is taken. What
-    cannot be compared has no `less_lm`, and why, as its `reason`.
-
-    Args:
-        rows: of a study of pairs
-        folders: of the points' collections, by arm, seed and setting
-    """
-
-    load = functools.lru_cache(maxsize=None)(Collection.load)  # a model without z is one of several points
-
-    def kept(row: Mapping[str, Any]) -> Collection:
-        return load(folders[row["arm"], row["seed"], row["setting"]])
-
-    done = [row for row in rows if row["state"] == "done"]
-    models = [row for row in done if row["zero_latent"]]
-    models = [row for row in models if row["arm"] == models[0]["arm"]]
-    for row in (row for row in done if models and not row["zero_latent"]):
-        model = next((model for model in models if model["seed"] == row["seed"]), models[0])
-        try:
-            row["figures"]["less_lm"] = less(kept(row), kept(model))
-        except InputError as error:
-            row["reason"] = f"not held to {model['arm']!r}: {error}"

@@ -28,7 +28,7 @@ from ..flags.model import model_config
 from ..hub import BARTVAEHubInterface
 from ..measure.representation import Draw, Figure, label_figures
 from ..objective.terms import terms
-from .curve import difference, same
+from .kept import difference, same
 from .plan import shape
 from .recipe import flags
 from .run import flags_of

@@ -95,7 +95,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
     OverSeeds(mean=2.0, half=0.0)
 
     Args:
-        rows: of finetune.curve's gather
+        rows: of finetune.gather
     """
     without_z = [row for row in rows if row["zero_latent"] and finite(row["figures"].get("neg_elbo"))]
     models = {row["seed"]: row["figures"]["neg_elbo"] for row in without_z if row["arm"] == without_z[0]["arm"]}
@@ -126,7 +126,7 @@ def paired(rows: Sequence[Mapping[str, Any]], base: str) -> List[Mean]:
     ('other', 2, -0.75)
 
     Args:
-        rows: of finetune.curve's gather
+        rows: of finetune.gather
         base: an arm, whose point of the same setting is taken, or its only one; seeds that one of both lacks are left
             out, and so are points that have no seed in common with it
     """
@@ -176,7 +176,7 @@ def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: str
     responses.
 
     Args:
-        rows: of finetune.curve's gather
+        rows: of finetune.gather
         markdown: as Markdown, else as aligned columns
         versus: the arm that the others are held to in a table of its own, see paired; empty: none
     """
@@ -238,7 +238,7 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: str = "") -> 
     """How the points were trained and measured, to stand under table and picture.
 
     Args:
-        rows: of finetune.curve's gather
+        rows: of finetune.gather
         warm: whether later points start from the one before
         versus: as of table
     """
@@ -321,7 +321,7 @@ def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
     Drawn within drawing.style; small marks are single seeds where there are several.
 
     Args:
-        rows: of finetune.curve's gather
+        rows: of finetune.gather
         warm: whether later points start from the one before
     """
     points = means(rows)

@@ -1,0 +1,107 @@
+"""What a study's points have measured, read back from its folder."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from ..base.errors import InputError
+from ..measure.collection import Collection
+from ..measure.summary import less
+from .kept import common_settings, compared, difference, read_settings, same, settings
+from .study import Study
+
+__all__ = ["FIGURES", "gather"]
+
+FIGURES = (  # of an evaluation, for tables and pictures
+    *("rec", "kl", "neg_elbo", "nll_iw", "ppl_token", "ppl_word", "bits_per_byte", "mi", "mi_cap", "mi_saturated"),
+    *("marginal_kl", "au", "latent_dim", "nll_gap_shuffled", "nll_gap_zero", "nll_gap_prior", "bleu", "bleu_greedy"),
+    *("exact_match", "exact_match_greedy", "self_bleu", "diagnosis", "split", "sentences", "tokens", "samples"),
+    *("text_sentences", "signature", "intervals", "responses"),
+)
+
+
+def gather(study: Study, output: str) -> List[Dict[str, Any]]:
+    """What there is of a study's points, in its order.
+
+    Args:
+        study: of the folder
+        output: the folder
+
+    Returns:
+        for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
+        those of the points before it), state ("done", "failed" or "missing"), reason (of a failure, or why a point is
+        not held to the language model), code (fingerprints of what made it) and figures, those of FIGURES that its
+        evaluation has, of pairs also `less_lm`, see hold; a PHASE1 is none. A point that was made with other settings
+        than the study's, or starts from one that was, has failed.
+
+    Raises:
+        InputError: an evaluation or a file of settings is damaged, or the folder's evaluations had other flags
+    """
+    rows: List[Dict[str, Any]] = []
+    common = common_settings(output)
+    if common:
+        same(Path(output, "settings.json"), {**common, "evaluate": compared(study)})
+    start = "bart" if common.get("bart", study.bart) else "random weights"
+    failed, other, seen = "", "", 0
+    for point in study.points:
+        folder = Path(output, point.place)
+        path, told, made = folder / f"{study.split}.json", folder / "failed.txt", folder / "settings.json"
+        figures, reason, kept = {}, "", read_settings(made) if made.exists() else {}
+        failed, seen = (failed, seen + point.updates) if point.before else ("", point.updates)
+        found = difference(kept, settings(point, start)) if kept else ""
+        other = other if point.before else ""
+        if not other and found:
+            other = f"{point.setting} was made with {found}"
+        if other:
+            reason = failed = other
+        elif path.exists():
+            try:
+                numbers = json.loads(path.read_text(encoding="utf-8"))
+                figures = {key: numbers[key] for key in FIGURES if key in numbers}
+            except (ValueError, TypeError) as error:
+                raise InputError(f"{path} is damaged ({error}): delete it and run the study again") from error
+        elif told.exists():
+            reason = told.read_text(encoding="utf-8").strip()
+            failed = f"{point.setting} failed" if point.evaluated else f"{point.setting} failed: {reason}"
+        elif failed:
+            reason = f"not trained, since {failed}"
+        if not point.evaluated:
+            continue
+        rows.append(
+            {
+                **{"arm": point.arm, "seed": point.seed, "setting": point.setting, "zero_latent": point.zero_latent},
+                **{"updates": seen, "start": point.before or start, "code": kept.get("code", [])},
+                **{"state": "done" if figures else "failed" if reason else "missing", "reason": reason},
+                "figures": figures,
+            }
+        )
+    if study.pairs:
+        hold(rows, {(p.arm, p.seed, p.setting): str(Path(output, p.place, study.split)) for p in study.points})
+    return rows
+
+
+def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], str]) -> None:
+    """Add to the figures of each point `less_lm`: what they are less than the language model's of the same seed, or of
+    the first seed that has one, source by source; see measure.summary's less. The first arm without z is taken. What
+    cannot be compared has no `less_lm`, and why, as its `reason`.
+
+    Args:
+        rows: of a study of pairs
+        folders: of the points' collections, by arm, seed and setting
+    """
+
+    load = functools.lru_cache(maxsize=None)(Collection.load)  # a model without z is one of several points
+
+    def kept(row: Mapping[str, Any]) -> Collection:
+        return load(folders[row["arm"], row["seed"], row["setting"]])
+
+    done = [row for row in rows if row["state"] == "done"]
+    models = [row for row in done if row["zero_latent"]]
+    models = [row for row in models if row["arm"] == models[0]["arm"]]
+    for row in (row for row in done if models and not row["zero_latent"]):
+        model = next((model for model in models if model["seed"] == row["seed"]), models[0])
+        try:
+            row["figures"]["less_lm"] = less(kept(row), kept(model))
+        except InputError as error:
+            row["reason"] = f"not held to {model['arm']!r}: {error}"
