@@ -152,18 +152,21 @@ class VAECrossEntropyCriterion(FairseqCriterion):
             logging_output.update(validation.gap_statistics(model, sample, output, target, eps_of))
         return loss, sample_size, logging_output
 
-    def show_text(self, model: Any) -> None:
+    def show_text(self, model: Any, data: Any = None) -> None:
         """Let the terms that begin with the training text have it, and tell of a prior that should have had it.
 
         Args:
             model: a bart_vae
+            data: the text's items; None: the training split of the task, if it has one
         """
         if not getattr(model.encoder.prior, "begun", True):
             logger.warning(
                 "the pseudo-inputs of --latent-prior vamp begin as words by chance: --task vae_denoising lets them "
                 "begin as sentences of the training text"
             )
-        data: Any = getattr(self.task, "datasets", {}).get(getattr(self.task.cfg, "train_subset", None) or "train")
+        if data is None:
+            split = getattr(self.task.cfg, "train_subset", None) or "train"
+            data = getattr(self.task, "datasets", {}).get(split)
         for name in model.terms if data is not None else ():
             if hasattr(terms[name], "begin"):
                 getattr(model, name).begin(len(data), lambda number: sentence_of(data[number]))

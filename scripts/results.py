@@ -34,7 +34,7 @@ def curve(found: Dict[str, Any]) -> str:
     common = [part for part in signatures[0] if all(part in other for other in signatures)]
     names = dict.fromkeys(part.partition(":")[0] for parts in signatures for part in parts if part not in common)
     differing = f"; they differ in {', '.join(names)}" if names else ""
-    versus = found.get("versus", "")
+    versus = found.get("versus", {})
     told = f"{rate.caption(points, found['warm'], versus)} Signatures: `{'|'.join(common)}`{differing}."
     return f"{rate.table(points, True, versus)}\n\n{told}"
 

@@ -223,6 +223,8 @@ def test_what_made_a_point_is_kept_and_several_versions_are_told(study, run, tmp
     run(study())
     rows = gather(study(), out)
     assert [len(row["code"]) for row in rows] == [1, 1, 2] and rows[0]["code"] == ["0123456789ab"]
+    (tmp_path / "out" / SECOND / "settings.json").unlink()
+    assert len(gather(study(), out)[2]["code"]) == 1, "that of the point it starts from"
     assert "2 versions of the code made them, see curve.json." in caption(rows, True)
 
 
@@ -241,15 +243,40 @@ def test_a_folder_in_which_nothing_was_begun_takes_other_settings(study, made, t
     text = shutil.copytree(made / "text", tmp_path / "text")
     given = {"data": text, "bart": str(made / "bart/model.pt")}
     monkeypatch.setattr(steps, "call", lambda command: Path(command[-2][len("--destdir=") :]).mkdir())
-    monkeypatch.setattr(curve, "load_split", lambda *arguments: exec('raise InputError("too long")'))
     out = tmp_path / "out"
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="dict.txt does not exist"):  # of a folder with nothing in it
         Curve(study(**given), str(out)).run()
     assert not calls and not [path.name for path in out.iterdir() if path.name != ".lock"]
     (out / "data-bin").mkdir()
     with pytest.raises(InputError, match="data-bin is there, but no settings.json beside it"):
         Curve(study(**given), str(out)).run()
     assert (out / "data-bin").exists(), "what no run made is not deleted"
+    (out / "data-bin").rmdir()
+    for kept in out / "other arm/seed-1/only/settings.json", out / ".begun":  # of another study, or run
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        Curve(study(**given), str(out)).check_settings()
+        kept.write_text("{}")
+        with pytest.raises(InputError, match="dict.txt does not exist"):
+            Curve(study(**given), str(out)).run()
+        assert (out / "data-bin").exists() and (out / "settings.json").exists(), "others go on with them"
+        (out / "settings.json").unlink()
+        for folder in "data-bin", "data-bin-pieces":
+            shutil.rmtree(out / folder)
+        if kept.suffix:
+            with pytest.raises(InputError, match="other arm.* is there, but no settings.json beside it"):
+                Curve(study(**given), str(out)).run()
+        kept.unlink()
+
+
+def test_older_folders_go_on(study, run, tmp_path):
+    found = study("generate: 2", "generate: 2, max-tokens: 99")
+    run(found)
+    path = tmp_path / "out/settings.json"
+    kept = json.loads(path.read_text())
+    del kept["pairs"]
+    kept["evaluate"]["max-tokens"] = "77"
+    path.write_text(json.dumps(kept))
+    assert run(found) == [] and {row["state"] for row in gather(found, str(tmp_path / "out"))} == {"done"}
 
 
 def test_other_data_and_another_bart_are_refused(study, run, made, tmp_path):

@@ -59,14 +59,18 @@ def test_of_several_arms_without_z_the_first_is_taken():
 
 def test_differences_from_an_arm_are_taken_seed_by_seed():
     rows = study((1, 2, 3)) + [row("other", seed, "kl-weight=1", 4, 50 + 3 * seed) for seed in (2, 3, 4)]
-    [other] = [point for point in paired(rows, "plain") if point.arm == "other"]
+    [other] = paired(rows, {"other": "plain"})
     own = {seed: 52 - RATES["kl-weight=1"] / 2 + seed for seed in (2, 3)}
     gaps = [50 + 3 * seed - own[seed] for seed in (2, 3)]
     assert other.seeds == 2 and other.figures["rec"].mean == pytest.approx(sum(gaps) / 2)
     assert other.figures["rec"].half == pytest.approx(student.ppf(0.975, 1) * abs(gaps[0] - gaps[1]) / 2)
-    assert paired(rows, "") == [] == paired(rows, "none")
-    assert table(rows, versus="plain").count("\n\n") == 1 and "less those of 'plain'" in caption(rows, False, "plain")
-    assert "less those of" not in caption(rows, False)
+    assert paired(rows, {}) == [] and other.arm == "other less plain"
+    assert table(rows, versus={"other": "plain"}).count("\n\n") == 1
+    assert "differences between" in caption(rows, False, {"other": "plain"}) and "differences" not in caption(
+        rows, False
+    )
+    failed = [{**found, "state": "failed"} if found["setting"] == "kl-weight=1" else found for found in rows[:-3]]
+    assert not paired([*failed, *rows[-3:]], {"other": "plain"}), "a point that is left is no arm of one point"
 
 
 def test_the_table_has_a_line_a_point_and_says_what_failed():

@@ -158,7 +158,7 @@ def test_settings_that_cannot_work_leave_the_folder_free_for_others(tmp_path, pl
 
 
 def test_what_no_run_made_is_neither_taken_nor_deleted(tmp_path, plan):
-    for name in "data-bin", "phase2":
+    for name in "data-bin", "phase2", "dict.txt", "evaluation.txt", "samples.txt":
         (tmp_path / "out" / name).mkdir(parents=True)
         with pytest.raises(InputError, match=f"{name} is there, but no settings.json beside it.*another --output"):
             Finetuning(plan("text")).run()

@@ -80,6 +80,16 @@ def test_an_arm_has_flags_points_and_updates_of_its_own(study):
     assert wide[0].flags["latent-dim"] == "16" and not {"sentence-avg", "kl-weight"} & set(wide[0].flags)
 
 
+@pytest.mark.parametrize(
+    "versus, message", [("none", "versus: none: expected an arm, "), ("{plain: 8}", "versus: 8: ")]
+)
+def test_differences_are_from_arms_of_the_study(study, versus, message):
+    assert study("arms:", "versus: plain\narms:").versus == {"language-model": "plain", "wide": "plain"}
+    assert study("arms:", "versus: {wide: plain}\narms:").versus == {"wide": "plain"} and study().versus == {}
+    with pytest.raises(InputError, match=message):
+        study("arms:", f"versus: {versus}\narms:")
+
+
 @pytest.mark.parametrize("warm, updates", [(True, 20 + 2 * 5), (False, 20)])
 def test_a_language_model_is_one_point_of_as_many_updates_as_the_last_of_a_chain(study, warm, updates):
     found = study() if warm else study("warm_updates: 5", "warm: false")

@@ -92,6 +92,8 @@ def train_all(rank, folder):
     if rank is not None:
         run("resumed", "data", f"--max-epoch=2 {EVERY}", folder / "first alone")
         run("first half", "data", f"--max-epoch=1 {EVERY}", folder / "first together")
+        for epochs in (1, 2):
+            run("stopped", "data", f"--max-epoch={epochs} {EVERY}", folder / "stopped")
         without_devices()
         for number, flags in enumerate(wrapped()):
             run(f"pytorch_ddp {number}", "data", f"--max-epoch=2 {flags} --ddp-backend=pytorch_ddp")
@@ -163,6 +165,11 @@ def test_the_averages_of_bn_mu_are_those_of_all_workers_rows(found):
     norm = FixedScaleBatchNorm(2, gamma=0.5).train()
     norm(MU)
     torch.testing.assert_close(found[0]["moments"], norm.state_dict())
+
+
+def test_workers_that_were_stopped_go_on_bit_for_bit(found):
+    (stopped, _), (whole, _) = found[0]["stopped"], found[0]["whole"]
+    assert all(value.equal(whole["model"][name]) for name, value in stopped["model"].items())
 
 
 def test_training_goes_on_with_another_number_of_workers(found):

@@ -20,9 +20,10 @@ beta() {
 
 mkdir -p "$output"
 settings="UPDATES=$updates, DATA of checksum $(cksum <"$data/train.bin"), BART of checksum $(cksum <"$bart")"
-[ -e "$output/settings" ] || echo "$settings" >"$output/settings"
-if [ "$(cat "$output/settings")" != "$settings" ]; then
-    echo "run.sh: $output was made with $(cat "$output/settings"), asked for is $settings: give another OUTPUT" >&2
+[ -e "$output/settings" ] || compgen -G "$output/*.done" >/dev/null || echo "$settings" >"$output/settings"
+made="$(cat "$output/settings" 2>/dev/null || echo "settings that are not known")"
+if [ "$made" != "$settings" ]; then
+    echo "run.sh: $output was made with $made, asked for is $settings: give another OUTPUT" >&2
     exit 1
 fi
 for seed in ${SEEDS:-1 2 3}; do

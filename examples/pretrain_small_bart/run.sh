@@ -8,9 +8,10 @@ pieces="${PIECES:-8000}"
 here="$(cd "$(dirname "$0")" && pwd)"
 mkdir -p "$output/work"
 settings="TEXT of checksum $(cat "$text/train.txt" "$text/valid.txt" | cksum), UPDATES $updates, PIECES $pieces"
-[ -e "$output/work/settings" ] || echo "$settings" >"$output/work/settings"
-if [ "$(cat "$output/work/settings")" != "$settings" ]; then
-    echo "run.sh: $output was made of $(cat "$output/work/settings"), asked for is $settings: give another OUTPUT" >&2
+[ -e "$output/work/settings" ] || [ -e "$output/dict.txt" ] || echo "$settings" >"$output/work/settings"
+made="$(cat "$output/work/settings" 2>/dev/null || echo "a TEXT that is not known")"
+if [ "$made" != "$settings" ]; then
+    echo "run.sh: $output was made of $made, asked for is $settings: give another OUTPUT" >&2
     exit 1
 fi
 if [ -e "$output/model.pt" ]; then # fairseq-train would make one more update

@@ -84,7 +84,7 @@ def show(study: "Study", output: str, rows: List[Dict[str, Any]]) -> None:
     path = os.path.join(output, "curve")
     done = [row for row in rows if row["state"] == "done"]
     told = rate.caption(rows, study.warm, study.versus) if done else "No point is done."
-    found = {"split": study.split, "warm": study.warm, "versus": study.versus, "caption": told, "points": rows}
+    found = {"split": study.split, "warm": study.warm, "versus": dict(study.versus), "caption": told, "points": rows}
     write(f"{path}.json", json.dumps(plain(found), indent=2) + "\n")
     write(f"{path}.md", f"{rate.table(rows, True, study.versus)}\n\n{told}\n")
     print(f"\n{rate.table(rows, False, study.versus)}\n\n{told}")

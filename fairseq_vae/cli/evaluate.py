@@ -109,8 +109,8 @@ def run(args: argparse.Namespace) -> None:
     if not checkpoints:
         raise ValueError(f"{data}: expected one or more checkpoints, then the data folder")
     check_folders(json=args.json, markdown=args.markdown)
-    paper = PAPERS[args.paper].mi_batch if args.paper else None
-    mi_batch = paper if args.mi_batch is None else args.mi_batch
+    default = PAPERS[args.paper].mi_batch if args.paper else None
+    mi_batch = default if args.mi_batch is None else args.mi_batch
     results = []
     keep = [args.keep] * len(checkpoints)
     if args.keep and len(checkpoints) > 1:

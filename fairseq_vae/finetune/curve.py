@@ -18,7 +18,7 @@ from ..collect import joiner, load_split
 from ..flags.effects import check_effects
 from .configuration import configuration
 from .encode import Limit
-from .kept import compared, prints, same, settings
+from .kept import compared, prints, read_settings, same, settings
 from .plan import BINARISED, SPLITS, build, check_folder, check_text, first_loss, shape, texts
 from .process import call
 from .steps import USER_DIR, alone, binarise, held, minutes, save_model, step, train_on, unmade
@@ -26,6 +26,7 @@ from .study import Point, Study, as_flags
 
 __all__ = ["WAIT", "Curve"]
 
+BEGUN = ".begun"  # that a run has gone beyond its checks
 WAIT = 600  # seconds for another run that writes what both need
 
 
@@ -70,7 +71,6 @@ class Curve:
         self.study, self.output = study, Path(output).absolute()
         self.points = [point for point in study.points if not arms or point.arm in arms]
         self.user_dir = None if user_dir is None else os.path.abspath(user_dir)
-        self.code = source_fingerprint([USER_DIR, *([self.user_dir] if self.user_dir else [])])[:12]
         self.data = Path(study.data)
         self.form = check_folder(self.data)
         self.is_text = self.form != BINARISED
@@ -102,24 +102,15 @@ class Curve:
         """
         with alone(self.output, WAIT):  # another run may begin at the same time
             self.check_settings()
-        left = [point for point in self.points if not self.done(point)]
-        done = len(self.points) - len(left)
-        print(
-            f"{len(self.points):,} points, {done:,} of them done before; {self.updates(left):,} updates to go",
-            flush=True,
-        )
-        if not left:
-            return
-        try:
-            if self.is_text:
-                with alone(self.output, WAIT):
-                    step("binarised text", self.bin, self.binarise)
-            self.check(left)
-        except NotWritten:
-            raise  # the next run goes on
-        except InputError:
-            self.free()
-            raise
+            left = [point for point in self.points if not self.done(point)]
+            done = len(self.points) - len(left)
+            print(
+                f"{len(self.points):,} points, {done:,} of them done before; {self.updates(left):,} updates to go",
+                flush=True,
+            )
+            if not left:
+                return
+            self.prepare(left)
         self.weights = None  # training is in other processes
         started, theirs = time.time(), list(chains(left))
         for patience in (0.0, None):  # first what no other run is at, then what others have left
@@ -134,6 +125,27 @@ class Curve:
         print(f"\nAll in {minutes(started)}.")
         if theirs:
             print(f"Another run is at work on {sum(map(len, theirs)):,} points: it shows the table of all at its end.")
+
+    def prepare(self, points: Sequence[Point]) -> None:
+        """Binarise text and check the points, in a folder that this process has locked.
+
+        Raises:
+            InputError: as of check; a folder in which no run has come further is free for other settings then
+        """
+        try:
+            if self.is_text:
+                step("binarised text", self.bin, self.binarise)
+            self.check(points)
+        except NotWritten:
+            raise  # the next run goes on
+        except InputError:
+            if not ((self.output / BEGUN).exists() or begun(self.output)):
+                if self.is_text:
+                    for folder in (self.bin, self.bin.with_name(f".{self.bin.name}"), self.pieces):
+                        shutil.rmtree(folder, ignore_errors=True)
+                (self.output / "settings.json").unlink(missing_ok=True)
+            raise
+        (self.output / BEGUN).touch()
 
     def make_chain(self, chain: Sequence[Point], left: Sequence[Point], started: float) -> None:
         """Make the points of a chain in order, as far as none fails.
@@ -198,10 +210,11 @@ class Curve:
         self.output.mkdir(parents=True, exist_ok=True)
         path = self.output / "settings.json"
         if path.exists():
+            if "pairs" not in read_settings(path):  # an older one
+                common.pop("pairs")
             same(path, common)
         else:
-            if self.is_text:
-                unmade([self.bin, self.pieces], "another OUTPUT")
+            unmade([*([self.bin, self.pieces] if self.is_text else []), *begun(self.output)], "another OUTPUT")
             write(path, json.dumps(common, indent=2) + "\n")
         for point in self.points:
             self.check_point(point)
@@ -227,16 +240,6 @@ class Curve:
             raise InputError(
                 f"{error}; or give the arm {point.arm!r} `updates` of its own: it has those of a whole chain"
             ) from error
-
-    def free(self) -> None:
-        """Leave a folder in which no point was begun free for other settings."""
-        with alone(self.output, WAIT):
-            if any((self.folder(point) / "settings.json").exists() for point in self.study.points):
-                return
-            if self.is_text:
-                for folder in (self.bin, self.bin.with_name(f".{self.bin.name}"), self.pieces):
-                    shutil.rmtree(folder, ignore_errors=True)
-            (self.output / "settings.json").unlink(missing_ok=True)
 
     def binarise(self, target: Path) -> None:
         """Encode plain text with the BPE beside the BART, and binarise it with its dictionary."""
@@ -320,9 +323,10 @@ class Curve:
         (folder / "failed.txt").unlink(missing_ok=True)
         self.keep_words(folder.parent)
         try:
-            code = dict.fromkeys([*self.check_point(point), self.code])  # another run may have begun it
+            code = source_fingerprint([USER_DIR, *([self.user_dir] if self.user_dir else [])])[:12]  # may have changed
+            made = dict.fromkeys([*self.check_point(point), code])  # another run may have begun it
             kept = settings(point, "bart" if self.study.bart else "random weights")
-            write(folder / "settings.json", json.dumps({**kept, "code": list(code)}, indent=2) + "\n")
+            write(folder / "settings.json", json.dumps({**kept, "code": list(made)}, indent=2) + "\n")
             before = self.before(point)
             if before is not None and not (before.exists() or (folder / "model.pt").exists()):
                 raise InputError(f"{before} is gone, from which it starts: delete {before.parent} to make it again")
@@ -367,6 +371,11 @@ class Curve:
         command += [f"--user-dir={self.user_dir}"] if self.user_dir else []
         with self.spent["evaluations"].more(1):
             write(folder / f"{study.split}.txt", call([*command, f"--json={target}"], progress=True))
+
+
+def begun(output: Path) -> List[Path]:
+    """The settings of points in a study's folder, whatever study they are of."""
+    return sorted(output.glob("*/seed-*/*/settings.json"))
 
 
 def chains(points: Sequence[Point]) -> Iterator[List[Point]]:

@@ -31,9 +31,9 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
     Returns:
         for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
         those of the points before it), state ("done", "failed" or "missing"), reason (of a failure, or why a point is
-        not held to the language model), code (fingerprints of what made it) and figures, those of FIGURES that its
-        evaluation has, of pairs also `less_lm`, see hold; a PHASE1 is none. A point that was made with other settings
-        than the study's, or starts from one that was, has failed.
+        not held to the language model), code (fingerprints of what made it and those before) and figures, those of
+        FIGURES that its evaluation has, of pairs also `less_lm`, see hold; a PHASE1 is none. A point that was made with
+        other settings than the study's, or starts from one that was, has failed.
 
     Raises:
         InputError: an evaluation or a file of settings is damaged, or the folder's evaluations had other flags
@@ -44,6 +44,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         same(Path(output, "settings.json"), {**common, "evaluate": compared(study)})
     start = "bart" if common.get("bart", study.bart) else "random weights"
     failed, other, seen = "", "", 0
+    code: List[str] = []
     for point in study.points:
         folder = Path(output, point.place)
         path, told, made = folder / f"{study.split}.json", folder / "failed.txt", folder / "settings.json"
@@ -51,6 +52,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         failed, seen = (failed, seen + point.updates) if point.before else ("", point.updates)
         found = difference(kept, settings(point, start)) if kept else ""
         other = other if point.before else ""
+        code = list(dict.fromkeys([*(code if point.before else []), *kept.get("code", [])]))
         if not other and found:
             other = f"{point.setting} was made with {found}"
         if other:
@@ -71,7 +73,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         rows.append(
             {
                 **{"arm": point.arm, "seed": point.seed, "setting": point.setting, "zero_latent": point.zero_latent},
-                **{"updates": seen, "start": point.before or start, "code": kept.get("code", [])},
+                **{"updates": seen, "start": point.before or start, "code": code},
                 **{"state": "done" if figures else "failed" if reason else "missing", "reason": reason},
                 "figures": figures,
             }
@@ -91,17 +93,16 @@ def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], 
         folders: of the points' collections, by arm, seed and setting
     """
 
-    load = functools.lru_cache(maxsize=None)(Collection.load)  # a model without z is one of several points
-
     def kept(row: Mapping[str, Any]) -> Collection:
-        return load(folders[row["arm"], row["seed"], row["setting"]])
+        return Collection.load(folders[row["arm"], row["seed"], row["setting"]])
 
     done = [row for row in rows if row["state"] == "done"]
     models = [row for row in done if row["zero_latent"]]
     models = [row for row in models if row["arm"] == models[0]["arm"]]
+    of_model = functools.lru_cache(maxsize=None)(lambda place: kept(models[place]))  # of several points
     for row in (row for row in done if models and not row["zero_latent"]):
-        model = next((model for model in models if model["seed"] == row["seed"]), models[0])
+        place = next((place for place, model in enumerate(models) if model["seed"] == row["seed"]), 0)
         try:
-            row["figures"]["less_lm"] = less(kept(row), kept(model))
+            row["figures"]["less_lm"] = less(kept(row), of_model(place))
         except InputError as error:
-            row["reason"] = f"not held to {model['arm']!r}: {error}"
+            row["reason"] = f"not held to {models[place]['arm']!r}: {error}"

@@ -54,10 +54,18 @@ def same(path: Path, wanted: Mapping[str, Any], whose: str = "the study", where:
         InputError: it is damaged, or a setting is another one
     """
     kept = read_settings(path, where)
-    found = difference(kept, wanted, whose)
+    found = difference(without_neutral(kept), wanted, whose)
     if found:
         raise InputError(f"{path.parent} was made with {found}: set it back, or give another {where}")
     return kept
+
+
+def without_neutral(kept: Mapping[str, Any]) -> Dict[str, Any]:
+    """Settings of a folder without what older ones have too much."""
+    evaluate = kept.get("evaluate")
+    if not isinstance(evaluate, dict):
+        return dict(kept)
+    return {**kept, "evaluate": {flag: value for flag, value in evaluate.items() if flag not in NEUTRAL}}
 
 
 def read_settings(path: Path, where: str = "OUTPUT") -> Dict[str, Any]:

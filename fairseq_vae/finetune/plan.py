@@ -348,13 +348,15 @@ def first_loss(cfg: DictConfig, task: Any, model: Any) -> Any:
     good, _ = data.filter_indices_by_size(data.ordered_indices(), most)
     if not len(good):
         return None
-    batch = data.collater([data[int(number)] for number in good[:2]])
+    items = [data[int(number)] for number in good[:2]]
     kept: List[Any] = []
     with torch.no_grad(), metrics.aggregate(new_root=True):
         hook = model.register_forward_hook(lambda module, inputs, output: kept.append(output))
         criterion = task.build_criterion(cfg.criterion).train()
-        criterion.begun = True  # or terms would go through all of the text
-        criterion(model.train(), batch)
+        if hasattr(model, "terms"):
+            criterion.show_text(model, items)  # in the place of all of it
+            criterion.begun = True
+        criterion(model.train(), data.collater(items))
         hook.remove()
     return kept[0]
 

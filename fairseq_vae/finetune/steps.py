@@ -113,6 +113,7 @@ class Finetuning:
         path = self.output / "settings.json"
         if not path.exists():
             made = [name for phase in self.plan.phases for name in (phase, f"{phase}.done")]
+            made += ["dict.txt", "evaluation.txt", "samples.txt"]
             made += ["data-bin", "pieces"] if self.plan.is_text else []
             unmade([self.output / name for name in made], "another --output")
             write(path, json.dumps(self.plan.settings, indent=2) + "\n")
@@ -121,7 +122,7 @@ class Finetuning:
             kept = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:  # also not UTF-8
             raise InputError(f"{path} is damaged ({error}): give another --output, or delete {self.output}") from error
-        if kept != self.plan.settings:
+        if kept != {key: value for key, value in self.plan.settings.items() if key in kept or key != "words"}:
             raise InputError(f"{self.output} holds a run with other settings, BART or data: give another --output")
 
     def binarise(self, target: Path) -> None:

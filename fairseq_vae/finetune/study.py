@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import re
+from types import MappingProxyType
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..base.errors import InputError
@@ -80,7 +81,7 @@ class Study(NamedTuple):
         warm: whether later points of an arm start from the one before
         evaluate: flags of `fairseq-vae evaluate`
         points: of all arms and seeds, each chain from the highest rate down
-        versus: the arm that the others are held to, seed by seed; empty: none
+        versus: arms to those that they are held to, seed by seed
     """
 
     path: str
@@ -91,7 +92,7 @@ class Study(NamedTuple):
     warm: bool
     evaluate: Dict[str, str]
     points: List[Point]
-    versus: str = ""
+    versus: Mapping[str, str] = MappingProxyType({})
 
     @property
     def arms(self) -> List[str]:
@@ -147,12 +148,33 @@ def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None
         for flag, value in evaluate.items():
             if flag not in EVALUATE or not value.isdigit():
                 raise InputError(f"evaluate: {flag}: {value}: expected whole numbers for {', '.join(EVALUATE)}")
-        versus = str(found.get("versus", ""))
-        if versus and versus not in arms:
-            raise InputError(f"versus: {versus}: expected an arm, {', '.join(map(str, arms))}")
+        versus = held_to(found.get("versus"), [str(name) for name in arms])
     split = str(found.get("split", "valid"))
     warm = any(point.before not in ("", PHASE1) for point in points)
     return Study(path, places["data"], pairs, places["bart"], split, warm, evaluate, points, versus)
+
+
+def held_to(versus: Any, arms: Sequence[str]) -> Dict[str, str]:
+    """Arms to those that they are held to: all to one, or each as a mapping says.
+
+    >>> held_to("a", ["a", "b", "c"]), held_to({"c": "b"}, ["a", "b", "c"]), held_to(None, ["a"])
+    ({'b': 'a', 'c': 'a'}, {'c': 'b'}, {})
+
+    Args:
+        versus: an arm, or arms to others
+        arms: all names
+
+    Raises:
+        InputError: one is no arm
+    """
+    if versus is None:
+        return {}
+    given = versus if isinstance(versus, dict) else {name: versus for name in arms if name != str(versus)}
+    found = {str(name): str(base) for name, base in given.items()}
+    unknown = [name for pair in found.items() for name in pair if name not in arms]
+    if unknown or not isinstance(versus, dict) and str(versus) not in arms:
+        raise InputError(f"versus: {unknown[0] if unknown else versus}: expected an arm, {', '.join(arms)}")
+    return found
 
 
 @contextlib.contextmanager

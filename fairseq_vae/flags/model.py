@@ -60,8 +60,8 @@ class LatentFlags(FairseqDataclass):
         metadata={
             "help": "start each vector's first slot of cross-attention as what mu tells of the pooled state: the map "
             "from z is the transpose of the map to mu, so that the slot is the pooled state's projection to as many "
-            "dimensions as the vector has, all of it from --encoder-embed-dim on, and BART's cross-attention starts "
-            "on what it was pretrained to read (default: off)",
+            "dimensions as the vector has (the whole state where --latent-dim is --encoder-embed-dim or more), and "
+            "BART's cross-attention starts on what it was pretrained to read (default: off)",
             "needs": {"latent_injection": ("cross-attention",), "zero_latent": (False,)},
         },
     )

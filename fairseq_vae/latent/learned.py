@@ -177,7 +177,7 @@ class VampPrior(Prior):
 
     signature = "vamp"
     of_posterior = True
-    begun = False  # with sentences, or as a checkpoint has it
+    begun = False  # with sentences, or with what a checkpoint has of them
     digits: Tensor
 
     def __init__(self, dim: int, config: Optional[VampConfig] = None):
@@ -235,8 +235,9 @@ class VampPrior(Prior):
         self.begun = True
 
     def _load_from_state_dict(self, *args: Any) -> None:
+        before = self.digits.clone()
         super()._load_from_state_dict(*args)
-        self.begun = True
+        self.begun = self.begun or not before.equal(self.digits)
 
     def forward(self, context: Optional[Context] = None) -> Components:
         [encoder] = self.encoder

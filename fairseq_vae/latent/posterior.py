@@ -228,10 +228,10 @@ class BoundedConfig:
     posterior_max_variance: float = field(
         default=0.0,
         metadata={
-            "help": "smooth upper bound S of q(z|x)'s variance in each dimension, with --latent-posterior full given "
-            "those before it, 0 < S < 1, which commits a sentence "
+            "help": "smooth upper bound S of q(z|x)'s variance in each dimension, 0 < S < 1, which commits a sentence "
             "to a KL of at least Z x (S - 1 - ln S) / 2 nats: 3.1 with 0.5 and Z = 32 dimensions (Razavi et al. "
-            "2019, delta-VAE). It may say nothing (mu = 0): watch nll_gap; 0: no bound (default: 0)",
+            "2019, delta-VAE). It may say nothing (mu = 0): watch nll_gap. Of --latent-posterior full it is the "
+            "variance given the dimensions before; 0: no bound (default: 0)",
         },
     )
 

@@ -115,25 +115,26 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
     return found
 
 
-def paired(rows: Sequence[Mapping[str, Any]], base: str) -> List[Mean]:
-    """How much more each figure is than that of an arm, seed by seed: means and intervals of the differences.
+def paired(rows: Sequence[Mapping[str, Any]], versus: Mapping[str, str]) -> List[Mean]:
+    """How much more each figure of an arm is than another arm's, seed by seed: means and intervals of the differences.
 
     >>> row = {"seed": 1, "setting": "kl-weight=1", "zero_latent": False, "updates": 9, "state": "done"}
     >>> found = [{**row, "arm": arm, "seed": seed, "figures": {"neg_elbo": 50.0 + gap * seed}}
     ...          for arm, gap in (("plain", 2.0), ("other", 1.5)) for seed in (1, 2, 3)]
-    >>> [point] = paired(found[:-1], "plain")
+    >>> [point] = paired(found[:-1], {"other": "plain"})
     >>> point.arm, point.seeds, point.figures["neg_elbo"].mean  # of -0.5 and -1.0
-    ('other', 2, -0.75)
+    ('other less plain', 2, -0.75)
 
     Args:
         rows: of finetune.gather
-        base: an arm, whose point of the same setting is taken, or its only one; seeds that one of both lacks are left
-            out, and so are points that have no seed in common with it
+        versus: arms to those that they are held to, at the point of the same setting, or at the only one of an arm of
+            one point; seeds that one of both lacks are left out, and so are points without a seed in common
     """
     done = {(row["arm"], row["setting"], row["seed"]): row for row in rows if row["state"] == "done"}
-    own = list(dict.fromkeys(setting for arm, setting, _ in done if arm == base))
     found = []
-    for arm, setting in dict.fromkeys((arm, setting) for arm, setting, _ in done if arm != base):
+    for arm, setting in dict.fromkeys((row["arm"], row["setting"]) for row in rows if row["arm"] in versus):
+        base = versus[arm]
+        own = list(dict.fromkeys(row["setting"] for row in rows if row["arm"] == base))
         place = own[0] if len(own) == 1 else setting
         seeds = [seed for a, b, seed in done if (a, b) == (arm, setting) and (base, place, seed) in done]
         if not seeds:
@@ -145,7 +146,8 @@ def paired(rows: Sequence[Mapping[str, Any]], base: str) -> List[Mean]:
             if all(finite(row.get(key)) for part in both for row in part)
         }
         first = done[arm, setting, seeds[0]]
-        found.append(Mean(arm, setting, first["zero_latent"], first["updates"], len(seeds), 0, figures))
+        name = f"{arm} less {base}"
+        found.append(Mean(name, setting, first["zero_latent"], first["updates"], len(seeds), 0, figures))
     return found
 
 
@@ -171,20 +173,20 @@ def finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: str = "") -> str:
+def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: Optional[Mapping[str, str]] = None) -> str:
     """A line for each point, with means over seeds, and reasons of those that failed; of pairs a second table, of the
     responses.
 
     Args:
         rows: of finetune.gather
         markdown: as Markdown, else as aligned columns
-        versus: the arm that the others are held to in a table of its own, see paired; empty: none
+        versus: arms to those that they are held to in a table of its own, see paired
     """
     points = means(rows)
     parts = [grid(cells(points, COLUMNS), markdown)]
     if any("responses" in row["figures"] and row["figures"]["responses"] for row in rows):
         parts.append(grid(cells(points, RESPONSES), markdown))
-    held = paired(rows, versus)
+    held = paired(rows, versus or {})
     if held:
         parts.append(grid(cells(held, [column for column in (*COLUMNS, *RESPONSES) if column[0] in PAIRED]), markdown))
     notes = [
@@ -234,7 +236,7 @@ def cell(point: Optional[OverSeeds], digits: int, seeds: int, interval: Optional
     return shown(point.mean) + (f" [{', '.join(map(shown, interval))}]" if interval else "")
 
 
-def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: str = "") -> str:
+def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Mapping[str, str]] = None) -> str:
     """How the points were trained and measured, to stand under table and picture.
 
     Args:
@@ -254,7 +256,7 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: str = "") -> 
     spread = f" Means over {seeds} seeds, and half of their 95 % intervals." if seeds > 1 else ""
     missing = sum(row["state"] == "missing" for row in rows)
     lacking = f" {missing} of {len(rows)} points are not there yet." if missing else ""
-    held = f" The last table: figures less those of {versus!r}, seed by seed." if paired(rows, versus) else ""
+    held = " The last table: differences between arms, seed by seed." if paired(rows, versus or {}) else ""
     code = {made for row in done for made in row.get("code", [])}
     versions = f" {len(code)} versions of the code made them, see curve.json." if len(code) > 1 else ""
     return (
