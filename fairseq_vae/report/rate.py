@@ -43,6 +43,7 @@ PAIRED = (  # figures that are told seed by seed, too
 )
 GAPS = ("lm_gap", "nll_gap_shuffled", "bleu_4_recall_gap")  # shown with an interval of one seed, too
 LINES = 8  # of one -ELBO, about
+APART = 0.5  # nats between caps of MI that are of unlike numbers of sentences
 FAINT: Dict[str, Any] = {"linestyle": ":", "color": "0.6", "linewidth": 0.9, "zorder": 1}
 RATE = "rate: KL, nats per sentence"
 PANELS = (
@@ -267,22 +268,23 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Mapp
 
 
 def cap(done: Sequence[Mapping[str, Any]]) -> str:
-    """What MI is never above; with the lowest and the highest where an arm's rows differ, as they do with priors of a
-    source, and otherwise arm by arm, as a flow's MI is of fewer sentences.
+    """What MI is never above: from the lowest to the highest where rows differ a little, as with priors of a source,
+    and arm by arm where one arm's is of fewer sentences, as a flow's is.
 
     >>> row = {"arm": "plain", "zero_latent": False, "figures": {"mi_cap": 8.5}}
     >>> cap([row, {**row, "arm": "flow", "figures": {"mi_cap": 6.93}}, row])
     '8.50 (flow: 6.93)'
     """
     rows = [row for row in done if not row["zero_latent"]] or done[:1]
-    caps = {arm: [f"{r['figures']['mi_cap']:.2f}" for r in rows if r["arm"] == arm] for arm in arms_of(rows)}
-    if any(len(set(found)) > 1 for found in caps.values()):
-        ends = sorted((value for found in caps.values() for value in found), key=float)
-        return " to ".join((ends[0], ends[-1]))
-    own = {arm: found[0] for arm, found in caps.items()}
-    common = max(own.values(), key=list(own.values()).count)
-    apart = ", ".join(f"{arm}: {value}" for arm, value in own.items() if value != common)
-    return f"{common} ({apart})" if apart else common
+    high = max(row["figures"]["mi_cap"] for row in rows)
+    apart = [row for row in rows if row["figures"]["mi_cap"] < high - APART]
+
+    def shown(some: Sequence[Mapping[str, Any]]) -> str:
+        ends = [end(row["figures"]["mi_cap"] for row in some) for end in (min, max)]
+        return " to ".join(dict.fromkeys(f"{each:.2f}" for each in ends))
+
+    others = ", ".join(f"{arm}: {shown([row for row in apart if row['arm'] == arm])}" for arm in arms_of(apart))
+    return shown([row for row in rows if row not in apart]) + (f" ({others})" if apart else "")
 
 
 def arms_of(rows: Sequence[Mapping[str, Any]]) -> List[str]:
@@ -398,7 +400,7 @@ def limits(axis: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     right, high = max(axis.get_xlim()[1], 1.05 * axis.dataLim.x1), max(axis.get_ylim()[1], 1.05 * axis.dataLim.y1)
     tops = [row["figures"]["mi_cap"] for row in rows if row["figures"] and not row["zero_latent"]]
     axis.plot([0, right], [0, right], **FAINT)
-    for each in (min(tops), max(tops)) if max(tops) - min(tops) > 0.5 else (min(tops),):
+    for each in (min(tops), max(tops)) if max(tops) - min(tops) > APART else (min(tops),):
         axis.axhline(each, **FAINT)
     top = max(tops)
     axis.set_xlim(right=right)
