@@ -18,7 +18,7 @@ from ..collect import joiner, load_split
 from ..flags.effects import check_effects
 from .configuration import configuration
 from .encode import Limit
-from .kept import compared, prints, read_settings, same, settings
+from .kept import prints, read_settings, same, settings
 from .plan import BINARISED, SPLITS, build, check_folder, check_text, first_loss, shape, texts
 from .process import call
 from .steps import USER_DIR, alone, binarise, held, minutes, save_model, step, train_on, unmade
@@ -203,7 +203,7 @@ class Curve:
             "bart": None if study.bart is None else fingerprint(study.bart)[:16],
             "data": {split: prints(paths) for split, paths in self.texts.items()},
             "pairs": study.pairs,
-            "evaluate": compared(study),
+            "evaluate": study.evaluate,
         }
         if self.references.exists():
             common["data"][self.references.name] = prints([self.references])
@@ -219,6 +219,10 @@ class Curve:
         for point in self.points:
             self.check_point(point)
 
+    def settings(self, point: Point) -> Dict[str, Any]:
+        """All that must be the same for a point to go on in its folder."""
+        return settings(point, "bart" if self.study.bart else "random weights")
+
     def check_point(self, point: Point) -> List[str]:
         """Refuse to go on with a point of other settings.
 
@@ -231,9 +235,8 @@ class Curve:
         path = self.folder(point) / "settings.json"
         if not path.exists():
             return []
-        wanted = settings(point, "bart" if self.study.bart else "random weights")
         try:
-            return list(same(path, wanted).get("code", []))
+            return list(same(path, self.settings(point)).get("code", []))
         except InputError as error:
             if not (point.zero_latent and "max-update=" in str(error)):
                 raise
@@ -325,8 +328,8 @@ class Curve:
         try:
             code = source_fingerprint([USER_DIR, *([self.user_dir] if self.user_dir else [])])[:12]  # may have changed
             made = dict.fromkeys([*self.check_point(point), code])  # another run may have begun it
-            kept = settings(point, "bart" if self.study.bart else "random weights")
-            write(folder / "settings.json", json.dumps({**kept, "code": list(made)}, indent=2) + "\n")
+            kept = {**self.settings(point), "code": list(made)}
+            write(folder / "settings.json", json.dumps(kept, indent=2) + "\n")
             before = self.before(point)
             if before is not None and not (before.exists() or (folder / "model.pt").exists()):
                 raise InputError(f"{before} is gone, from which it starts: delete {before.parent} to make it again")

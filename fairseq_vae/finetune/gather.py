@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from ..base.errors import InputError
 from ..measure.collection import Collection
 from ..measure.summary import less
-from .kept import common_settings, compared, difference, read_settings, same, settings
+from .kept import common_settings, difference, read_settings, same, settings
 from .study import Study
 
 __all__ = ["FIGURES", "gather"]
@@ -41,7 +41,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
     rows: List[Dict[str, Any]] = []
     common = common_settings(output)
     if common:
-        same(Path(output, "settings.json"), {**common, "evaluate": compared(study)})
+        same(Path(output, "settings.json"), {**common, "evaluate": study.evaluate})
     start = "bart" if common.get("bart", study.bart) else "random weights"
     failed, other, seen = "", "", 0
     code: List[str] = []

@@ -6,9 +6,9 @@ from typing import Any, Dict, Mapping, Sequence
 
 from ..base.errors import InputError
 from ..base.files import fingerprint
-from .study import Point, Study
+from .study import Point
 
-__all__ = ["common_settings", "compared", "difference", "prints", "read_settings", "same", "settings"]
+__all__ = ["common_settings", "difference", "prints", "read_settings", "same", "settings"]
 
 NEUTRAL = ("max-tokens",)  # flags of evaluate that change no figure but for its rounding
 
@@ -28,18 +28,13 @@ def settings(point: Point, start: str) -> Dict[str, Any]:
     return {"start": point.before or start, "flags": point.flags}
 
 
-def compared(study: Study) -> Dict[str, str]:
-    """The evaluation's flags that may not change within a folder."""
-    return {flag: value for flag, value in study.evaluate.items() if flag not in NEUTRAL}
-
-
 def prints(paths: Sequence[Path]) -> str:
     """Short fingerprints of files."""
     return "+".join(fingerprint(path)[:16] for path in paths)
 
 
 def same(path: Path, wanted: Mapping[str, Any], whose: str = "the study", where: str = "OUTPUT") -> Dict[str, Any]:
-    """Refuse a file of settings that are not the wanted ones.
+    """Refuse a file of settings that are not the wanted ones; NEUTRAL ones of an evaluation may be others.
 
     Args:
         path: of the file
@@ -54,18 +49,18 @@ def same(path: Path, wanted: Mapping[str, Any], whose: str = "the study", where:
         InputError: it is damaged, or a setting is another one
     """
     kept = read_settings(path, where)
-    found = difference(without_neutral(kept), wanted, whose)
+    found = difference(without_neutral(kept), without_neutral(wanted), whose)
     if found:
         raise InputError(f"{path.parent} was made with {found}: set it back, or give another {where}")
     return kept
 
 
-def without_neutral(kept: Mapping[str, Any]) -> Dict[str, Any]:
-    """Settings of a folder without what older ones have too much."""
-    evaluate = kept.get("evaluate")
+def without_neutral(settings: Mapping[str, Any]) -> Dict[str, Any]:
+    """Settings without the NEUTRAL flags of their evaluation, if they have one."""
+    evaluate = settings.get("evaluate")
     if not isinstance(evaluate, dict):
-        return dict(kept)
-    return {**kept, "evaluate": {flag: value for flag, value in evaluate.items() if flag not in NEUTRAL}}
+        return dict(settings)
+    return {**settings, "evaluate": {flag: value for flag, value in evaluate.items() if flag not in NEUTRAL}}
 
 
 def read_settings(path: Path, where: str = "OUTPUT") -> Dict[str, Any]:

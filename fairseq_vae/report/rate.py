@@ -283,13 +283,9 @@ def cap(done: Sequence[Mapping[str, Any]]) -> str:
         ends = [end(row["figures"]["mi_cap"] for row in some) for end in (min, max)]
         return " to ".join(dict.fromkeys(f"{each:.2f}" for each in ends))
 
-    others = ", ".join(f"{arm}: {shown([row for row in apart if row['arm'] == arm])}" for arm in arms_of(apart))
+    arms = dict.fromkeys(row["arm"] for row in apart)
+    others = ", ".join(f"{arm}: {shown([row for row in apart if row['arm'] == arm])}" for arm in arms)
     return shown([row for row in rows if row not in apart]) + (f" ({others})" if apart else "")
-
-
-def arms_of(rows: Sequence[Mapping[str, Any]]) -> List[str]:
-    """The names of rows' arms, in their order."""
-    return list(dict.fromkeys(row["arm"] for row in rows))
 
 
 def anew(rows: Sequence[Mapping[str, Any]]) -> str:
