@@ -11,6 +11,8 @@ python="${PYTHON:-python3}"
 wanted="$(cat "$root"/setup.py "$root"/scripts/{constraints.txt,environment.sh} | cksum) $root $("$python" --version 2>&1)"
 if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing into $root/.venv: 2.8 GB, several more with torch's CUDA build; a few minutes."
+    # the interpreter below whatever environment is entered, which may be the very one that goes
+    python="$("$python" -c 'import sys; print(sys._base_executable or sys.executable)')"
     rm -rf "$root/.venv"
     "$python" -m venv "$root/.venv" || {
         echo "$0: could not make an environment; on Debian and Ubuntu, install python3-venv" >&2
@@ -20,6 +22,7 @@ if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
         "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
             --constraint "$root/scripts/constraints.txt" "$@" || exit 1
     }
+    install --upgrade pip # that of Python 3.11 compares tags so slowly that all of this takes it twice as long
     install torch
     install --editable "$root[fairseq,quickstart,test]"
     # ve-fairseq requires torchaudio, and its one build there needs CUDA: beside torch's CPU build it does not load, and

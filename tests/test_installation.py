@@ -1,6 +1,7 @@
 """The wheel: all sub-packages and data are inside, and its command runs."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -46,3 +47,20 @@ def test_its_command_answers(package, tmp_path):
         [str(command), "finetune", "--help"], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert "park-lee-2021" in done.stdout, done.stderr
+
+
+def test_an_entered_environment_that_is_out_of_date_is_made_anew(tmp_path):
+    """Though its own python3 is the first to be found; what cannot be installed here leaves it without packages."""
+    (tmp_path / "scripts").mkdir()
+    for name in ("setup.py", "scripts/constraints.txt", "scripts/environment.sh"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    made = tmp_path / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)
+    (made / "installed").write_text("another\n")
+    environment = {**os.environ, "PATH": f"{made / 'bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(made)}
+    environment |= {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": str(tmp_path)}
+    command = ["bash", "-c", f"source {tmp_path / 'scripts/environment.sh'}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "ERROR: " in done.stderr, done.stderr  # of pip
+    assert not (made / "installed").exists()
+    assert subprocess.run([made / "bin/python", "-c", "import pip"], capture_output=True).returncode == 0
