@@ -321,3 +321,14 @@ def test_the_shape_is_the_barts_and_no_default_is_spelt_out(bart):
     settings.layernorm_embedding = False
     with pytest.raises(InputError, match="--bart model.pt has layernorm_embedding off, which no flag of fairseq-train"):
         shape("model.pt", settings)
+
+
+def test_a_later_phase_has_a_seed_of_its_own_unless_one_is_given(plan, data):
+    """fairseq orders an epoch's sentences by seed and epoch, and each phase begins with its first epoch."""
+
+    def seeds(recipe, *overrides):
+        return [settings.common.seed for settings in plan(data, recipe, overrides=overrides).configurations.values()]
+
+    assert seeds("default") == [1, 1001] and seeds("naive") == [1]
+    assert seeds("default", "common.seed=7") == [7, 1007]
+    assert seeds("default", "phase2.common.seed=4") == [1, 4]

@@ -22,7 +22,7 @@ from ..flags.task import VAETranslationFlags, task_config
 from .configuration import configuration
 from .encode import check_lines
 from .needs import check_number, check_saving, check_space, check_splits, check_surroundings, written
-from .recipe import flags, read_recipe
+from .recipe import draw_anew, flags, read_recipe
 
 __all__ = [
     *("PAIRS", "SPLITS", "TEXT", "Plan", "build", "check_folder", "check_text", "first_loss", "shape", "texts"),
@@ -90,6 +90,7 @@ class Plan:
         """
         self.data, self.output = Path(data).absolute(), Path(output).absolute()
         self.phases = read_recipe(recipe, overrides, updates)
+        draw_anew(self.phases)
         self.form = check_folder(self.data)
         self.is_text, self.is_pairs = self.form != BINARISED, self.form == PAIRS
         self.left_out = for_pairs(self.phases) if self.is_pairs else []

@@ -18,10 +18,11 @@ from ..base.inert import check_inert
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["CONFIG", "PHASES", "flags", "groups", "names", "read", "read_recipe"]
+__all__ = ["CONFIG", "LATER", "PHASES", "draw_anew", "flags", "groups", "names", "read", "read_recipe"]
 
 CONFIG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "config")
 FOLDER = os.path.join(CONFIG, "recipe")
+LATER = 1000  # between the seeds of a chain's trainings: with one seed each would begin with the same batches
 PHASES = ("phase1", "phase2")
 CHOICES = {  # a group of settings to the flag that chooses its class
     "task": "--task",
@@ -143,6 +144,20 @@ def change(phases: "Dict[str, DictConfig]", override: str) -> None:
         raise InputError(f"--set {override}: {value} is no YAML ({' '.join(str(error).split())})") from error
     for phase in chosen:
         OmegaConf.update(phases[phase], ".".join(parts), parsed)
+
+
+def draw_anew(phases: "Dict[str, DictConfig]") -> None:
+    """Raise each later phase's seed by LATER where all have one, or it would begin with the first one's batches.
+
+    >>> phases = read_recipe("default")
+    >>> draw_anew(phases)
+    >>> [settings.common.seed for settings in phases.values()]
+    [1, 1001]
+    """
+    seeds = [settings.common.get("seed") for settings in phases.values()]
+    if isinstance(seeds[0], int) and len(set(seeds)) == 1:
+        for number, settings in enumerate(phases.values()):
+            settings.common.seed += LATER * number
 
 
 def read(path: str) -> "DictConfig":

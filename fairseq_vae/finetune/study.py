@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 from ..base.errors import InputError
 from ..base.inert import check_inert
 from .plan import PAIRS, for_pairs
-from .recipe import flags, read, read_recipe
+from .recipe import LATER, flags, read, read_recipe
 from .run import flags_of
 
 __all__ = ["ORDER", "PHASE1", "Point", "Study", "as_flags", "changed", "defaults", "read_study", "swept"]
@@ -27,7 +27,6 @@ EVALUATE = (  # flags of fairseq-vae evaluate
 )
 NAME = re.compile(r"(?!data-bin)\w[\w.,+ -]*")  # of a folder beside data-bin
 ONLY = "only"  # the point of an arm that sweeps no flag
-LATER = 1000  # between the seeds of a chain's trainings: with one seed each would begin with the same batches
 PHASE1 = "phase1"  # of an arm: a training before its first point, and that training's setting
 
 
