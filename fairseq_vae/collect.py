@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import json
 import os
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -16,7 +15,7 @@ from tqdm import tqdm
 
 from .base.errors import InputError
 from .base.files import fingerprint
-from .base.lines import read_lines
+from .base.lines import read_lines, read_references
 from .base.store import Store
 from .base.stream import Purpose, standard_normal
 from .base.text import Joiner, find_bpe, lacking
@@ -205,29 +204,6 @@ def load_split(model: Any, task: Any, split: str, max_tokens: int, seed: int) ->
     task.refuse_long(dataset, positions, max_tokens=max_tokens)
     task.tell_cut(split, functools.partial(tqdm.write, file=sys.stderr))
     return Scorer(model, dataset, max_tokens, seed)
-
-
-def read_references(path: str, size: int) -> List[str]:
-    """Read a file of references, a JSON list of strings a line.
-
-    Args:
-        path: the file
-        size: lines that it is to have, one a source
-
-    Raises:
-        InputError: names the line that is none
-    """
-    lines = read_lines(path)
-    if len(lines) != size:
-        raise InputError(f"--references {path}: {len(lines):,} lines; expected {size:,}, one a source of the split")
-    for number, line in enumerate(lines, 1):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            found = None
-        if not isinstance(found, list) or not found or not all(isinstance(text, str) and text for text in found):
-            raise InputError(f"--references {path}, line {number}: expected a JSON list of strings, none empty")
-    return lines
 
 
 def load_language_model(checkpoint: str, data: str, split: str, max_tokens: int, model: Any) -> Scorer:

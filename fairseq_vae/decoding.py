@@ -71,11 +71,15 @@ class Decoding(Strings):
         if sources is not None and len(listed(sources)) != count:
             raise InputError(f"{len(listed(sources))} sources for {count} rows of z: expected as many")
 
-    def check_responses(self, n: int) -> None:
+    def check_responses(self, n: int, sampling: bool) -> None:
         """Refuse to respond.
 
+        Args:
+            n: responses to each source
+            sampling: whether words are drawn
+
         Raises:
-            InputError: the model is no conditional one, or n is less than 1
+            InputError: the model is no conditional one, n is less than 1, or all n would be the same
         """
         if not self.model.conditional:
             raise InputError(
@@ -83,6 +87,10 @@ class Decoding(Strings):
             )
         if n < 1:
             raise InputError(f"{n} responses: expected 1 or more")
+        if n > 1 and self.model.encoder.zero_latent and not sampling:
+            raise InputError(
+                f"{n} responses of a model without z would be the same: draw words, by sampling, or ask for 1"
+            )
 
     def source(self, size: int, sentences: Optional[Sequence[Union[str, Tensor]]]) -> Dict[str, Tensor]:
         """The encoder's input for given z's.

@@ -210,9 +210,10 @@ class BARTVAEHubInterface(Decoding):
             n strings for each context; of a single string, its n strings
 
         Raises:
-            InputError: the model is no conditional one, n is less than 1, or as of decode
+            InputError: the model is no conditional one, n is less than 1, it has no z for n to differ by and words
+                are not drawn, or as of decode
         """
-        self.check_responses(n)
+        self.check_responses(n, bool(decoding.get("sampling")))
         given = [self.source_of(part) if isinstance(part, str) else part for part in listed(contexts)]
         every = [context for context in given for _ in range(n)]
         numbers = [first + place + sample * APART for place in range(len(given)) for sample in range(n)]
@@ -423,8 +424,8 @@ class BARTVAEHubInterface(Decoding):
         Raises:
             InputError: there are no samples, or a sentence is empty or longer than the model's positions
         """
-        if samples < 1:
-            raise InputError(f"{samples} samples: expected 1 or more")
+        if not isinstance(samples, int) or samples < 1:
+            raise InputError(f"samples={samples!r}: expected a number, 1 or more (targets are given as targets=…)")
         self.check_targets(sentences, targets)
         result = torch.empty(len(listed(sentences)), dtype=torch.float64)
         for sample in self.batches(sentences, targets):

@@ -177,7 +177,7 @@ def respond_file(
         InputError: the model is no conditional one, the text has no lines, one is too long, or a beginning of another
             run lies there
     """
-    vae.check_responses(n)
+    vae.check_responses(n, bool(decoding.get("sampling")))
     total, before = count_lines(source), vae.cut_sources
     settings = {**run_settings(vae, checkpoint), "n": n, "json": as_json, **decoding}
     stage = Printed() if output == "-" else Stage(output, settings)

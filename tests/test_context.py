@@ -98,6 +98,7 @@ def test_the_hub_encodes_pairs(vae):
         (lambda vae: vae.sample(1), "give sources"),
         (lambda vae: vae.respond(SOURCES, n=0), "0 responses: expected 1 or more"),
         (lambda vae: vae.interpolate(SOURCES[0], SOURCES[1]), "give targets beside the sources"),
+        (lambda vae: vae.log_prob(SOURCES[:1], TARGETS[:1]), r"samples=\['.*'\]: expected a number"),
     ],
 )
 def test_what_lacks_a_side_is_refused_in_one_line(vae, call, message):
@@ -145,6 +146,14 @@ def test_scores_are_of_each_sentences_own_source_and_prior(checkpoint, data, vae
     collection = collect(checkpoint, data, samples=2, generate=3)
     longest = collection.settings.max_len
     assert collection.greedy == vae.reconstruct(SOURCES[:3], TARGETS[:3], beam=1, max_len=longest), "beside its source"
+    drawn = standard_normal(1, Purpose.GENERATION, 0, range(5), 8)
+    for i in range(5):
+        sample = task.dataset("test").collater([task.dataset("test")[i]])
+        source = sample["net_input"]["src_tokens"]
+        others = (collection.z[[(i + 1) % 5]], built.encoder.prior(built.encoder.context(source)).rsample(drawn[[i]]))
+        expected = [sentence_nll(built, sample, z).item() for z in others]
+        found = [collection.shuffled[i].item(), collection.from_prior[i].item()]
+        assert found == pytest.approx(expected, rel=1e-5), "of its own source, and another's z or the prior's"
     assert collection.samples == vae.sample(3, sources=SOURCES[:3], beam=1, max_len=longest)
     responses = vae.respond(SOURCES[:3], beam=1, max_len=longest)
     assert collection.responses == [text for texts in responses for text in texts]
@@ -164,6 +173,10 @@ def test_an_evaluation_of_responses_holds_them_to_all_references_and_a_model_wit
     numbers = evaluate(checkpoint, data, language_model=reference, **given)
     assert numbers["responses"]["references"] == 2 and numbers["responses"]["responses"] == 2
     assert numbers["lm_nll"] is not None and numbers["responses"]["responses_signature"].startswith("greedy|")
+    same = load(reference, data, None)
+    with pytest.raises(InputError, match="2 responses of a model without z would be the same"):
+        same.respond(SOURCES[0], n=2)
+    assert len(same.respond(SOURCES[0], n=1)) == 1 and len(same.respond(SOURCES[0], n=2, sampling=True)) == 2
     without = evaluate(reference, data, samples=1, generate=5, responses=2)
     assert without["responses"]["responses_signature"].startswith("topp_0.9|") and without["diagnosis"] == "no z"
     with pytest.raises(InputError, match="--references has no effect with --generate 0: leave it out"):

@@ -18,7 +18,7 @@ from fairseq_vae.cli import main
 from fairseq_vae.finetune import curve, steps
 from fairseq_vae.finetune.curve import Curve, chains
 from fairseq_vae.finetune.gather import gather, hold
-from fairseq_vae.finetune.kept import difference
+from fairseq_vae.finetune.kept import difference, prints
 from fairseq_vae.finetune.study import Point, read_study
 from fairseq_vae.report.rate import caption, table
 
@@ -528,6 +528,12 @@ def test_pairs_keep_responses_and_are_held_to_those_without_z(study, calls, made
     (pairs / "valid.references").write_text('["b"]\n' * 4)
     with pytest.raises(InputError, match="made with valid.references="):
         Curve(found, str(tmp_path / "out")).run()
+    for path in (tmp_path / "out").glob("*/seed-*/*/valid.json"):
+        path.unlink()
+    Curve(found, str(tmp_path / "out")).check_settings()
+    assert json.loads((tmp_path / "out/settings.json").read_text())["data"]["valid.references"] == prints(
+        [pairs / "valid.references"]
+    )
 
 
 def test_points_are_held_to_the_first_arm_without_z_of_their_seed_or_else_its_first_seed(tmp_path):

@@ -164,6 +164,20 @@ def test_acts_say_what_is_continued_and_what_has_no_words_and_notes_go(tmp_path)
     assert spoken("child's <laughs>, *note") == "child's," and spoken("<noise> .") == ""
 
 
+def test_white_space_around_names_and_acts_is_none_of_theirs(tmp_path):
+    rows = [("1", "A ", "sd", "hi"), (" 1", "B", "x ", "huh"), ("1", " A", "sd", "y"), ("1", "B", "sd", "z")]
+    said = [("A", "hi"), ("A", "y"), ("B", "z")]
+    assert read_dialogs(write(tmp_path / "a.tsv", rows), Counter()) == [[Utterance(*row) for row in said]]
+
+
+def test_a_mark_of_the_byte_order_is_no_text(tmp_path):
+    tally = Counter()
+    rows = [("1", "A", "\ufeff"), ("1", "A", "\ufeff a"), ("1", "B", "b")]
+    said = [("A", "a"), ("B", "b")]
+    assert read_dialogs(write(tmp_path / "a.tsv", rows), tally) == [[Utterance(*row) for row in said]]
+    assert tally["utterances without text, left out"] == 1
+
+
 def test_white_space_that_a_line_cannot_hold_is_a_space(tmp_path):
     rows = [("1", "A", " a\u2028b\u00a0 c\x0b"), ("1", "B", "\u3000"), ("1", "B", "d")]
     tally = Counter()
@@ -178,6 +192,7 @@ def test_white_space_that_a_line_cannot_hold_is_a_space(tmp_path):
         (b"1\tA\ta\n\n", "line 2: 1 columns, 3 in the lines before"),
         (b"1\tA\ta\n1\tB\tx\tb\n", "line 2: 4 columns, 3 in the lines before"),
         (b"1\tA\ta\tb\tc\n", "line 1: 5 columns; expected 3"),
+        (b"Conversation\tspeaker\tutterance\n1\tA\ta\n", "line 1: names of columns, which none has: remove the line"),
         (b"1\t\ta\n", "line 1: no name of the conversation or of the speaker"),
         (b"1\tA\ta\n2\tA\tb\n1\tB\tc\n", "line 3: conversation 1 again, after another one"),
         (b"1\tA\tcaf\xe9\n", "line 1: not UTF-8"),
@@ -239,6 +254,12 @@ def test_the_command_writes_the_pairs_of_a_folder_and_says_what_it_did(tmp_path,
     assert [json.loads(line) for line in lines(out / "test.references")][2] == ["hi", "ah"]
     assert len(list(out.iterdir())) == 7
     assert f"{out}/train.source is there already" in refused(capsys, *command[1:])
+    kept = {path.name: path.read_bytes() for path in out.iterdir()}
+    for name in ("train.target", "valid.source"):  # as a kill between two renames leaves them
+        (out / name).rename(out / f".{name}.part")
+    assert main(command) == 0 and {path.name: path.read_bytes() for path in out.iterdir()} == kept
+    (out / "train.target").rename(out / ".train.target.part")
+    assert f"{out}/train.source is there already" in refused(capsys, *command[1:-1]), "of other turns"
 
 
 def test_references_need_a_test(tmp_path, capsys):
@@ -308,6 +329,7 @@ def test_what_the_command_cannot_use_is_one_line_and_nothing_is_written(tmp_path
     assert "expected either INPUT" in refused(capsys, given, "--chitchat", *out)
     assert "--context 0: expected 1 or more" in refused(capsys, given, *out, "--context=0")
     assert "--max-words 0: expected 1 or more" in refused(capsys, given, *out, "--max-words=0")
+    assert "--seed 1: a folder has its splits" in refused(capsys, given, *out, "--seed=1")
     assert "--separator '': expected text on one line" in refused(capsys, given, *out, "--separator=")
     assert r"--marks 'a\nb': expected text on one line" in refused(capsys, given, *out, "--marks", "a\nb", "c")
     assert "No such file" in refused(capsys, tmp_path / "none.tsv", *out)

@@ -118,6 +118,13 @@ def test_bad_recipes_are_named(arguments, message):
         read_recipe(*arguments)
 
 
+@pytest.mark.parametrize("group, name", [("task", "max_source_positions"), ("task", "max_target_positions")])
+def test_a_setting_that_would_have_no_effect_in_its_group_is_refused(group, name):
+    settings = read_recipe("naive", [f"{group}.{name}=16"])["phase2"]
+    with pytest.raises(InputError, match=f"the recipe or --set has {group}.{name}: expected model.{name}"):
+        flags(settings, task={"data": "data-bin"}, common={"user_dir": None})
+
+
 def test_a_file_of_something_else_is_named(tmp_path):
     (tmp_path / "phase2.yaml").write_text("- criterion")
     with pytest.raises(InputError, match="phase2.yaml: expected groups of settings, found a list"):

@@ -104,6 +104,15 @@ def test_copies_of_one_response_are_worth_that_one_and_are_seen_by_variety_alone
     assert one["within_self_bleu"] is None, "there is no other"
 
 
+def test_lists_of_other_forms_are_refused():
+    for lists, name in (((["yes"], [["yes"]]), "responses"), (([["yes"]], ["yes"]), "references")):
+        with pytest.raises(InputError, match=f"{name} of a context: expected a list of texts, found a text"):
+            response_figures(*lists)
+    one, two = (response_columns([["yes"] * n], [["yes"]]) for n in (1, 2))
+    with pytest.raises(InputError, match="one response to a context and several"):
+        compared(one, two)
+
+
 def test_with_one_response_and_one_reference_precision_is_recall():
     found = response_figures([["the dog"], ["a cat"]], [["the cat barks"], ["a cat sleeps"]], MADE_UP)
     for score in ("bleu_1", "bleu_3", "a_bow", "e_bow"):

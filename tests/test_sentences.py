@@ -38,6 +38,8 @@ def test_self_bleu_is_sacrebleus_against_all_others():
     assert self_bleu(rows) == pytest.approx(np.mean(expected), rel=1e-9)
     assert self_bleu(["a b c d e"] * 4) == pytest.approx(100) and self_bleu(["a"]) == 0
     assert self_bleu(["a b c d", "e f g h"]) == 0
+    assert self_bleu(["", "", ""]) == 100 and self_bleu(["", "a b"]) == 0
+    assert self_bleu(["", "", "a b c d"]) == pytest.approx(200 / 3), "an empty one is like another one alone"
 
 
 def test_distinct_counts_different_n_grams():

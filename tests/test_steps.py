@@ -83,6 +83,49 @@ def test_what_the_tokenizer_changes_is_counted_and_said_once(made, tmp_path, mon
     assert len(called) == 1 and (tmp_path / "out/pieces/test.txt").read_text(encoding="utf-8").endswith(" <unk>\n")
 
 
+def test_references_are_checked_before_training_and_may_change_until_they_are_used(made, tmp_path, plan):
+    data, out = shutil.copytree(made / "pairs", tmp_path / "pairs"), tmp_path / "out"
+    (data / "test.references").write_text('["a"]\n\n["a"]\n["a"]\n')
+    with pytest.raises(InputError, match="test.references, line 2: expected a JSON list of strings"):
+        plan(str(data))
+    (data / "test.references").write_text('["a"]\n' * 3)
+    with pytest.raises(InputError, match="test.references: 3 lines; expected 4, one a source"):
+        plan(str(data))
+    out.mkdir()
+    for content in ('["a"]\n' * 4, '["b"]\n' * 4, None):
+        if content is None:
+            (data / "test.references").unlink()
+        else:
+            (data / "test.references").write_text(content)
+        Finetuning(plan(str(data))).check_settings()
+    (out / "evaluation.txt").write_text("table\n")
+    Finetuning(plan(str(data))).check_settings()
+    (data / "test.references").write_text('["a"]\n' * 4)
+    with pytest.raises(InputError, match="evaluation.txt was made with other references .*: delete it"):
+        Finetuning(plan(str(data))).check_settings()
+    (out / "evaluation.txt").unlink()
+    Finetuning(plan(str(data))).check_settings()
+    (data / "valid.source").write_text("other\n" * 4)
+    with pytest.raises(InputError, match="holds a run with other settings, BART or data"):
+        Finetuning(plan(str(data))).check_settings()
+
+
+def test_responses_with_any_character_are_shown_and_those_without_z_are_drawn(made, tmp_path, plan, monkeypatch):
+    (tmp_path / "out").mkdir()
+    called = []
+
+    def answer(command):
+        called.append(command)
+        return "1\toh\x85well\u2028\n2\tyes\x0b\n"
+
+    monkeypatch.setattr(steps, "call", answer)
+    run = Finetuning(plan("pairs"))
+    rows = run.responses()
+    assert "  → oh\x85well\u2028" in rows and "  → yes\x0b" in rows and "of five z's" in rows[0]
+    run.plan.configurations["phase2"].model.zero_latent = True
+    assert "five nucleus samples" in run.responses()[0] and "--sampling" not in called[0] and "--sampling" in called[1]
+
+
 def test_sources_are_cut_and_counted_and_targets_too_long_refused(made, tmp_path, plan, monkeypatch, capsys):
     (tmp_path / "out").mkdir()
     called = []
@@ -98,6 +141,14 @@ def test_sources_are_cut_and_counted_and_targets_too_long_refused(made, tmp_path
     (tmp_path / "pairs/test.references").write_text('["a"]\n' * 4)
     run.evaluate(tmp_path / "out/evaluation.txt")
     assert f"--references={tmp_path}/pairs/test.references" in called[2]
+    run.plan.configurations["phase2"].task.truncate_source = True
+    run.plan.configurations["phase2"].task.truncate_source_left = False
+    run.binarise(tmp_path / "bin")
+    assert capsys.readouterr().out == told.replace("beginnings", "ends")
+    run.plan.configurations["phase2"].task.truncate_source = False
+    with pytest.raises(InputError, match="tokens, .* or keep its end with --set task.truncate_source_left=true, or"):
+        run.binarise(tmp_path / "bin")
+    run.plan.configurations["phase2"].task.truncate_source_left = True
     (tmp_path / "pairs/valid.target").write_text("a\n" + "the cat " * 40 + "\na\na\n")
     with pytest.raises(InputError, match=r"valid.target, line 2 is too long: \d+ tokens, where the model's positions"):
         run.binarise(tmp_path / "bin")

@@ -38,6 +38,7 @@ CHITCHAT = "chitchat-dataset==0.9.0"
 COLUMNS = (
     "expected 3 (conversation, speaker, utterance) or 4 (conversation, speaker, act, utterance), tabs between them"
 )
+HEADING = ("conversation", "speaker")  # as a first line of names may begin
 CONTINUED, NONVERBAL = "+", "x"  # acts of Switchboard: goes on with the speaker's utterance before; has no words
 NOTE = re.compile(r"\s*(?:<[^<>]*>|\*.*)")  # of a transcriber: of a noise, or on the line, up to its end
 HELD_OUT = 0.03  # share of the conversations in valid, and in test
@@ -74,8 +75,11 @@ class Layout(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """A text as one line without tabs: a space in place of each run of white space, and none at the ends."""
-    return " ".join(text.split())
+    """A text as one line without tabs: a space in place of each run of white space, and none at the ends.
+
+    A byte order mark counts as white space, as where lines are read.
+    """
+    return " ".join(text.replace("\ufeff", " ").split())
 
 
 def spoken(text: str) -> str:
@@ -111,8 +115,11 @@ def read_dialogs(path: Union[str, "os.PathLike[str]"], tally: Tally) -> List[Dia
             raise InputError(f"{where}: {len(fields)} columns; {COLUMNS}")
         if len(fields) != columns:
             raise InputError(f"{where}: {len(fields)} columns, {columns} in the lines before; {COLUMNS}")
-        conversation, speaker, act, text = fields if columns == 4 else [*fields[:2], "", fields[2]]
-        if not conversation.strip() or not speaker.strip():
+        *names, text = fields
+        conversation, speaker, act = map(str.strip, (*names, "")[:3])
+        if number == 1 and (conversation.lower(), speaker.lower()) == HEADING:
+            raise InputError(f"{where}: names of columns, which none has: remove the line")
+        if not conversation or not speaker:
             raise InputError(f"{where}: no name of the conversation or of the speaker; {COLUMNS}")
         if conversation != before and conversation in dialogs:
             raise InputError(

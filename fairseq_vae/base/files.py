@@ -9,7 +9,7 @@ from typing import Callable, Iterable, Iterator, List, Sequence, Union
 
 from .errors import InputError, NotWritten
 
-__all__ = ["complete", "fingerprint", "source_fingerprint", "write", "write_bytes", "write_text"]
+__all__ = ["complete", "fingerprint", "killed", "source_fingerprint", "write", "write_bytes", "write_text"]
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -70,6 +70,16 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def part(folder: str, name: str) -> str:
+    """The temporary path of a file that `complete` writes."""
+    return os.path.join(folder, f".{name}.part")
+
+
+def killed(folder: str, last: str) -> bool:
+    """Whether `complete` was killed in a folder, so that the next run may find some of its files there."""
+    return os.path.exists(part(folder, last))
+
+
 @contextlib.contextmanager
 def complete(folder: str, last: str) -> Iterator[Callable[[str], str]]:
     """Write several files into a folder, all or none.
@@ -88,23 +98,23 @@ def complete(folder: str, last: str) -> Iterator[Callable[[str], str]]:
     """
 
     def temporary(name: str) -> str:
-        return os.path.join(folder, f".{name}.part")
+        return part(folder, name)
 
     def new(name: str) -> str:
         """The temporary path of a file."""
-        if os.path.exists(os.path.join(folder, name)) and not (killed and name != last):
+        if os.path.exists(os.path.join(folder, name)) and not (begun and name != last):
             raise InputError(THERE.format(os.path.join(folder, name)))
         names.append(name)
         return temporary(name)
 
     names: List[str] = []
-    made, killed = not os.path.isdir(folder), os.path.exists(temporary(last))
+    made, begun = not os.path.isdir(folder), killed(folder, last)
     try:
 
         def kept() -> List[str]:
             """The last file's, by which the next run knows of a kill between two renames."""
             others = any(os.path.exists(os.path.join(folder, name)) for name in names if name != last)
-            return [temporary(last)] if killed and others else []
+            return [temporary(last)] if begun and others else []
 
         with writing(folder, map(temporary, names), kept):
             os.makedirs(folder, exist_ok=True)

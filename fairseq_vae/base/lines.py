@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import json
 import os
 import re
 import sys
@@ -10,7 +11,7 @@ from typing import Iterable, Iterator, List, Union
 
 from .errors import InputError
 
-__all__ = ["one_line", "read_lines", "sentence", "stream_lines", "whole_lines"]
+__all__ = ["one_line", "read_lines", "read_references", "sentence", "stream_lines", "whole_lines"]
 
 OTHERS = {  # the first bytes of files that are taken for text by mistake, and what to do with them
     b"\x1f\x8b": "it is compressed by gzip: unpack it with gunzip",
@@ -31,6 +32,29 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 def read_lines(path: Union[str, "os.PathLike[str]"]) -> List[str]:
     """Read a text's sentences, one a line, at once; see `stream_lines`."""
     return list(stream_lines(path))
+
+
+def read_references(path: Union[str, "os.PathLike[str]"], size: int) -> List[str]:
+    """Read a file of references, a JSON list of strings a line.
+
+    Args:
+        path: the file
+        size: lines that it is to have, one a source
+
+    Raises:
+        InputError: names the line that is none
+    """
+    lines = read_lines(path)
+    if len(lines) != size:
+        raise InputError(f"{os.fspath(path)}: {len(lines):,} lines; expected {size:,}, one a source of the split")
+    for number, line in enumerate(lines, 1):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        if not isinstance(found, list) or not found or not all(isinstance(text, str) and text for text in found):
+            raise InputError(f"{os.fspath(path)}, line {number}: expected a JSON list of strings, none empty")
+    return lines
 
 
 def stream_lines(path: Union[str, "os.PathLike[str]"]) -> Iterator[str]:

@@ -20,6 +20,7 @@ DESCRIPTION = (
 )
 SPLITS = ("train", "valid", "test")
 REFERENCES = "test.references"
+LAST = "train.target"  # of the files that are written
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -52,8 +53,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--max-words",
         type=int,
         metavar="N",
-        help="most words, marks included, of a context, which loses utterances at its start, and of a response, which "
-        "is left out with its context (default: any number)",
+        help="most words, marks and separators included, of a context, which loses utterances at its start, and of a "
+        "response, which is left out with its context (default: any number)",
     )
     command.add_argument("--lower", action="store_true", help="lower-case the text")
     command.add_argument(
@@ -71,7 +72,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help=f"write each different context of test once, with its first response, and all its responses to "
         f"{REFERENCES}, a JSON list a line",
     )
-    command.add_argument("--seed", type=int, default=1, help="of the split of one file (default: 1)")
+    command.add_argument("--seed", type=int, help="of the split of one file, or of --chitchat (default: 1)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
             raise ValueError(f"{args.input or '--chitchat'}: no pair is left in {split} ({why})")
     if args.references and "test" not in found:
         raise ValueError(f"--references: {args.input} has no test, whose responses they would be: leave it out")
-    with complete(args.output, last="train.target") as new:
+    with complete(args.output, last=LAST) as new:
         for split, conversations in found.items():
             rows = [pair for pairs in conversations for pair in pairs]
             if args.references and split == "test":
@@ -118,12 +119,18 @@ def check(args: argparse.Namespace) -> None:
     """Refuse arguments that cannot work, before anything is read."""
     if (args.input is None) != args.chitchat:
         raise ValueError("expected either INPUT, a folder or file of dialogs, or --chitchat")
+    if args.seed is not None and args.input is not None and os.path.isdir(args.input):
+        raise ValueError(f"--seed {args.seed}: a folder has its splits, and nothing is drawn: leave it out")
     for flag, value in (("--context", args.context), ("--max-words", args.max_words)):
         if value is not None and value < 1:
             raise ValueError(f"{flag} {value}: expected 1 or more")
     for flag, text in (("--separator", args.separator), *(("--marks", mark) for mark in args.marks)):
         if set(text) & set("\t\r\n\0") or (flag == "--separator" and not text):
             raise ValueError(f"{flag} {text!r}: expected text on one line, without a tab")
+    from ..base.files import killed
+
+    if killed(args.output, LAST):
+        return  # complete() holds what is there to what is made now
     for name in (*(f"{split}.{side}" for split in SPLITS for side in ("source", "target")), REFERENCES):
         path = os.path.join(args.output, name)
         if os.path.exists(path):
@@ -140,7 +147,7 @@ def read(args: argparse.Namespace, tallies: "Mapping[str, Counts[str]]") -> "Dic
         return {split: read_dialogs(path, tallies[split]) for split, path in files(args.input).items()}
     tally: Counts[str] = Counter()
     dialogs = read_chitchat(tally) if args.chitchat else read_dialogs(args.input, tally)
-    splits = split_dialogs(dialogs, args.seed)
+    splits = split_dialogs(dialogs, 1 if args.seed is None else args.seed)
     print("\n  ".join([f"{args.input or 'chitchat-dataset'}: {len(dialogs):,} conversations", *counted(tally)]))
     return splits
 

@@ -19,6 +19,7 @@ from ..flags.effects import check_effects
 from .configuration import configuration
 from .encode import Limit
 from .kept import prints, read_settings, same, settings
+from .needs import cut_of
 from .plan import BINARISED, SPLITS, build, check_folder, check_text, first_loss, shape, texts
 from .process import call
 from .steps import USER_DIR, alone, binarise, held, minutes, save_model, step, train_on, unmade
@@ -210,8 +211,14 @@ class Curve:
         self.output.mkdir(parents=True, exist_ok=True)
         path = self.output / "settings.json"
         if path.exists():
-            if "pairs" not in read_settings(path):  # an older one
+            there = read_settings(path)
+            if "pairs" not in there:  # an older one
                 common.pop("pairs")
+            evaluated = any(self.output.glob(f"*/seed-*/*/{study.split}.json"))
+            if not evaluated and isinstance(there.get("data"), dict):  # no training has seen the references
+                there["data"].pop(self.references.name, None)
+                now = {name: found for name, found in common["data"].items() if name == self.references.name}
+                write(path, json.dumps({**there, "data": {**there["data"], **now}}, indent=2) + "\n")
             same(path, common)
         else:
             unmade([*([self.bin, self.pieces] if self.is_text else []), *begun(self.output)], "another OUTPUT")
@@ -253,8 +260,7 @@ class Curve:
         reason = "the model's positions take"
         most = dict.fromkeys(SPLITS, Limit(positions, reason, ""))
         sources = dict.fromkeys(SPLITS, Limit(size.max_source_positions - 1, reason, ""))
-        cut = size.max_source_positions - 1 if getattr(cfg.task, "truncate_source_left", False) else None
-        binarise(self.data, self.form, self.study.bart, self.bpe, most, self.pieces, target, sources, cut)
+        binarise(self.data, self.form, self.study.bart, self.bpe, most, self.pieces, target, sources, cut_of([cfg]))
 
     def check(self, points: Sequence[Point]) -> None:
         """Hold the flags of every point against one another, and build a model of each arm.

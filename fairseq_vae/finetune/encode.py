@@ -10,7 +10,7 @@ from ..base.errors import InputError
 from ..base.lines import read_lines
 from ..base.text import BPE, pieces_of
 
-__all__ = ["Encoded", "Limit", "check_lines", "encode", "loss"]
+__all__ = ["Cut", "Encoded", "Limit", "check_lines", "encode", "loss"]
 
 
 class Limit(NamedTuple):
@@ -25,6 +25,18 @@ class Limit(NamedTuple):
     tokens: int
     reason: str
     remedy: str
+
+
+class Cut(NamedTuple):
+    """What training keeps of a source that is too long for it.
+
+    Attributes:
+        tokens: their number, its end not counted
+        side: what of it is cut off: "beginnings" or "ends"
+    """
+
+    tokens: int
+    side: str
 
 
 class Encoded(NamedTuple):

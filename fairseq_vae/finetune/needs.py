@@ -6,14 +6,14 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 from omegaconf import DictConfig
 
 from ..base.errors import InputError
 from ..measure.definitions import LOGGED, names
-from .encode import Limit
+from .encode import Cut, Limit
 from .process import environment
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "check_space",
     "check_splits",
     "check_surroundings",
+    "cut_of",
     "limit",
     "source_limit",
     "written",
@@ -64,6 +65,19 @@ def limit(split: str, evaluated: str, phases: Dict[str, DictConfig], fixed: bool
     return min(found, default=Limit(10**9, "", ""), key=lambda part: part.tokens)
 
 
+def cut_of(phases: Iterable[DictConfig]) -> Optional[Cut]:
+    """What all phases keep of a source that is too long for them; None: one of them cuts none, or at another side.
+
+    Args:
+        phases: fairseq's configuration of each
+    """
+    cuts = set()
+    for cfg in phases:
+        first, last = (getattr(cfg.task, name, False) for name in ("truncate_source", "truncate_source_left"))
+        cuts.add(Cut(cfg.model.max_source_positions - 1, "ends" if first else "beginnings") if first or last else None)
+    return cuts.pop() if len(cuts) == 1 else None
+
+
 def source_limit(split: str, phases: Dict[str, DictConfig]) -> Limit:
     """The most tokens of a source in any step, which are the model's positions unless a batch has less room.
 
@@ -76,7 +90,9 @@ def source_limit(split: str, phases: Dict[str, DictConfig]) -> Limit:
     found: List[Limit] = []
     for cfg in phases.values():
         data, subsets = cfg.dataset, cfg.dataset.valid_subset.split(",")
-        found.append(Limit(cfg.model.max_source_positions - 1, "the model's positions take", ""))
+        remedy = ", or keep its end with --set task.truncate_source_left=true, or its beginning with "
+        remedy += "--set task.truncate_source=true"
+        found.append(Limit(cfg.model.max_source_positions - 1, "the model's positions take", remedy))
         if split == data.train_subset and data.max_tokens and not getattr(data, SKIP):
             remedy = ", or raise --set dataset.max_tokens=N"
             found.append(Limit(data.max_tokens - 1, "a batch (dataset.max_tokens) takes", remedy))

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from ..base.errors import InputError
 from ..base.files import fingerprint
+from ..base.lines import read_references
 from ..base.text import Joiner, find_bpe
 from ..checkpoints.read import first_line, folders, model_settings, read_checkpoint
 from ..flags.effects import check_effects
@@ -121,13 +122,19 @@ class Plan:
             "bart": None if self.bart is None else fingerprint(self.bart),
             "data": [fingerprint(path) for paths in inputs.values() for path in paths],
             "words": [fingerprint(path) for path in self.beside() if os.path.isfile(path)],
+            "references": fingerprint(self.references) if self.references else None,
         }
 
     def beside(self) -> List[str]:
-        """What there may be beside the sentences: the dictionary, the BPE's files, and references of pairs."""
+        """What there may be beside the sentences: the dictionary and the BPE's files."""
         dictionary = words_of(self.bart) if self.is_text and self.bart else str(self.words)
-        references = str(self.data / f"{self.split}.references")
-        return [*([dictionary] if dictionary else []), *(self.bpe or {}).values(), references]
+        return [*([dictionary] if dictionary else []), *(self.bpe or {}).values()]
+
+    @property
+    def references(self) -> Optional[Path]:
+        """The file of more responses to the sources of the evaluated split; None: there is none."""
+        path = self.data / f"{self.split}.references"
+        return path if self.is_pairs and path.exists() else None
 
     def check_flags(self, phase: str) -> DictConfig:
         """The configuration of a phase; flags that do not exist, or have no effect beside its others, are refused.
@@ -274,7 +281,7 @@ def check_text(
 
     Raises:
         InputError: no BPE or no dictionary lies beside the BART or above it, a file is no text, a line other than a
-            source is empty, a source lacks its target, or there are too few lines
+            source is empty, a source lacks its target, there are too few lines, or references are of another form
     """
     if bpe is None or bart is None or words_of(bart) is None:
         raise InputError(
@@ -290,6 +297,9 @@ def check_text(
             )
         if split == evaluated:
             check_number(f"{paths[-1]}", counts[-1], split)
+            references = data / f"{split}.references"
+            if form == PAIRS and references.exists():
+                read_references(references, counts[-1])
 
 
 def words_of(bart: str) -> Optional[str]:

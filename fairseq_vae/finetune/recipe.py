@@ -31,11 +31,13 @@ CHOICES = {  # a group of settings to the flag that chooses its class
     "optimizer": "--optimizer",
     "lr_scheduler": "--lr-scheduler",
 }
-PLACES = {  # settings that `Plan.flags` sets, to their group: under another one they would come after its own
+PLACES = {  # settings of one group that under another would come before or after its own, and have no effect
     "data": "task",
     "user_dir": "common",
     "save_dir": "checkpoint",
     "finetune_from_model": "checkpoint",
+    "max_source_positions": "model",
+    "max_target_positions": "model",
 }
 LENGTHS = (  # settings in updates that follow a phase's length where that is changed
     "checkpoint.save_interval_updates",

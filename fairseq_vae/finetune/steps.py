@@ -23,8 +23,8 @@ from ..base.files import write
 from ..base.lines import one_line, read_lines, sentence
 from ..base.text import Joiner, bpe_flags, build_bpe, pieces_of, read_dictionary
 from ..checkpoints.read import read_checkpoint
-from .encode import Limit, encode, loss
-from .needs import as_settings, limit, source_limit
+from .encode import Cut, Limit, encode, loss
+from .needs import as_settings, cut_of, limit, source_limit
 from .plan import PAIRS, SPLITS, Plan, texts, words_of
 from .process import call, clear, mend, train
 
@@ -122,8 +122,16 @@ class Finetuning:
             kept = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:  # also not UTF-8
             raise InputError(f"{path} is damaged ({error}): give another --output, or delete {self.output}") from error
-        if kept != {key: value for key, value in self.plan.settings.items() if key in kept or key != "words"}:
+        now = self.plan.settings
+        if {**kept, "references": None} != {**now, "references": None}:
             raise InputError(f"{self.output} holds a run with other settings, BART or data: give another --output")
+        if kept != now:  # training has not seen them
+            made = self.output / "evaluation.txt"
+            if made.exists():
+                raise InputError(
+                    f"{made} was made with other references than {self.plan.data} has: delete it to evaluate anew"
+                )
+            write(path, json.dumps(now, indent=2) + "\n")
 
     def binarise(self, target: Path) -> None:
         """Encode plain text with the BPE beside the BART, and binarise it with its dictionary.
@@ -137,8 +145,7 @@ class Finetuning:
         sources, cut = {}, None
         if plan.is_pairs:
             sources = {split: source_limit(split, plan.configurations) for split in SPLITS}
-            if all(cfg.task.truncate_source_left for cfg in plan.configurations.values()):
-                cut = min(cfg.model.max_source_positions - 1 for cfg in plan.configurations.values())
+            cut = cut_of(plan.configurations.values())
         binarise(plan.data, plan.form, plan.bart, plan.bpe, most, self.output / "pieces", target, sources, cut)
 
     def check(self, target: Path) -> None:
@@ -180,8 +187,7 @@ class Finetuning:
         """Evaluate the model on the plan's split; the numbers go to evaluation.json, the table to `target`."""
         command = ["fairseq-vae", "evaluate", str(self.model), str(self.plan.bin), f"--split={self.plan.split}"]
         command += [f"--text={self.plan.data / self.plan.split}{self.plan.form[-1]}"] if self.plan.is_text else []
-        references = self.plan.data / f"{self.plan.split}.references"
-        command += [f"--references={references}"] if self.plan.is_pairs and references.exists() else []
+        command += [f"--references={self.plan.references}"] if self.plan.references else []
         positions = self.plan.configurations["phase2"].model.max_source_positions
         command += [f"--max-tokens={positions}"] if positions > 4096 else []  # no sentence is longer
         command += self.own_parts()
@@ -198,8 +204,11 @@ class Finetuning:
         path = self.output / "sources.txt"
         write(path, "".join(f"{source}\n" for source in sources))
         command = ["fairseq-vae", "respond", str(self.model), str(path), f"--data={self.plan.bin}", "--beam=1"]
-        rows = [f"Responses to {len(sources)} {self.plan.split} sources, of five z's of each one's prior"]
-        found = [line.partition("\t") for line in call([*command, *self.own_parts()]).splitlines()]
+        drawn = "of five z's of each one's prior"
+        if self.plan.configurations["phase2"].model.zero_latent:  # which responds in one way but for the sampling
+            command, drawn = [*command, "--sampling", "--sampling-topp=0.9"], "five nucleus samples (0.9) each"
+        rows = [f"Responses to {len(sources)} {self.plan.split} sources, {drawn}"]
+        found = [line.partition("\t") for line in call([*command, *self.own_parts()]).split("\n")[:-1]]
         for number, source in enumerate(sources, 1):
             rows += [f"  {source}", *(f"  → {text}" for place, _, text in found if int(place) == number)]
         return rows
@@ -312,7 +321,7 @@ def binarise(
     pieces: Path,
     target: Path,
     sources: Mapping[str, Limit] = MappingProxyType({}),
-    cut: Optional[int] = None,
+    cut: Optional[Cut] = None,
 ) -> None:
     """Encode plain text with the BPE beside a BART, and binarise it with its dictionary.
 
@@ -325,7 +334,7 @@ def binarise(
         pieces: folder for the encoded text
         target: the folder to write
         sources: of pairs, each split's longest source
-        cut: of pairs, the number of a source's last tokens that training keeps
+        cut: of pairs, what training keeps of a source
 
     Raises:
         InputError: a sentence is too long
@@ -342,17 +351,16 @@ def binarise(
         for path in paths:
             is_source = form == PAIRS and path.suffix == PAIRS[0]
             limit = sources[split] if is_source else most[split]
-            kept = cut is not None and is_source and limit.tokens >= cut
+            kept = cut is not None and is_source and limit.tokens >= cut.tokens
             parts.append(encode(path, encoder, dictionary, None if kept else limit, blank=is_source))
             write(pieces / path.name, "".join(f"{line}\n" for line in parts[-1].pieces))
             if is_source and cut is not None:
-                long += sum(len(line.split(" ")) > cut for line in parts[-1].pieces)
+                long += sum(len(line.split(" ")) > cut.tokens for line in parts[-1].pieces)
                 total += len(parts[-1].pieces)
         command.append(f"--{split}pref={pieces / (split if form == PAIRS else f'{split}.txt')}")
-    if long:
-        print(
-            f"  {long:,} of {total:,} sources have more than {cut:,} tokens: their beginnings are cut off", flush=True
-        )
+    if cut is not None and long:
+        told = f"  {long:,} of {total:,} sources have more than {cut.tokens:,} tokens: their {cut.side} are cut off"
+        print(told, flush=True)
     changed = loss(parts)
     if changed:
         print(f"  {changed}", flush=True)

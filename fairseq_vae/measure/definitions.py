@@ -163,7 +163,8 @@ USE_OF_Z: Sequence[Definition] = (
     ),
     Definition(
         ("mi_source",),
-        "I(z; x) of the priors p(z given x), which stand for the mean of q(z given x, y) over the y of an x",
+        "I(z; x) of the priors p(z given x), which stand for the mean of q(z given x, y) over the y of an x; null "
+        "where the prior is one for all sources",
         "nats",
         SOURCES,
     ),
@@ -176,7 +177,7 @@ USE_OF_Z: Sequence[Definition] = (
     Definition(
         ("mi_batch",),
         "mutual information within batches of mi_batch_size consecutive sentences, as older papers have it: hardly "
-        "ever above the log of mi_batch_size",
+        "ever above the log of mi_batch_size; of a conditional model I(z; x, y), source and target together",
         "nats",
         BATCHES,
     ),
@@ -403,7 +404,8 @@ RESPONSES: Sequence[Definition] = (  # of response_figures: N responses to each 
     Definition(("within_unique",), "different responses / N, mean over contexts", "0–1"),
     Definition(
         ("within_self_bleu",),
-        "mean sentence BLEU-4 of each response against the context's other ones: 0 where all differ",
+        "mean sentence BLEU-4 of each response against the context's other ones: 0 where all differ, 100 where all are "
+        "the same, or empty",
         "0–100",
         SEVERAL,
     ),
@@ -422,7 +424,8 @@ RESPONSES: Sequence[Definition] = (  # of response_figures: N responses to each 
 STORIES: Sequence[Definition] = (  # of rouge_figures
     Definition(
         ("rouge_1", "rouge_2"),
-        "F1 of the words, or bigrams, that a text and its reference share; mean over texts. Words are runs of letters "
+        "F1 of the words, or bigrams, that a text and its reference share; mean over texts. Of responses the text is "
+        "the first one of each source, and the reference its target alone. Words are runs of letters "
         "and digits in lower case, not stemmed",
         "0–1",
     ),

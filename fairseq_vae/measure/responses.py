@@ -182,6 +182,9 @@ def embedding() -> Embedding:
     return Embedding(f"wordllama_{version}", lambda text: vectors[np.array(tokens(text), dtype=np.int64)])
 
 
+OF_SEVERAL = "within_self_bleu"  # a column where there is more than one response to a context
+
+
 def response_columns(hypotheses: Texts, references: Texts, words: Optional[Embedding] = None) -> Columns:
     """The figures of each context.
 
@@ -198,6 +201,9 @@ def response_columns(hypotheses: Texts, references: Texts, words: Optional[Embed
     Raises:
         InputError: the lists do not fit one another
     """
+    for name, lists in (("responses", hypotheses), ("references", references)):
+        if any(isinstance(texts, str) for texts in lists):
+            raise InputError(f"{name} of a context: expected a list of texts, found a text")
     counts = sorted({len(texts) for texts in hypotheses})
     if len(hypotheses) != len(references) or not hypotheses or len(counts) > 1 or not counts[0] or not all(references):
         few = min(map(len, references), default=0)
@@ -218,7 +224,7 @@ def response_columns(hypotheses: Texts, references: Texts, words: Optional[Embed
         row.update((f"within_distinct_{n}", distinct(ours, n)) for n in (1, 2))
         row["within_unique"] = len(set(ours)) / len(ours)
         if len(ours) > 1:
-            row["within_self_bleu"] = self_bleu(ours)
+            row[OF_SEVERAL] = self_bleu(ours)
         for name, texts in (("response_words", ours), ("reference_words", theirs)):
             row[name] = float(np.mean([len(text.split()) for text in texts]))
         rows.append(row)
@@ -284,7 +290,7 @@ def response_figures(
     if words:
         settings += f"|bow:{words.name}"
     return {
-        **dict.fromkeys((*missing, "within_self_bleu")),
+        **dict.fromkeys((*missing, OF_SEVERAL)),
         **found,
         "across_distinct_1": distinct(everything, 1),
         "across_distinct_2": distinct(everything, 2),
@@ -306,8 +312,10 @@ def compared(ours: Columns, theirs: Columns, seed: int = 1) -> Dict[str, Tuple[f
         names that both have to the difference and the ends of its interval
 
     Raises:
-        InputError: they have not as many contexts
+        InputError: they have not as many contexts, or one response to each in one and several in the other
     """
+    if "bleu_1_recall" in ours and "bleu_1_recall" in theirs and len({OF_SEVERAL in ours, OF_SEVERAL in theirs}) > 1:
+        raise InputError("one response to a context and several: expected as many of both models")
     names = [name for name in ours if name in theirs]
     sizes = [len(next(iter(columns.values()))) for columns in (ours, theirs)]
     if sizes[0] != sizes[1]:

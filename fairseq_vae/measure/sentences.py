@@ -94,8 +94,8 @@ def self_bleu(sentences: Sequence[str]) -> float:
     """Mean over M sentences of the BLEU-4 of each against the M - 1 others, 0 (all differ) to 100 (Zhu et al. 2018).
 
     The scores are sacrebleu's sentence BLEU (13a words, exponential smoothing, effective order, closest reference
-    length). An n-gram is clipped at its largest count in any other sentence, which its two largest counts in all
-    sentences give: the cost is linear in M.
+    length), but that of an empty sentence beside another empty one is 100. An n-gram is clipped at its largest count in
+    any other sentence, which its two largest counts in all sentences give: the cost is linear in M.
 
     >>> self_bleu(["a b c d", "e f g h"])
     0.0
@@ -121,7 +121,7 @@ def self_bleu(sentences: Sequence[str]) -> float:
         closest = min(others, key=lambda length: (abs(length - len(row)), length))
         total = [max(0, len(row) - n) for n in range(ORDER)]
         score = BLEU.compute_bleu(correct, total, len(row), closest, smooth_method="exp", effective_order=True)
-        scores.append(score.score)
+        scores.append(score.score if row or closest else 100.0)  # two empty ones are alike
     return float(np.mean(scores))
 
 
