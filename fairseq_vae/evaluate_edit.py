@@ -3,6 +3,7 @@
 No single strength is a method's figure: a stronger edit meets the attribute more often and keeps less of the sentence.
 """
 
+import math
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -38,6 +39,7 @@ class Row(NamedTuple):
         fluency: nats per token of the edited sentences under a language model; None without one
         words: mean length of the edited sentences
         empty: edited sentences without a word; they have no fluency
+        long: edited sentences longer than the language model takes, whose fluency is that of their beginnings
     """
 
     way: str
@@ -48,6 +50,7 @@ class Row(NamedTuple):
     fluency: Optional[float]
     words: float
     empty: int
+    long: int = 0
 
 
 def judge(texts: Sequence[str], labels: Sequence[str], seed: int) -> Any:
@@ -140,16 +143,20 @@ def figures(
     accuracy = float(np.mean(classifier.predict(list(edited)) == np.array(targets)))
     bleu = BLEU(tokenize="none", force=True).corpus_score(list(edited), [list(inputs)]).score
     spoken = [text for text in edited if text.strip()]
-    fluency = None
+    fluency, long = None, 0
     if language_model is not None and spoken:
-        nats = -float(language_model.log_prob(spoken, samples=1).sum())
-        fluency = nats / sum(len(language_model.tokens(text)) for text in spoken)
+        whole = [language_model.uncut(text) for text in spoken]
+        most = language_model.longest
+        tokens = [text if len(text) <= most + 1 else torch.cat((text[:most], text[-1:])) for text in whole]
+        long = sum(len(ours) < len(theirs) for ours, theirs in zip(tokens, whole))
+        fluency = -float(language_model.log_prob(tokens, samples=1).sum()) / sum(map(len, tokens))
     words = float(np.mean([len(text.split()) for text in edited]))
-    return Row(way, strength, seed, accuracy, bleu, fluency, words, len(edited) - len(spoken))
+    return Row(way, strength, seed, accuracy, bleu, fluency, words, len(edited) - len(spoken), long)
 
 
 def summary(rows: Sequence[Row]) -> List[Dict[str, Any]]:
-    """Each way and strength with the means and intervals of its figures over seeds, in the order of the rows.
+    """Each way and strength with the means and intervals of its figures over seeds, in the order of the rows; one seed
+    has no interval, and half of it is NaN.
 
     >>> rows = [Row("vector", 1.0, seed, 0.5 + seed / 10, 40.0, None, 9.0, 0) for seed in (1, 2, 3)]
     >>> [row] = summary(rows)
@@ -162,7 +169,8 @@ def summary(rows: Sequence[Row]) -> List[Dict[str, Any]]:
         result: Dict[str, Any] = {"way": key[0], "strength": key[1]}
         for name in ("accuracy", "self_bleu", "fluency", "words"):
             values = [getattr(row, name) for row in same if getattr(row, name) is not None]
-            result[name] = OverSeeds.of(values) if values else None
+            over = OverSeeds.of(values) if values else None
+            result[name] = over if over is None or len(values) > 1 else over._replace(half=math.nan)
         found.append(result)
     return found
 

@@ -150,7 +150,8 @@ def fit_prior(
     max_tokens: int = 4096,
     seed: int = 1,
 ) -> Fit:
-    """Fit a prior to the aggregated posterior of the training split, and write it to a file.
+    """Fit a prior to the aggregated posterior of the training split, and write it to a file; of an autoencoder
+    (--deterministic-latent) to the means, since no variance of it is trained.
 
     Args:
         checkpoint: file of a bart_vae
@@ -171,14 +172,18 @@ def fit_prior(
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
         raise InputError(f"--output {output}: the folder {folder} does not exist")
-    model, _, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
+    model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
     check_alone(model, checkpoint)
     if model.encoder.zero_latent:
         raise InputError(f"checkpoint {checkpoint} has no latent (--zero-latent): there is nothing to fit a prior to")
     scorers = {split: load_split(model, task, split, max_tokens, seed) for split in ("train", "valid")}
     posteriors = {split: scorer.distributions()[0] for split, scorer in scorers.items()}
     eps_dim = model.encoder.posterior.eps_dim
-    z = {split: one_each(posteriors[split], seed, eps_dim, held_out=split != "train") for split in posteriors}
+    means = getattr(cfg.model, "deterministic_latent", False)  # an autoencoder's decoder has seen no others
+    z = {
+        split: finite(found.mean) if means else one_each(found, seed, eps_dim, held_out=split != "train")
+        for split, found in posteriors.items()
+    }
     count, dim = z["train"].shape
     if count <= dim and not (kind == "mixture" or isinstance(posteriors["train"], Gaussian) and kind == "gaussian"):
         raise InputError(
@@ -187,7 +192,7 @@ def fit_prior(
         )
     prior: Any
     if kind == "gaussian":
-        prior = gaussian(posteriors["train"], z["train"])
+        prior = gaussian(None if means else posteriors["train"], z["train"])
     elif kind == "mixture":
         prior = fit_mixture(z["train"], z["valid"], components, seed)
     else:
@@ -213,7 +218,15 @@ def one_each(posterior: Any, seed: int, eps_dim: int, held_out: bool) -> Tensor:
         InputError: a number is not finite
     """
     count = len(posterior.mean)
-    z = sampled(posterior, standard_normal(seed, Purpose.FITTING, int(held_out), range(count), eps_dim))
+    return finite(sampled(posterior, standard_normal(seed, Purpose.FITTING, int(held_out), range(count), eps_dim)))
+
+
+def finite(z: Tensor) -> Tensor:
+    """z as it is.
+
+    Raises:
+        InputError: a number is not finite
+    """
     if not torch.isfinite(z).all():
         raise InputError(
             "posteriors of the training text are not finite: training diverged; take an earlier checkpoint"

@@ -134,12 +134,14 @@ class BARTVAEHubInterface(Decoding):
             N strings
 
         Raises:
-            InputError: z is not one that `check` takes, the search cannot be, there is another number of sources, or
-                none for a conditional model
+            InputError: z is not one that `check` takes, the search cannot be, there is another number of sources or of
+                numbers, or no sources for a conditional model
         """
         generator = self.generator(beam, sampling, sampling_topk, sampling_topp, temperature, max_len, seed)
         self.check(z)
         numbers = range(first, first + len(z)) if numbers is None else numbers
+        if len(numbers) != len(z):
+            raise InputError(f"{len(numbers)} numbers for {len(z)} rows of z: expected as many")
         self.check_beside(len(z), sources)
         return self.said(generator, numbers, sources, lambda part, context: z[part].to(self.device))
 
@@ -324,7 +326,7 @@ class BARTVAEHubInterface(Decoding):
         if any(isinstance(part, Tensor) for part in parts):
             return [self.latents(part) for part in parts]
         every = [text for part in parts for text in part]
-        return list(self.encode(every).mean.view(len(parts), len(parts[0]), -1))
+        return list(self.encode(every).mean.reshape(len(parts), len(parts[0]), self.model.latent_dim))
 
     def cut(self, points: Sequence[Tensor], steps: int, first: int, **decoding: Any) -> List[List[str]]:
         """Decode N sets of points, S x Z each.
@@ -361,6 +363,8 @@ class BARTVAEHubInterface(Decoding):
         Raises:
             InputError: the way is unknown, or does not know an attribute
         """
+        if not wishes:
+            raise InputError("no wishes: expected an attribute and its target, or several")
         z = self.latents(sentences)
         return [self.decode(edited, **decoding) for edited in sweep(way, z, wishes, strengths)]
 
@@ -377,7 +381,9 @@ class BARTVAEHubInterface(Decoding):
         """
         if not os.path.isfile(self.checkpoint):
             raise InputError("an index belongs to a checkpoint's file: load the model from one")
-        return Index.build(self, self.checkpoint, text, folder, skip) if text else Index(folder, self.checkpoint)
+        if text:
+            return Index.build(self, self.checkpoint, text, folder, skip)
+        return Index(folder, self.checkpoint, self.settings)
 
     def neighbours(
         self,
@@ -406,7 +412,11 @@ class BARTVAEHubInterface(Decoding):
         return found.search(self.latents(sentences), count, metric, approximate)
 
     def log_prob(
-        self, sentences: Sentences, samples: int = 100, seed: int = 1, targets: Optional[Sentences] = None
+        self,
+        sentences: Union[Sentences, Sequence[Tensor]],
+        samples: int = 100,
+        seed: int = 1,
+        targets: Optional[Sentences] = None,
     ) -> Tensor:
         """Importance-weighted log p(x) of sentences: log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x) with K samples z_k.
 

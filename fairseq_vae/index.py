@@ -6,7 +6,7 @@ Shapes: N lines, Q queries, K neighbours, Z latent dimensions.
 import glob
 import json
 import os
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from .base.errors import InputError
 from .base.files import fingerprint, write
 from .base.lines import read_lines
-from .vectors import Report, encode_file
+from .vectors import Report, encode_file, tokenizer_settings
 
 __all__ = ["METRICS", "Index", "Neighbour"]
 
@@ -44,12 +44,13 @@ class Index:
     Args:
         folder: that `build` filled
         checkpoint: the model's file
+        bpe: settings of its BPE, as of Strings
 
     Raises:
-        InputError: the folder has no index, or that of another checkpoint
+        InputError: the folder has no index, or that of another checkpoint or BPE
     """
 
-    def __init__(self, folder: str, checkpoint: str):
+    def __init__(self, folder: str, checkpoint: str, bpe: Optional[Dict[str, str]] = None):
         self.folder, path = folder, os.path.join(folder, "index.json")
         try:
             with open(path, encoding="utf-8") as file:
@@ -61,6 +62,8 @@ class Index:
             raise InputError(f"{path} is damaged: delete {folder}, and make it again (--text FILE)") from error
         if owner != fingerprint(checkpoint):
             raise InputError(f"{folder} is the index of another checkpoint: give another folder, or delete it")
+        if about.get("bpe", {}) != tokenizer_settings(bpe):
+            raise InputError(f"{folder} is the index of lines by another BPE: give another folder, or delete it")
         try:
             self.z = np.load(os.path.join(folder, "z.npy"), mmap_mode="r", allow_pickle=False)
             self.texts = read_lines(os.path.join(folder, "text.txt"))
@@ -87,7 +90,7 @@ class Index:
         """
         index = os.path.join(folder, "index.json")
         if os.path.isfile(index):
-            found = cls(folder, checkpoint)
+            found = cls(folder, checkpoint, vae.settings)
             if found.text != fingerprint(text):
                 raise InputError(f"{folder} is the index of another text: give another folder, or delete it")
             return found
@@ -100,8 +103,9 @@ class Index:
         for old in glob.glob(os.path.join(glob.escape(folder), "*.hnsw")):
             os.remove(old)
         write(os.path.join(folder, "text.txt"), "".join(f"{line}\n" for line in read_lines(text)))
-        write(index, json.dumps({"checkpoint": fingerprint(checkpoint), "text": fingerprint(text)}))
-        return cls(folder, checkpoint)
+        about = {"checkpoint": fingerprint(checkpoint), "text": fingerprint(text)}
+        write(index, json.dumps({**about, "bpe": tokenizer_settings(vae.settings)}))
+        return cls(folder, checkpoint, vae.settings)
 
     def search(
         self, queries: Tensor, count: int, metric: str = "euclidean", approximate: bool = False
@@ -120,6 +124,8 @@ class Index:
         Raises:
             InputError: the queries have another width, or the metric is unknown; see `graph`
         """
+        if count < 1:
+            raise InputError(f"{count} neighbours: expected 1 or more")
         if metric not in METRICS:
             raise InputError(f"metric {metric}: expected one of {', '.join(METRICS)}")
         if queries.dim() != 2 or queries.size(1) != self.z.shape[1]:

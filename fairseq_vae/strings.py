@@ -11,7 +11,7 @@ from torch import Tensor
 from .base.errors import InputError
 from .base.lengths import Bounds
 from .base.lines import sentence as stripped
-from .base.text import Joiner, build_bpe, pieces_of
+from .base.text import Joiner, build_bpe, piece_style, pieces_of
 from .data import SentenceDataset
 
 __all__ = ["Sentences", "Strings", "listed"]
@@ -40,6 +40,7 @@ class Strings(nn.Module):
         self.task, self.model, self.batch_size = task, model, batch_size
         self.settings, self.cut_sources = bpe, 0
         self.bpe: Any = build_bpe(bpe) if bpe else None
+        self.given_in_pieces = not bpe and piece_style(task.source_dictionary) != "none"
         self.join: Callable[[Tensor], str] = (
             Joiner(task.target_dictionary, bpe) if bpe else task.target_dictionary.string
         )
@@ -114,18 +115,32 @@ class Strings(nn.Module):
             InputError: the sentence is empty or longer than the model's positions
         """
         tokens = self.uncut(sentence)
-        longest = Bounds(*self.model.max_positions()).longest
-        if not 1 <= len(tokens) - 1 <= longest:
+        if not 1 <= len(tokens) - 1 <= self.longest:
             raise InputError(
-                f"{sentence[:60]!r} has {len(tokens) - 1} tokens; expected 1 to {longest}, the model's positions"
+                f"{sentence[:60]!r} has {len(tokens) - 1} tokens; expected 1 to {self.longest}, the model's positions"
             )
         return tokens
 
+    @property
+    def longest(self) -> int:
+        """The most tokens that a sentence may have, its end not counted."""
+        return Bounds(*self.model.max_positions()).longest
+
     def uncut(self, sentence: str) -> Tensor:
-        """The tokens of any text with </s>, however many, T."""
+        """The tokens of any text with </s>, however many, T.
+
+        Raises:
+            InputError: the dictionary is of pieces, there is no BPE, and the text has none of the pieces
+        """
         dictionary = self.task.source_dictionary
         pieces = pieces_of(stripped(sentence), self.bpe, dictionary)
-        return torch.tensor([*map(dictionary.index, pieces), dictionary.eos()])  # fairseq's encode_line is slow
+        tokens = [*map(dictionary.index, pieces)]
+        if tokens and self.given_in_pieces and set(tokens) == {dictionary.unk()}:
+            raise InputError(
+                f"{sentence[:60]!r} has no piece of the dictionary: put its BPE beside the checkpoint "
+                "(--sentencepiece-model names one), or give sentences as pieces with spaces between"
+            )
+        return torch.tensor([*tokens, dictionary.eos()])  # fairseq's encode_line is slow
 
     def context(self, source: Union[str, Tensor]) -> Tensor:
         """The tokens of a conditional model's source with </s>: perhaps no others, and cut as training cut its own.

@@ -60,7 +60,8 @@ def encode_file(
     """
     check_sources(vae, sources, source)
     before = vae.cut_sources
-    total = count_lines(source)  # first: a missing file leaves nothing behind
+    total = count_lines(source)  # first: a missing or empty file leaves nothing behind
+    check_any(source, None if total is None else os.path.getsize(source))
     stage = table(output, run_settings(vae, checkpoint), vae.model.latent_dim)
     with progress(total, "sentence") as bar:
         lines = ((text, text.encode() + b"\n") for text in stream_lines(source))
@@ -77,8 +78,11 @@ def encode_file(
             texts = window if sources is None else [text for text, _ in window]
             good = np.array([tokens is not None for tokens in found])
             logvar = getattr(posterior, "logvar", None)
+            if not posterior.mean.isfinite().all():
+                raise InputError(f"{where[0]} or behind it: z is not finite: has the model diverged?")
             stage.add(texts, spread(posterior.mean, good), None if logvar is None else spread(logvar, good), digest)
             bar.update(len(texts))
+    check_any(source, stage.items)
     tell_cut(sources, vae.cut_sources - before, tell)
     stage.close()
     return stage.items
@@ -118,6 +122,8 @@ def decode_file(
     """
     check_sources(vae, sources, source)
     before = vae.cut_sources
+    if source != "-":
+        open(source, "rb").close()  # a missing file leaves nothing behind
     stage = Printed() if output == "-" else Stage(output, {**run_settings(vae, checkpoint), **decoding})
     with progress(None, "sentence") as bar:
         rows = ((row, row.tobytes()) for step in read_vectors(source, vae.model.latent_dim) for row in step)
@@ -179,6 +185,7 @@ def respond_file(
     """
     vae.check_responses(n, bool(decoding.get("sampling")))
     total, before = count_lines(source), vae.cut_sources
+    check_any(source, None if total is None else os.path.getsize(source))
     settings = {**run_settings(vae, checkpoint), "n": n, "json": as_json, **decoding}
     stage = Printed() if output == "-" else Stage(output, settings)
     with progress(total, "context") as bar:
@@ -192,11 +199,24 @@ def respond_file(
             content = "".join(answered(*row, n, as_json) for row in rows)
             stage.append(content.encode(), len(texts), digest)
             bar.update(len(texts))
-    if not stage.items:
-        raise InputError(f"{shown(source)} has no lines: expected one context a line")
+    check_any(source, stage.items)
     tell_cut(source, vae.cut_sources - before, tell)
     stage.finish()
     return stage.items
+
+
+def check_any(source: str, size: Optional[int]) -> None:
+    """Refuse an empty text.
+
+    Args:
+        source: its name
+        size: lines or bytes of it; None: not known yet
+
+    Raises:
+        InputError: it has none
+    """
+    if size == 0:
+        raise InputError(f"{shown(source)} has no lines: expected one sentence or context a line")
 
 
 def tell_cut(sources: Optional[str], cut: int, tell: Optional[Report]) -> None:
@@ -263,7 +283,14 @@ def located(source: str, unit: str, done: int, items: Sequence[Any]) -> List[str
 def run_settings(vae: Any, checkpoint: str) -> Dict[str, Any]:
     """What the results of a run depend on beside its input."""
     words = hashlib.sha256("\n".join(vae.task.target_dictionary.symbols).encode()).hexdigest()
-    return {"checkpoint": fingerprint(checkpoint), "dictionary": words, "batch_size": vae.batch_size}
+    bpe = tokenizer_settings(vae.settings)
+    return {"checkpoint": fingerprint(checkpoint), "dictionary": words, "bpe": bpe, "batch_size": vae.batch_size}
+
+
+def tokenizer_settings(settings: Optional[Dict[str, str]]) -> Dict[str, str]:
+    """The settings of a BPE, with the fingerprint of each file in the place of its name; empty: there is none."""
+    found = (settings or {}).items()
+    return {name: fingerprint(value) if os.path.isfile(value) else value for name, value in found}
 
 
 class Printed:

@@ -1,11 +1,13 @@
 """Attributes of z and the ways of editing."""
 
+import copy
+
 import pytest
 import torch
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.edit.attributes import SIGMA, Number, fit_label, fit_number
-from fairseq_vae.edit.ways import BETA, Wish, energy, smallest, sweep, vector, ways
+from fairseq_vae.edit.ways import BETA, Unsolved, Wish, energy, smallest, sweep, vector, ways
 
 Z = 6
 every_way = pytest.mark.parametrize("way", ways.names())
@@ -85,6 +87,33 @@ def test_what_was_edited_keeps_the_other_dimensions_best_they_can(way, sentiment
     assert change[:2].min() > 3 * change[2:].max()
 
 
+@every_way
+def test_a_dimension_that_hardly_varies_hardly_moves(way):
+    """Of a model with few active units: what noise tells of the others is no way to the label."""
+    generator = torch.Generator().manual_seed(1)
+    scale = torch.tensor([1.0] * 4 + [0.02] * 12)
+    z = torch.randn(600, 16, generator=generator) * scale
+    noisy = z[:, 0] + z[:, 1] + 0.3 * torch.randn(600, generator=generator)
+    attribute = fit_label(z, ["good" if value > 0 else "bad" for value in noisy])
+    start = torch.randn(20, 16, generator=generator) * scale
+    edited = ways[way](start, [Wish(attribute, attribute.numbers(["good"] * 20))], 4.0)
+    moved = (edited - start).square().sum(0)
+    assert moved[4:].sum() < 0.01 * moved.sum() and (edited[:, 0] + edited[:, 1] > 0).all()
+
+
+@every_way
+def test_units_of_z_change_nothing(way, sentiment):
+    z, _ = labelled(6, seed=3)
+    units = torch.tensor([0.1, 3.0, 1.0, 0.5, 2.0, 0.05])
+    other = copy.deepcopy(sentiment)
+    for part in (other.network.mean, other.network.scale, other.means):
+        part.mul_(units)
+    target = sentiment.numbers(["good", "bad"] * 3)
+    found = ways[way](z, [Wish(sentiment, target)], 1.5)
+    theirs = ways[way](z * units, [Wish(other, target)], 1.5)
+    torch.testing.assert_close(theirs / units, found, atol=2e-3, rtol=1e-3)
+
+
 def test_the_vector_goes_from_mean_to_mean(sentiment):
     [good, bad] = sentiment.numbers(["good", "bad"]).tolist()
     start = sentiment.means[bad][None]
@@ -129,6 +158,20 @@ def test_the_smallest_strength_that_is_enough_is_taken(way, sentiment):
         torch.testing.assert_close(row, every[strength][i])
 
 
+def test_the_smallest_strength_meets_every_wish_and_not_the_most_of_them(sentiment, length):
+    [good, bad] = sentiment.numbers(["good", "bad"]).tolist()
+    z = sentiment.means[[good]] * 3
+    wishes = [Wish(sentiment, torch.tensor([good]), 5.0), Wish(sentiment, torch.tensor([bad]), 0.1)]
+    _, used, reached = smallest("vector", z, wishes, [0.0, 0.01])
+    assert used.tolist() == [0.01] and not reached.item(), "though their mean log p is high"
+    wish = Wish(length, length.predicted(z) + 0.2 * length.spread)
+    assert not smallest("energy", z, [wish], [0.0])[2].item()
+    assert smallest("energy", z, [wish._replace(target=length.predicted(z) + 0.1 * length.spread)], [0.0])[2].item()
+    three = fit_label(torch.randn(90, Z, generator=torch.Generator().manual_seed(1)), ["a", "b", "c"] * 30)
+    own = three.predicted(z)
+    assert three.log_prob(z, own).exp() < 0.5 and smallest("gradient", z, [Wish(three, own)], [0.0])[2].item()
+
+
 def test_a_row_that_no_strength_is_enough_for_is_told_and_strengths_are_not_rounded(sentiment):
     [good] = sentiment.numbers(["good"]).tolist()
     near, far = sentiment.means[good], sentiment.means[1 - good] * 50
@@ -148,7 +191,14 @@ def test_bad_input_is_named(sentiment, length):
         fit_number(z, [3] * 20)
     with pytest.raises(InputError, match="label 'fine': expected one of bad, good"):
         sentiment.numbers(["fine"])
-    with pytest.raises(InputError, match="--way energy, strength 1: the equation of sentence 2 cannot be solved"):
+    with pytest.raises(
+        Unsolved, match="--way energy, strength 1: the equation of sentence 2 cannot be solved"
+    ) as found:
         energy(z[:2], [Wish(length, torch.tensor([10.0, 1e30]))], 1.0)
+    assert "the equation of sentence 8 cannot" in str(found.value.at([5, 7]))
+    z[3, 1] = torch.nan
+    for fit, values in ((fit_label, names), (fit_number, [*range(20)])):
+        with pytest.raises(InputError, match="z of labelled sentence 4 is not finite"):
+            fit(z, values)
     with pytest.raises(InputError, match="--way vector: .*--way energy"):
         vector(z, [Wish(length, torch.zeros(20))], 1.0)

@@ -8,11 +8,13 @@ from helpers import save_vae, write_data
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from fairseq_vae.base.errors import InputError
+from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.checkpoints.priors import load_prior, save_prior
 from fairseq_vae.fit import fit_flow, fit_gaussian, fit_mixture, fit_prior, mean_density, one_each
 from fairseq_vae.latent.densities import FullGaussian, Mixture
 from fairseq_vae.latent.distributions import Gaussian, as_double, rate, rows, sampled
 from fairseq_vae.latent.fitted import KINDS, FittedFlow, FittedGaussian
+from fairseq_vae.measure.scoring import Scorer
 
 Z, K = 4, 3
 GENERATOR = torch.Generator().manual_seed(1)
@@ -238,6 +240,19 @@ def test_what_is_held_out_is_not_known_from_the_training_sentences_draws():
     assert abs(correlation) < 5 / math.sqrt(size * dim)
     fitted = mean_density(fit_mixture(z, held_out[:750]), held_out)
     assert fitted < Gaussian.standard(torch.zeros(dim)).log_prob(held_out).mean().item()
+
+
+def test_of_an_autoencoder_the_means_alone_are_fitted(tmp_path):
+    save_vae(tmp_path, "--latent-dim=4", "--deterministic-latent", words=[f"w{i}" for i in range(25)])
+    write_data(tmp_path, train=[[i % 5, 1, 2 + i % 7] for i in range(40)], valid=[[1, 2], [3]])
+    checkpoint = str(tmp_path / "checkpoint_best.pt")
+    fit = fit_prior(checkpoint, str(tmp_path), "gaussian", str(tmp_path / "prior"))
+    built, _, task = load_model(checkpoint, str(tmp_path))
+    task.load_dataset("train")
+    mu = Scorer(built, task.dataset("train"), 100).distributions()[0].mean
+    expected = fit_gaussian(mu, torch.zeros_like(mu))
+    torch.testing.assert_close(fit.prior.mu, expected.mu)
+    torch.testing.assert_close(fit.prior.tril, expected.tril)
 
 
 @pytest.mark.parametrize("kind", KINDS)

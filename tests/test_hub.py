@@ -63,6 +63,7 @@ def test_order_is_kept_and_neighbours_do_not_matter(folder, vae, batch_size):
 def test_an_empty_list_gives_nothing(vae):
     assert vae.encode([]).mu.shape == (0, 32) and vae.reconstruct([]) == [] == vae.sample(0)
     assert vae.log_prob([]).shape == (0,)
+    assert vae.interpolate([], []) == [] == vae.analogy([], [], [])
 
 
 @pytest.mark.slow
@@ -135,7 +136,9 @@ def test_sampling_depends_on_its_seed_alone(vae):
         (lambda vae: vae.encode([""]), "'' has 0 tokens; expected 1 to 14"),
         (lambda vae: vae.encode(["a " * 15]), "has 15 tokens; expected 1 to 14"),
         (lambda vae: vae.decode(torch.zeros(32)), r"z of shape \(32,\): expected N x 32"),
-        (lambda vae: vae.log_prob(["a"], samples=0), "0 samples"),
+        (lambda vae: vae.log_prob(["a"], samples=0), "samples=0: expected a number, 1 or more"),
+        (lambda vae: vae.decode(torch.zeros(3, 32), numbers=[0, 1]), "2 numbers for 3 rows of z"),
+        (lambda vae: vae.edit(["a"], [], "energy", [1.0]), "no wishes"),
         (lambda vae: vae.sample(1, seed=-1), "--seed -1: expected 0 to 4294967295"),
         (lambda vae: vae.sample(1, seed=2**32), "--seed 4294967296: expected 0 to 4294967295"),
         (lambda vae: vae.reconstruct(["a"], beam=0), "--beam 0: expected 1 or more"),
@@ -188,6 +191,8 @@ def test_a_dictionary_of_pieces_without_its_bpe_is_refused(tmp_path):
         BARTVAEModel.from_pretrained(str(tmp_path), "checkpoint_best.pt")
     vae = BARTVAEModel.from_pretrained(str(tmp_path), "checkpoint_best.pt", bpe=None)
     assert vae.encode(["\u2581the \u2581dog"]).mu.shape == (1, 32)
+    with pytest.raises(InputError, match="'The dog' has no piece of the dictionary: put its BPE beside the checkpoint"):
+        vae.encode(["The dog"])
 
 
 def test_filler_words_are_not_written(tmp_path):

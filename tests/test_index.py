@@ -54,6 +54,16 @@ def test_a_graph_finds_almost_all_that_all_distances_find(tmp_path, normal, metr
     assert index.search(queries, 10, metric, True) == near and path.stat().st_mtime_ns == before
 
 
+def test_an_index_of_another_bpe_is_refused(tmp_path):
+    index = saved(tmp_path / "index", np.zeros((3, Z)))
+    (tmp_path / "model").write_text("pieces")
+    bpe = {"bpe": "sentencepiece", "sentencepiece_model": str(tmp_path / "model")}
+    with pytest.raises(InputError, match="is the index of lines by another BPE"):
+        Index(index.folder, str(tmp_path / "index/checkpoint.pt"), bpe)
+    with pytest.raises(InputError, match="-1 neighbours: expected 1 or more"):
+        index.search(torch.zeros(1, Z), -1)
+
+
 def test_fewer_lines_than_neighbours_and_equal_lines_come_in_the_texts_order(tmp_path):
     index = saved(tmp_path / "index", np.array([[1.0] * Z, [0.0] * Z, [1.0] * Z, [np.nan] * Z]))
     for approximate in False, True:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fairseq_vae.base.errors import InputError
-from fairseq_vae.measure.probes import probe
+from fairseq_vae.measure.probes import probe, wilson
 
 
 def labelled(n=120):
@@ -21,6 +21,11 @@ def test_a_probe_reads_what_mu_says_and_words_do_not():
     assert low < found["probe"] < high and found == probe(mu, texts, labels)
     assert probe(mu, [], labels)["probe_bag_of_words"] is None
     assert probe(mu, [label for label in labels], labels)["probe_bag_of_words"] == 1
+
+
+def test_the_interval_is_wilsons_and_within_0_to_1():
+    assert wilson(1.0, 20) == [pytest.approx(0.8389, abs=1e-4), 1.0] and wilson(0.0, 20)[0] == 0
+    assert wilson(0.5, 10**6) == pytest.approx([0.5 - 0.00098, 0.5 + 0.00098], abs=1e-6)
 
 
 def test_a_probe_of_a_collapsed_latent_is_no_better_than_the_majority():

@@ -15,11 +15,13 @@ from fairseq_vae.checkpoints.priors import save_prior
 from fairseq_vae.cli.main import main
 from fairseq_vae.edit import attributes
 from fairseq_vae.edit.attributes import fit_label, fit_number
-from fairseq_vae.edit.ways import Wish, ways
+from fairseq_vae.edit.ways import Unsolved, Wish, ways
+from fairseq_vae.evaluate_edit import figures, summary
 from fairseq_vae.hub import load
 from fairseq_vae.index import Index
 from fairseq_vae.latent.fitted import FittedGaussian
 from fairseq_vae.latent.paths import PATHS
+from fairseq_vae.report.edits import shown
 
 LIST = ["the dog barks .", "a cat", "the cat sleeps .", "dog", "a dog sleeps the cat barks a cat ."]
 Z = 32
@@ -282,6 +284,60 @@ def test_the_price_of_an_edit_is_a_whole_sweep(checkpoint, tmp_path, capsys):
     unchanged = [row for row in rows if row["strength"] == 0 and row["way"] != "input"]
     assert len({(row["self_bleu"], row["words"]) for row in unchanged}) == 1, "strength 0 is the same in every way"
     assert "self-BLEU with the input" in (tmp_path / "edits.svg").read_text()
+
+
+def test_a_judge_of_fluency_takes_long_texts_up_to_its_positions_and_has_no_latent(vae, checkpoint, tmp_path, capsys):
+    text = labelled(tmp_path)
+    inputs = [f"--input={tmp_path}/text", f"--input-labels={tmp_path}/labels", "--limit=2", "--seeds=1", "--beam=1"]
+    assert main(["evaluate-edit", checkpoint, *text, *inputs, f"--language-model={checkpoint}"]) == 1
+    assert "has a latent; expected a model trained with --zero-latent" in capsys.readouterr().err
+    save_vae(tmp_path / "lm", "--zero-latent", "--max-source-positions=6", "--max-target-positions=6")
+    judge = load(str(tmp_path / "lm/checkpoint_best.pt"), str(tmp_path / "lm"), None)
+    texts = ["a dog", "a cat " * 6, " "]
+    row = figures("vector", 1.0, 1, texts, texts, ["cat"] * 3, Judge(), judge)
+    tokens = [judge.tokens(kept) for kept in ("a dog", "a cat a cat")]
+    nats = -judge.log_prob(tokens, samples=1).sum().item()
+    assert (row.long, row.empty) == (1, 1) and row.fluency == pytest.approx(nats / sum(map(len, tokens)))
+    [point] = summary([row])
+    assert shown(point["accuracy"], 3) == "1.000", "one seed has no interval"
+
+
+class Judge:
+    def predict(self, texts):
+        return np.array(["cat"] * len(texts))
+
+
+@pytest.mark.parametrize("command", [["encode", "--input={text}", "--output={out}"], ["reconstruct", "a dog"]])
+def test_a_model_without_z_is_refused_where_z_is_all(command, tmp_path, capsys):
+    save_vae(tmp_path, "--zero-latent")
+    (tmp_path / "text").write_text("a dog\n")
+    flags = [part.format(text=tmp_path / "text", out=tmp_path / "z.npy") for part in command[1:]]
+    assert main([command[0], str(tmp_path / "checkpoint_best.pt"), *flags]) == 1
+    assert "has no latent (--zero-latent): there is no z to work with" in capsys.readouterr().err
+    assert not (tmp_path / "z.npy").exists()
+
+
+def test_an_equation_without_a_solution_is_of_the_inputs_own_line_and_may_be_skipped(
+    checkpoint, tmp_path, capsys, monkeypatch
+):
+    def some(z, wishes, strength):
+        if strength and len(z) > 1:
+            raise Unsolved(1, strength, "too stiff")
+        return z
+
+    monkeypatch.setitem(ways.parts, "energy", some)
+    text = labelled(tmp_path)
+    (tmp_path / "given").write_text("\n" + "\n".join(LIST[:3]) + "\n")
+    command = ["edit", checkpoint, f"--input={tmp_path}/given", *text, "--to=dog", "--way=energy", "--strengths=1,2"]
+    monkeypatch.setattr("sys.stdin", None)
+    assert main([*command, "--skip-invalid", "--max-len=5"]) == 0
+    found = capsys.readouterr()
+    lines = [line.split("\t") for line in found.out.splitlines()]
+    assert [bool(line[1]) for line in lines] == [False, False, True, True, False, False, False, False]
+    for number in (3, 4):
+        assert f"strength 1: the equation of sentence {number} cannot be solved (too stiff)" in found.err
+    (tmp_path / "given").write_text("\n".join(LIST[:3]) + "\n")
+    assert main(command) == 1 and "the equation of sentence 2 cannot" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,25 @@ def test_files_of_another_kind_or_width_are_refused(tmp_path, name, content, mes
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_an_empty_text_a_missing_file_and_a_diverged_model_are_one_line_and_leave_nothing(vae, checkpoint, tmp_path):
+    given, output = tmp_path / "given", tmp_path / "out"
+    given.mkdir()
+    output.mkdir()
+    (given / "empty.txt").write_text("")
+    with pytest.raises(InputError, match="empty.txt has no lines"):
+        encode_file(vae, checkpoint, str(given / "empty.txt"), str(output / "z.npy"))
+    with pytest.raises(FileNotFoundError):
+        decode_file(vae, checkpoint, str(given / "none.npy"), str(output / "back.txt"))
+    (given / "one.txt").write_text("a dog")  # its line does not end
+    diverged = load(checkpoint, checkpoint.rpartition("/")[0], None)
+    with torch.no_grad():
+        diverged.model.encoder.posterior.mu.weight[0, 0] = torch.nan
+    with pytest.raises(InputError, match="one.txt, line 1 or behind it: z is not finite"):
+        encode_file(diverged, checkpoint, str(given / "one.txt"), str(tmp_path / "z.npy"))
+    assert encode_file(vae, checkpoint, str(given / "one.txt"), str(output / "z.npy")) == 1
+    assert [path.name for path in output.iterdir()] == ["z.npy"]
+
+
 def test_a_file_that_was_cut_off_is_refused(tmp_path):
     path = tmp_path / "z.npy"
     np.save(path, np.zeros((3, Z), np.float32))

@@ -72,7 +72,7 @@ def add_model(
     group.add_argument("--user-dir", metavar="DIR", help="your own plug-in")
 
 
-def load(args: argparse.Namespace, conditional: bool = False) -> Any:
+def load(args: argparse.Namespace, conditional: bool = False, without_z: bool = False) -> Any:
     """The hub interface of the arguments of add_model.
 
     Args:
@@ -97,8 +97,12 @@ def load(args: argparse.Namespace, conditional: bool = False) -> Any:
     settings = {"bpe": "sentencepiece", "sentencepiece_model": given}
     bpe = settings if given else find_bpe(folders(args.checkpoint, data))
     vae = hub.load(args.checkpoint, data, bpe, args.batch_size, getattr(args, "prior", None))
+    if vae.given_in_pieces:
+        warn(f"{data}/dict.txt is of pieces, and no BPE is there: sentences are read as pieces with spaces between")
     if not conditional:
         check_alone(vae.model, args.checkpoint)
+    if vae.model.encoder.zero_latent and not without_z:
+        raise ValueError(f"checkpoint {args.checkpoint} has no latent (--zero-latent): there is no z to work with")
     return vae
 
 

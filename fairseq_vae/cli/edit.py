@@ -1,7 +1,7 @@
 """`fairseq-vae edit`: sentences changed in attributes, by a strength."""
 
 import argparse
-from typing import Any, List
+from typing import Any, List, NamedTuple, Optional
 
 from .arguments import (
     LABELLED,
@@ -158,11 +158,56 @@ def only_number(line: str) -> float:
     return one_number("", line)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Print for each sentence a line for each strength: strength, tab, text; or JSON."""
+class Edited(NamedTuple):
+    """Edits of some of a command's items.
+
+    Attributes:
+        rows: the numbers, within these items, of those that are edited, R
+        strengths: to print for each of them; None: too small
+        z: at each of these, R x Z
+    """
+
+    rows: List[int]
+    strengths: List[List[Optional[float]]]
+    z: List[Any]
+
+
+def solved(args: argparse.Namespace, some: Any, learned: List[Any], strengths: List[Any]) -> Edited:
+    """Edit the items that can be; with --skip-invalid one whose equation has no solution is told of and left out.
+
+    Args:
+        args: of the command
+        some: a batch of `given`
+        learned: attributes, each with its target's number and weight
+        strengths: of the edit
+
+    Raises:
+        Unsolved: an equation has no solution; the message has the item's number
+    """
     import torch
 
-    from ..edit.ways import Wish, smallest, solver
+    from ..edit.ways import Unsolved, Wish, smallest, sweep
+
+    rows = [row for row, good in enumerate(some.good) if good]
+    while True:
+        z = some.z[0][rows]
+        wishes = [Wish(a, torch.full((len(z),), target, device=z.device), weight) for a, target, weight in learned]
+        try:
+            if not args.smallest:
+                return Edited(rows, [strengths for _ in rows], sweep(args.way, z, wishes, strengths))
+            edited, used, reached = smallest(args.way, z, wishes, sorted(strengths))
+            return Edited(rows, [[s if ok else None] for s, ok in zip(used.tolist(), reached.tolist())], [edited])
+        except Unsolved as error:
+            named = error.at([some.first + row for row in rows])
+            if not args.skip_invalid:
+                raise named from error
+            warn(f"{named}; skipped")
+            rows.pop(error.row)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print for each sentence a line for each strength: strength, tab, text; or JSON."""
+    from ..edit.ways import solver
 
     strengths = numbers("--strengths", args.strengths)
     if args.way == "energy":
@@ -171,22 +216,16 @@ def run(args: argparse.Namespace) -> None:
     short = total = 0
     learned = wished(args, vae)
     for some in given(args, vae):
-        z, size = some.z[0], len(some.inputs)
-        wishes = [Wish(a, torch.full((size,), target, device=z.device), weight) for a, target, weight in learned]
-        if args.smallest:
-            edited, used, reached = smallest(args.way, z, wishes, sorted(strengths))
-            texts = vae.decode(edited, first=some.first, **decoding(args))
-            shown = [s if enough else None for s, enough in zip(used.tolist(), reached.tolist())]
-            rows = zip(some.inputs, shown, texts, some.good)
-            found = [
-                {"input": a, "strength": s if good else None, "output": b if good else None} for a, s, b, good in rows
-            ]
-            total += sum(some.good)
-            short += sum(s is None and good for s, good in zip(shown, some.good))
-        else:
-            swept = vae.edit(z, wishes, args.way, strengths, first=some.first, **decoding(args))
-            found = list(some.rows(list(zip(*swept)), "strength", strengths))
-        print_rows(args, found, "strength", "output")
+        edited = solved(args, some, learned, strengths)
+        good, numbered = edited.rows, [some.first + row for row in edited.rows]
+        texts = zip(*(vae.decode(z, numbers=numbered, **decoding(args)) for z in edited.z))
+        found = dict(zip(good, zip(edited.strengths, texts)))
+        blank: Any = ([None], [None]) if args.smallest else (strengths, [None] * len(strengths))
+        for row, text in enumerate(some.inputs):
+            pairs = zip(*found.get(row, blank))
+            print_rows(args, ({"input": text, "strength": s, "output": o} for s, o in pairs), "strength", "output")
+        total += len(good)
+        short += sum(used == [None] for used in edited.strengths)
     if short:
         warn(
             f"{short:,} of {total:,} sentences do not have the labels at any of --strengths {args.strengths}: their "

@@ -9,8 +9,8 @@ __all__ = ["add_arguments", "run"]
 
 HELP = "accuracy, likeness to the input and fluency of edits, over strengths, ways and seeds"
 DESCRIPTION = (
-    "Edit sentences towards the other of two labels by each way at eight strengths. The labelled text falls into "
-    "halves: the attribute learns from one, the classifier that judges the edits from the other."
+    "Edit sentences towards the other of two labels by each way at eight to ten strengths. The labelled text falls "
+    "into halves: the attribute learns from one, the classifier that judges the edits from the other."
 )
 
 
@@ -41,10 +41,10 @@ def run(args: argparse.Namespace) -> None:
 
     from .. import hub
     from ..base.files import write
-    from ..checkpoints.load import check_alone
     from ..edit.ways import solver
     from ..evaluate_edit import dominance, evaluate_edit, summary
     from ..report.edits import check_picture, picture, table, verdicts
+    from ..represent import check_language_model
 
     if args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: expected 1 or more")
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     judge = None
     if args.language_model:
         judge = hub.load(args.language_model, args.data or hub.find_data(args.checkpoint), vae.settings)
-        check_alone(judge.model, args.language_model)
+        check_language_model(judge)
     rows = evaluate_edit(
         vae,
         texts,
@@ -73,6 +73,9 @@ def run(args: argparse.Namespace) -> None:
         **decoding(args),
     )
     print(table(summary(rows)))
+    long = sum(row.long for row in rows)
+    if long:
+        warn(f"{long:,} edited sentences are longer than --language-model takes, and are judged up to there")
     verdict = verdicts(dominance(rows))
     if verdict:
         print(f"\n{verdict}")

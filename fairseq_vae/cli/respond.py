@@ -43,6 +43,6 @@ def run(args: argparse.Namespace) -> None:
 
     if args.number < 1:
         raise ValueError(f"--number {args.number}: expected 1 or more")
-    vae, skip = load(args, conditional=True), warn if args.skip_invalid else None
+    vae, skip = load(args, conditional=True, without_z=True), warn if args.skip_invalid else None
     given = (args.checkpoint, args.input, args.output, args.number, args.json, skip, warn)
     respond_file(vae, *given, **decoding(args))

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
     """Print one sentence a line, batch by batch."""
     if args.number < 1:
         raise ValueError(f"--number {args.number}: expected 1 or more")
-    vae = load(args)
+    vae = load(args, without_z=True)
     for first in range(0, args.number, vae.batch_size):
         found = vae.sample(min(vae.batch_size, args.number - first), first=first, **decoding(args))
         rows = ({"number": number, "output": text} for number, text in enumerate(found, first + 1))

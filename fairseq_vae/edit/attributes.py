@@ -3,6 +3,7 @@
 Shapes: B rows, Z latent dimensions, L labels.
 """
 
+import math
 from typing import Any, Dict, Protocol, Sequence
 
 import torch
@@ -18,7 +19,13 @@ SIGMA = 0.1  # of a number's energy, in standard deviations of the number (Liu e
 
 
 class Attribute(Protocol):
-    """What a way of editing needs to know of an attribute."""
+    """What a way of editing needs to know of an attribute.
+
+    Attributes:
+        variance: of each dimension of z among the labelled sentences, Z: a way's unit of length is its square root
+    """
+
+    variance: Tensor
 
     def log_prob(self, z: Tensor, target: Tensor) -> Tensor:
         """The log probability, or minus the energy, of a target.
@@ -30,6 +37,9 @@ class Attribute(Protocol):
         Returns:
             nats, B, differentiable in z
         """
+
+    def seen(self, z: Tensor, target: Tensor) -> Tensor:
+        """Whether the attribute of each row is the target, B, bool; arguments as of log_prob."""
 
 
 class Network(nn.Module):
@@ -91,6 +101,13 @@ class Label(nn.Module):
     def log_prob(self, z: Tensor, target: Tensor) -> Tensor:
         return F.log_softmax(self.network(z), 1).gather(1, target[:, None])[:, 0]
 
+    @property
+    def variance(self) -> Tensor:
+        return self.network.scale.square()
+
+    def seen(self, z: Tensor, target: Tensor) -> Tensor:
+        return self.predicted(z) == target
+
     def log_odds(self, z: Tensor, target: Tensor) -> Tensor:
         """log p / (1 - p) of the target's probability p, without a loss of digits near 1; as log_prob."""
         logits = self.network(z)
@@ -141,6 +158,13 @@ class Number(nn.Module):
         wanted = (target - self.centre) / self.spread
         return -(self.network(z)[:, 0] - wanted).square() / (2 * SIGMA**2)
 
+    @property
+    def variance(self) -> Tensor:
+        return self.network.scale.square()
+
+    def seen(self, z: Tensor, target: Tensor) -> Tensor:
+        return self.log_prob(z, target) >= math.log(0.5)  # within 1.18 sigma
+
     def predicted(self, z: Tensor) -> Tensor:
         """The number of each row, B."""
         return self.network(z)[:, 0] * self.spread + self.centre
@@ -156,8 +180,9 @@ def fit_label(z: Tensor, names: Sequence[str], hidden: int = 0, seed: int = 1) -
         seed: of weights and order
 
     Raises:
-        InputError: fewer than two labels
+        InputError: fewer than two labels, or a z is not finite
     """
+    check_finite(z)
     labels = sorted(set(names))
     if len(labels) < 2:
         raise InputError(f"{len(labels)} label(s) in {len(names):,} sentences: expected two or more")
@@ -171,6 +196,17 @@ def fit_label(z: Tensor, names: Sequence[str], hidden: int = 0, seed: int = 1) -
     return attribute
 
 
+def check_finite(z: Tensor) -> None:
+    """Refuse z's of a model that has diverged.
+
+    Raises:
+        InputError: a row is not finite
+    """
+    good = z.isfinite().all(1).tolist()
+    if not all(good):
+        raise InputError(f"z of labelled sentence {good.index(False) + 1} is not finite: has the model diverged?")
+
+
 def fit_number(z: Tensor, numbers: Sequence[float], hidden: int = 64, seed: int = 1) -> Number:
     """Learn an attribute that is a number.
 
@@ -181,8 +217,9 @@ def fit_number(z: Tensor, numbers: Sequence[float], hidden: int = 64, seed: int 
         seed: of weights and order
 
     Raises:
-        InputError: all numbers are the same
+        InputError: all numbers are the same, or a z is not finite
     """
+    check_finite(z)
     values = torch.tensor(numbers, dtype=torch.float32)
     if not values.std(unbiased=False) > 0:
         raise InputError(f"all {len(numbers):,} numbers are {float(values[0])}: expected different ones")

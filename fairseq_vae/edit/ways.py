@@ -14,7 +14,7 @@ from ..base.errors import InputError
 from ..base.registry import Registry
 from .attributes import Label
 
-__all__ = ["Wish", "energy", "gradient", "register_way", "smallest", "solver", "vector", "ways"]
+__all__ = ["Unsolved", "Wish", "energy", "gradient", "register_way", "smallest", "solver", "vector", "ways"]
 
 STEPS, LONGEST, CLOSE = 30, 1.0, 1e-3  # of gradient: most rounds, a step's most length, log odds that may be lacking
 BETA = (0.1, 20.0)  # of energy, at t = 0 and t = 1 (Liu et al. 2022)
@@ -39,6 +39,27 @@ class Wish(NamedTuple):
     def log_prob(self, z: Tensor) -> Tensor:
         """The weighted log probability of the target, B."""
         return self.weight * self.attribute.log_prob(z, self.target)
+
+
+class Unsolved(InputError):
+    """An equation of `energy` without a solution.
+
+    Args:
+        row: of z, from 0
+        strength: of the edit
+        reason: the solver's
+    """
+
+    def __init__(self, row: int, strength: float, reason: Any):
+        self.row, self.strength, self.reason = row, strength, reason
+        super().__init__(
+            f"--way energy, strength {strength:g}: the equation of sentence {row + 1} cannot be solved ({reason}): "
+            "give a smaller strength, or targets nearer to the labelled sentences"
+        )
+
+    def at(self, rows: Sequence[int]) -> "Unsolved":
+        """The same of z's whose rows have these numbers, from 0."""
+        return Unsolved(rows[self.row], self.strength, self.reason)
 
 
 def slope(z: Tensor, wishes: Sequence[Wish]) -> Tuple[Tensor, Tensor]:
@@ -83,9 +104,10 @@ def gradient(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
     """Steps along the gradient of each target's log odds, until these are `strength`; a row that has them stays.
 
     A step goes to where the tangent has the log odds, (strength - log odds) / |gradient|^2 times the gradient, and at
-    most LONGEST far; there are up to STEPS rounds of them. A linear classifier has the smallest possible edit, in the
-    Euclidean norm. Wang et al. 2019, FGIM, https://arxiv.org/abs/1905.12926, try weights of the gradient in rising
-    order for it.
+    most LONGEST far; there are up to STEPS rounds of them. A linear classifier has the smallest possible edit. Gradient
+    and lengths are of z in units of its standard deviations, so that a dimension that hardly varies, of which the
+    classifier knows little but noise, hardly moves. Wang et al. 2019, FGIM, https://arxiv.org/abs/1905.12926, try
+    weights of the gradient in rising order for it.
 
     Args:
         z: B x Z
@@ -110,9 +132,10 @@ def gradient(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
                 odds = wish.attribute.log_odds(moved, wish.target)
                 [found] = torch.autograd.grad(odds.sum(), moved)
             lacking = wish.weight * strength - odds.detach()  # B
-            step = lacking / found.square().sum(1).clamp_min(1e-12)
-            step = torch.minimum(step, LONGEST / found.norm(dim=1).clamp_min(1e-12))
-            z = torch.where((lacking > CLOSE)[:, None], z + step[:, None] * found, z)
+            along = wish.attribute.variance * found
+            square = (along * found).sum(1).clamp_min(1e-24)  # of the gradient's length in those units
+            step = torch.minimum(lacking / square, LONGEST / square.sqrt())
+            z = torch.where((lacking > CLOSE)[:, None], z + step[:, None] * along, z)
         if z.equal(before):
             break
     return z
@@ -122,9 +145,10 @@ def gradient(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
 def energy(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
     """Solve dz/dt = -1/2 beta(t) grad [strength * log p(target | z) - |z - z_0|^2 / 2] from t = 1 to 0.
 
-    beta goes evenly from 20 at t = 1 to 0.1 at t = 0. Liu et al. 2022, LatentOps, https://arxiv.org/abs/2208.00638,
-    with their penalty for edits. torchdiffeq's dopri5 solves each row on its own: its steps follow the error, and those
-    of a batch would make a row depend on the others.
+    beta goes evenly from 20 at t = 1 to 0.1 at t = 0, and z is in units of its standard deviations, see `gradient`; of
+    several attributes' sentences, of the root of their mean variance. Liu et al. 2022, LatentOps,
+    https://arxiv.org/abs/2208.00638, with their penalty for edits. torchdiffeq's dopri5 solves each row on its own: its
+    steps follow the error, and those of a batch would make a row depend on the others.
 
     Args:
         z: z_0, B x Z
@@ -135,12 +159,13 @@ def energy(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
         B x Z
 
     Raises:
-        InputError: torchdiffeq is not installed, or the equation of a row has no solution in float32, as of a target
-            far from all labelled sentences
+        InputError: torchdiffeq is not installed
+        Unsolved: the equation of a row has no solution in float32, as of a target far from all labelled sentences
     """
     if not strength:
         return z
     odeint = solver()
+    variance = torch.stack([wish.attribute.variance for wish in wishes]).mean(0)
 
     def velocity(row: int) -> Callable[[Tensor, Tensor], Tensor]:
         own = [wish._replace(target=wish.target[row : row + 1]) for wish in wishes]
@@ -148,7 +173,7 @@ def energy(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
 
         def of(t: Tensor, y: Tensor) -> Tensor:
             beta = BETA[0] + t * (BETA[1] - BETA[0])
-            return -0.5 * beta * (strength * slope(y, own)[1] - (y - start))
+            return -0.5 * beta * (strength * variance * slope(y, own)[1] - (y - start))
 
         return of
 
@@ -159,10 +184,7 @@ def energy(z: Tensor, wishes: Sequence[Wish], strength: float) -> Tensor:
             with torch.no_grad():
                 rows.append(odeint(velocity(i), z[i : i + 1], times, rtol=1e-4, atol=1e-5)[-1])
         except AssertionError as error:  # torchdiffeq's: its steps become too small, or its numbers infinite
-            raise InputError(
-                f"--way energy, strength {strength:g}: the equation of sentence {i + 1} cannot be solved ({error}): "
-                "give a smaller strength, or targets nearer to the labelled sentences"
-            ) from error
+            raise Unsolved(i, strength, error) from error
     return torch.cat(rows) if rows else z
 
 
@@ -180,7 +202,7 @@ def solver() -> Callable[..., Tensor]:
 
 
 def smallest(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[float]) -> Tuple[Tensor, Tensor, Tensor]:
-    """For each row the smallest of some strengths at which the attribute's own classifier sees the target.
+    """For each row the smallest of some strengths at which the attributes' own classifiers see all targets.
 
     Args:
         way: the name of a way
@@ -197,11 +219,12 @@ def smallest(way: str, z: Tensor, wishes: Sequence[Wish], strengths: Sequence[fl
     reached = torch.zeros(len(z), dtype=torch.bool)
     for strength in strengths:
         edited = ways[way](z, wishes, strength)
-        seen = slope(edited, wishes)[0] >= sum(wish.weight for wish in wishes) * torch.tensor(0.5).log()
-        take = ~reached & (seen.cpu() | (strength == strengths[-1]))
+        met = [wish.attribute.seen(edited, wish.target) for wish in wishes if wish.weight]
+        seen = torch.stack(met).all(0).cpu() if met else torch.ones_like(reached)
+        take = ~reached & (seen | (strength == strengths[-1]))
         found[take] = edited[take]
         used[take] = strength
-        reached |= seen.cpu()
+        reached |= seen
     return found, used, reached
 
 

@@ -123,13 +123,13 @@ class Finetuning:
         except ValueError as error:  # also not UTF-8
             raise InputError(f"{path} is damaged ({error}): give another --output, or delete {self.output}") from error
         now = self.plan.settings
-        if {**kept, "references": None} != {**now, "references": None}:
+        if not isinstance(kept, dict) or {**kept, "references": None} != {**now, "references": None}:
             raise InputError(f"{self.output} holds a run with other settings, BART or data: give another --output")
         if kept != now:  # training has not seen them
-            made = self.output / "evaluation.txt"
-            if made.exists():
+            evaluated = self.output / "evaluation.txt"
+            if evaluated.exists():
                 raise InputError(
-                    f"{made} was made with other references than {self.plan.data} has: delete it to evaluate anew"
+                    f"{evaluated} was made with other references than {self.plan.data} has: delete it to evaluate anew"
                 )
             write(path, json.dumps(now, indent=2) + "\n")
 

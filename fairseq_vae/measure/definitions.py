@@ -354,7 +354,7 @@ PROBES: Sequence[Definition] = (
         "0–1",
         LABELS,
     ),
-    Definition(("probe_interval",), "95 % interval of probe, [low, high], by normal approximation", "0–1", LABELS),
+    Definition(("probe_interval",), "95 % interval of probe, [low, high], Wilson's", "0–1", LABELS),
     Definition(("probe_majority",), "accuracy of always saying the commonest label", "0–1", LABELS),
     Definition(
         ("probe_bag_of_words",),

@@ -1,5 +1,6 @@
 """The sweep of an edit as a table and as a picture."""
 
+import math
 import os
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -67,8 +68,10 @@ def signed(point: Any, digits: int) -> str:
 
 
 def shown(point: Optional[Any], digits: int) -> str:
-    """A figure with its interval; a dash for None."""
-    return "-" if point is None else f"{point.mean:.{digits}f} +- {point.half:.{digits}f}"
+    """A figure, with its interval if there is one; a dash for None."""
+    if point is None:
+        return "-"
+    return f"{point.mean:.{digits}f}" + ("" if math.isnan(point.half) else f" +- {point.half:.{digits}f}")
 
 
 def picture(points: Sequence[Dict[str, Any]], path: str) -> None:
