@@ -41,6 +41,7 @@ class First:
 
     def __init__(self, dataset, count: int):
         self.dataset, self.tgt_sizes = dataset, dataset.tgt_sizes[:count]
+        self.src_sizes = dataset.src_sizes[:count]
         self.tgt, self.tgt_dict = dataset.tgt, dataset.tgt_dict
 
     def __getitem__(self, index):

@@ -65,7 +65,7 @@ def recipe(args, data, name):
     from fairseq_vae import BARTVAEModel
     from fairseq_vae.finetune.process import call
 
-    out = args.output / name
+    out = args.output / f"recipe-{Path(name).name}"  # a name, or the folder of one's own, which is no output
     shutil.rmtree(out, ignore_errors=True)  # a run of before would be gone on with, and measured on another device
     command = ["fairseq-vae", "finetune", args.data or data, f"--output={out}", f"--recipe={name}"]
     command += [f"--phase1-updates={args.updates}", f"--phase2-updates={args.updates}"]

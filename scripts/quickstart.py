@@ -16,11 +16,28 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from fairseq_vae.base.errors import InputError
-from fairseq_vae.base.files import fingerprint, write
-from fairseq_vae.base.lines import read_lines
-from fairseq_vae.finetune.process import call, run
-from fairseq_vae.finetune.steps import minutes, step
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bash scripts/quickstart.sh",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--smoke", action="store_true", help="the same path on little text, in some 2 minutes")
+    parser.add_argument("--data", type=Path, help="your own text, UTF-8, one sentence a line (default: English chat)")
+    parser.add_argument(
+        "--output", type=Path, help="folder for everything made (default: quickstart/NAME in the clone)"
+    )
+    return parser.parse_args()
+
+
+ARGUMENTS = arguments()  # before the package is needed: --help works in a clone that has nothing installed
+
+from fairseq_vae.base.errors import InputError  # noqa: E402
+from fairseq_vae.base.files import fingerprint, write  # noqa: E402
+from fairseq_vae.base.lines import read_lines  # noqa: E402
+from fairseq_vae.finetune.process import call, run  # noqa: E402
+from fairseq_vae.finetune.steps import minutes, step  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -160,17 +177,7 @@ def fail(message: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="bash scripts/quickstart.sh",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--smoke", action="store_true", help="the same path on little text, in some 2 minutes")
-    parser.add_argument("--data", type=Path, help="your own text, UTF-8, one sentence a line (default: English chat)")
-    parser.add_argument(
-        "--output", type=Path, help="folder for everything made (default: quickstart/NAME in the clone)"
-    )
-    args = parser.parse_args()
+    args = ARGUMENTS
     if args.data and not args.data.is_file():
         fail(f"--data {args.data}: no such file")
     if importlib.util.find_spec("matplotlib") is None:  # of the last step

@@ -45,10 +45,14 @@ mkdir -p "$output"
 for run in "${runs[@]}"; do
     while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-2}" ]; do wait -n || true; done
     chosen="$(options "$run")"
+    rm -f "$output/$run.done"
     # word splitting is meant: options hold no spaces
     fairseq-vae finetune "$text" --bart "$bart" --output "$output/$run" $chosen $common \
-        >>"$output/$run.log" 2>&1 || echo "run.sh: $run failed, see $output/$run.log" >&2 &
+        >>"$output/$run.log" 2>&1 && touch "$output/$run.done" || echo "run.sh: $run failed, see $output/$run.log" >&2 &
     echo "$run: $output/$run.log"
 done
 wait
-python "$(dirname "$0")/table.py" "$output" "${runs[@]}"
+done=()
+for run in "${runs[@]}"; do [ ! -f "$output/$run.done" ] || done+=("$run"); done
+[ ${#done[@]} = 0 ] || python "$(dirname "$0")/table.py" "$output" "${done[@]}"
+[ ${#done[@]} = ${#runs[@]} ] # what failed has no row

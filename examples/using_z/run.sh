@@ -7,7 +7,11 @@ data="$1" bart="$2" output="$3"
 here="$(dirname "$0")"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 mkdir -p "$output"
-[ -d "$output/text" ] || python "$here/prepare.py" "$data" "$output/text"
+if [ ! -d "$output/text" ]; then # whole or not at all
+    rm -rf "$output/.text"
+    python "$here/prepare.py" "$data" "$output/.text"
+    mv "$output/.text" "$output/text"
+fi
 
 common="--set dataset.max_tokens=2048 --set dataset.num_workers=0 --set optimization.lr=[0.001]
     --set lr_scheduler.warmup_updates=100 --set checkpoint.save_interval_updates=250"

@@ -70,7 +70,8 @@ def parser() -> argparse.ArgumentParser:
     >>> parser().parse_args(["interpolate", "model.pt", "data-bin", "a dog", "a cat"]).steps
     7
     """
-    result = argparse.ArgumentParser(prog="fairseq-vae", description="BART text VAEs: beside fairseq's own commands.")
+    about = "Train, measure and use BART text VAEs, beside fairseq's own commands."
+    result = argparse.ArgumentParser(prog="fairseq-vae", description=about)
     result.add_argument("--version", action="version", version=__version__)
     commands = result.add_subparsers(dest="command", required=True)
     for name, module in COMMANDS.items():

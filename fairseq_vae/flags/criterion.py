@@ -110,7 +110,7 @@ class VAECrossEntropyFlags(FairseqDataclass):
     )
     label_smoothing: float = field(
         default=0.0,
-        metadata={"help": "fairseq's label smoothing of the training loss; no report contains it (default: 0)"},
+        metadata={"help": "fairseq's label smoothing of the training loss; no other figure contains it (default: 0)"},
     )
     sentence_avg: bool = II("optimization.sentence_avg")
     max_update: int = II("optimization.max_update")

@@ -363,7 +363,7 @@ class MMDConfig:
     )
     mmd_kernel: str = field(
         default="rbf",
-        metadata={"help": "kernel of the MMD, of scale 2 x --latent-dim (default: rbf)", "choices": KERNELS},
+        metadata={"help": "kernel of the MMD, of scale 2 x all of z's numbers (default: rbf)", "choices": KERNELS},
     )
 
 
