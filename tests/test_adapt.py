@@ -317,3 +317,13 @@ def test_every_copy_of_the_embeddings_fits_the_dictionary(monkeypatch):
     adaptation.fit_dictionary(state, dictionary(20), "checkpoint")
     assert {len(value) for value in state.values()} == {len(dictionary(20))}
     assert all(value.equal(state["encoder.embed_tokens.weight"]) for value in state.values())
+
+
+def test_every_copy_of_the_embeddings_loses_the_row_of_the_mask_with_them():
+    """fairseq takes the last row, of <mask>, from BART's own tables alone where a task has none."""
+    copies = ["align.pretrained.embed_tokens.weight", "encoder.target_encoder.embed_tokens.weight"]
+    words = dictionary(20)
+    weights = torch.arange(2.0 * (len(words) + 1)).view(-1, 2)
+    state = {**{key: weights[:-1] for key in adaptation.EMBEDDINGS}, **{key: weights for key in copies}}
+    adaptation.fit_dictionary(state, words, "checkpoint")
+    assert all(value.equal(weights[:-1]) for value in state.values())

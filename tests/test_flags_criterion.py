@@ -1,9 +1,13 @@
 """Values that the criterion's flags cannot have, and flags that contradict one another."""
 
+from itertools import product
+
 import pytest
 from helpers import criterion
 
 from fairseq_vae.base.errors import InputError
+
+BOUNDED = ("free_bits", "kl_weight", "mmd_weight", "label_smoothing", "word_dropout")
 
 
 @pytest.mark.parametrize(
@@ -11,6 +15,10 @@ from fairseq_vae.base.errors import InputError
     [
         ({"free_bits": -0.1}, "--free-bits -0.1"),
         ({"kl_weight": -1.0}, "--kl-weight -1.0"),
+        *(
+            ({name: float(value)}, f"--{name.replace('_', '-')} {value}")
+            for name, value in product(BOUNDED, ("nan", "inf"))
+        ),
         ({"label_smoothing": 1.0}, "--label-smoothing 1.0"),
         ({"kl_schedule": "linear"}, "--kl-warmup-updates 0"),
         ({"kl_schedule": "cyclical"}, "--kl-cycle-updates 0"),

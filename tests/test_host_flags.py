@@ -99,6 +99,10 @@ def test_a_precision_that_the_machine_lacks_is_refused(data, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match="--fp16: fairseq trains in float16 on a GPU alone .this machine has none"):
         check_machine(cpu=False, fp16=True, tpu=False)
+    with pytest.raises(InputError, match="--amp: fairseq trains in float16 on a GPU alone .this machine has none"):
+        check_machine(cpu=False, fp16=False, tpu=False, amp=True)
+    with pytest.raises(InputError, match="--amp: .*--cpu"):
+        build(data, amp=True, cpu=True).build_model(arguments(_name="bart_vae_tiny"))
     with pytest.raises(InputError, match="--fp16: .*--cpu.*--autocast-bf16"):
         build(data, fp16=True, cpu=True).build_model(arguments(_name="bart_vae_tiny"))
     build(data, fp16=True, cpu=True).build_model(arguments(_name="bart_vae_tiny"), from_checkpoint=True)

@@ -1,15 +1,18 @@
 import json
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 
 import pytest
 import torch
 from denoising import TRAIN, VALID, build, clean, epoch, sources
-from helpers import Z, arguments, model, write_data
+from helpers import Z, arguments, model, save_vae, write_data
 
 from fairseq_vae.base.corruption import corruptions
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.stream import APART, Purpose, standard_normal
+from fairseq_vae.checkpoints.load import load_model
+from fairseq_vae.collect import load_split
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +248,34 @@ def test_a_checkpoint_to_start_from_must_be_safe_and_of_the_same_words(data, tmp
         InputError, match=rf"dict.txt, line 4: '{lines[3].split()[0]}' where the checkpoint's {own} has"
     ):
         task.build_model(arguments(_name="bart_vae_tiny"))
+
+
+def test_what_fairseq_would_do_without_a_word_is_refused(data, tmp_path):
+    with pytest.raises(InputError, match="--valid-subset valid,train: a validation of train would move"):
+        build(data, train_subset="train", valid_subset="valid,train").build_model(arguments(_name="bart_vae_tiny"))
+    state = {"model": {}, "extra_state": {}, "args": Namespace(arch="bart_base")}
+    torch.save(state, tmp_path / "model.pt")
+    given = {"store_ema": True, "finetune_from_model": str(tmp_path / "model.pt")}
+    with pytest.raises(InputError, match="--store-ema: fairseq cannot begin an average at .*model.pt, which has none"):
+        build(data, **given).build_model(arguments(_name="bart_vae_tiny"))
+    task = build(data)
+    task.load_dataset("train")
+    with pytest.raises(InputError, match="--grouped-shuffling with several workers leaves the same longest sentences"):
+        task.get_batch_iterator(task.dataset("train"), max_sentences=2, num_shards=2, grouped_shuffling=True)
+    for flags, refused in (({}, True), ({"zero_latent": True}, False), ({"deterministic_latent": True}, False)):
+        task.build_model(arguments(_name="bart_vae_tiny", **flags))
+        stock = Namespace(_name="cross_entropy", sentence_avg=False)
+        with pytest.raises(InputError, match="--criterion cross_entropy has no KL") if refused else nullcontext():
+            task.build_criterion(stock)
+
+
+def test_a_measurement_of_training_sentences_is_of_clean_ones(tmp_path):
+    """Though the model was trained with noise, which the checkpoint's task has."""
+    save_vae(tmp_path, "--noise=masking", "--noise-ratio=0.9", words=[f"w{i}" for i in range(25)])
+    write_data(tmp_path, train=TRAIN, valid=TRAIN)
+    built, _, task = load_model(str(tmp_path / "checkpoint_best.pt"), str(tmp_path))
+    of_train, of_valid = (load_split(built, task, split, 100, 1).distributions()[0] for split in ("train", "valid"))
+    torch.testing.assert_close(of_train.mean, of_valid.mean)
 
 
 def test_bad_data_is_refused_by_file_and_line(tmp_path, data, caplog):

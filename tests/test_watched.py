@@ -99,3 +99,19 @@ def test_combined_subsets_are_one(data, caplog):
     found = validation_of(task, built, "valid")
     assert len(task.dataset("valid")) == 2 * len(VALID) and list(task.watches) == ["valid"]
     assert "nll_gap" in found
+
+
+def test_a_worker_without_a_batch_logs_nothing(data):
+    """fairseq-validate gives such workers empty batches."""
+    task, objective = build(data), criterion()
+    loss, size, log = task.valid_step({}, model(), objective)
+    assert (loss.item(), size, log) == (0, 0, {})
+    built = model()
+    _, _, log = task.valid_step(next(iter(epoch(task, "valid"))), built, objective)
+    found = []
+    for logs in ([log], [{}, log]):
+        with metrics.aggregate(new_root=True) as logged:
+            task.reduce_metrics(logs, objective)
+        found.append(logged.get_smoothed_values())
+    assert found[0] == found[1] and found[0]["rec"] > 0
+    task.reduce_metrics([{}], objective)

@@ -204,7 +204,15 @@ def fit_dictionary(state_dict: StateDict, dictionary: Dictionary, checkpoint: st
         InputError: the rows are neither the dictionary's nor a published BART's
     """
     rows = len(state_dict[EMBEDDINGS[0]])
+    copies = [
+        key
+        for key in state_dict
+        if key.startswith((PRETRAINED, TARGET_ENCODER)) and key.endswith("embed_tokens.weight")
+    ]
     if rows == len(dictionary):
+        for key in copies:  # fairseq has taken the row of <mask>, the last one, from BART's own tables alone
+            if len(state_dict[key]) == rows + 1:
+                state_dict[key] = state_dict[key][:rows]
         return
     words = published_words(dictionary)
     if not words or rows not in PUBLISHED_ROWS:
@@ -216,12 +224,7 @@ def fit_dictionary(state_dict: StateDict, dictionary: Dictionary, checkpoint: st
         )
     has_mask = rows % 8 == 1  # fairseq fills dictionaries up to a multiple of 8, then adds <mask>
     mask = dictionary.index("<mask>")
-    kept = (
-        key
-        for key in state_dict
-        if key.startswith((PRETRAINED, TARGET_ENCODER)) and key.endswith("embed_tokens.weight")
-    )
-    for key in (*EMBEDDINGS, *list(kept)):
+    for key in (*EMBEDDINGS, *copies):
         old = state_dict[key]
         new = old[:words].mean(0, keepdim=True).repeat(len(dictionary), 1)
         common = min(rows - has_mask, len(dictionary) - (mask != dictionary.unk()))

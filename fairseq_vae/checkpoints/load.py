@@ -37,7 +37,7 @@ def load_model(path: str, data: str, **overrides: Any) -> Tuple[BaseFairseqModel
     """
     if not os.path.isdir(data):
         raise InputError(f"data folder {data} does not exist: give the one that fairseq-preprocess wrote")
-    overrides = {"data": data, **overrides}
+    overrides = {"data": data, "noise": "none", **overrides}  # a figure is of clean sentences, of training ones too
     check_whole(path)
     with reading(path):
         state = checkpoint_utils.load_checkpoint_to_cpu(path, overrides)

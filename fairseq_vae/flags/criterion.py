@@ -1,6 +1,7 @@
 """The flags of vae_cross_entropy: its own, and the flags of the objective's registered terms without parameters."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Type
 
@@ -140,11 +141,11 @@ def check_criterion(cfg: VAECrossEntropyFlags) -> None:
     Raises:
         InputError: the message names the flag, its value and the remedy
     """
-    if cfg.free_bits < 0:
+    if not 0 <= cfg.free_bits < math.inf:
         raise InputError(f"--free-bits {cfg.free_bits}: expected 0 (none) or a positive number of nats")
     if cfg.free_bits_group < 1:
         raise InputError(f"--free-bits-group {cfg.free_bits_group}: expected 1 or more dimensions")
-    if cfg.kl_weight < 0 or cfg.kl_start < 0:
+    if not (0 <= cfg.kl_weight < math.inf and 0 <= cfg.kl_start < math.inf):
         raise InputError(f"--kl-weight {cfg.kl_weight} --kl-start {cfg.kl_start}: expected 0 or more")
     for flag in ("label_smoothing", "word_dropout"):
         if not 0 <= getattr(cfg, flag) < 1:

@@ -106,21 +106,23 @@ def check_search(
             )
 
 
-def check_machine(cpu: bool, fp16: bool, tpu: bool) -> None:
+def check_machine(cpu: bool, fp16: bool, tpu: bool, amp: bool = False) -> None:
     """Refuse a precision that this machine cannot train in.
 
     Args:
         cpu: --cpu
         fp16: --fp16 or --memory-efficient-fp16
+        amp: --amp
         tpu: --tpu; fairseq-train sets it for --bf16 and --memory-efficient-bf16, too
 
     Raises:
         InputError: names the flag and what to give in its place
     """
     instead = "leave it out, or give --autocast-bf16: products in bfloat16, on GPUs and on CPUs that have them"
-    if fp16 and (cpu or not torch.cuda.is_available()):
+    if (fp16 or amp) and (cpu or not torch.cuda.is_available()):
         where = "--cpu" if cpu else "this machine has none that torch can use"
-        raise InputError(f"--fp16: fairseq trains in float16 on a GPU alone ({where}); {instead}")
+        flag = "--fp16" if fp16 else "--amp"
+        raise InputError(f"{flag}: fairseq trains in float16 on a GPU alone ({where}); {instead}")
     if tpu and importlib.util.find_spec("torch_xla") is None:
         raise InputError(
             f"--bf16 or --tpu: fairseq-train takes both to a TPU by torch_xla, which is not installed; {instead}"

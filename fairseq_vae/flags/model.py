@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import functools
+import math
 from typing import Any, Iterable, Iterator, List, Optional, Tuple, Type
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -214,7 +215,7 @@ def check_rate(args: argparse.Namespace) -> None:
     if str(args.rate_controller) == "none":
         return
     for flag in ("rate_target", "rate_gain", "rate_max_weight"):
-        if getattr(args, flag) <= 0:
+        if not 0 < getattr(args, flag) < math.inf:
             raise InputError(
                 f"--{flag.replace('_', '-')} {getattr(args, flag)}: --rate-controller {args.rate_controller} expects "
                 "more than 0"

@@ -115,6 +115,7 @@ class SentenceFlags(FairseqDataclass):
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
     amp: bool = II("common.amp")
+    store_ema: bool = II("ema.store_ema")
     clip_norm: float = II("optimization.clip_norm")
     update_freq: List[int] = II("optimization.update_freq")
     use_bmuf: bool = II("optimization.use_bmuf")

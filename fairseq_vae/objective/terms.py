@@ -16,6 +16,7 @@ Shapes: B sentences, U target length, Z latent dimensions, V vocabulary, C width
 """
 
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import Any, Callable, List, NamedTuple, Optional, cast
 
@@ -118,7 +119,7 @@ def active_terms(values: Any, of_model: bool) -> List[str]:
         names, in the order of registration
 
     Raises:
-        InputError: a weight is negative
+        InputError: a weight is negative or not finite
 
     >>> active_terms(MMDConfig(mmd_weight=10.0), of_model=False)
     ['mmd']
@@ -126,7 +127,7 @@ def active_terms(values: Any, of_model: bool) -> List[str]:
     found = []
     for name in terms.names():
         weight = getattr(values, f"{name}_weight", 0.0)
-        if weight < 0:
+        if not 0 <= weight < math.inf:
             raise InputError(f"--{name.replace('_', '-')}-weight {weight}: expected 0 (none) or more")
         if weight and has_parameters(terms[name]) == of_model:
             found.append(name)

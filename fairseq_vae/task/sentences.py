@@ -14,7 +14,7 @@ from .. import data  # in hints, as strings: when `data` is imported first, this
 from ..base.errors import InputError, reported
 from ..base.lengths import Bounds, told_apart, too_long
 from ..base.needs import plain
-from ..checkpoints.read import check_dictionary, check_file
+from ..checkpoints.read import check_dictionary, check_file, read_checkpoint
 from ..flags.effects import check_effects
 from ..flags.host import check_machine
 from ..flags.task import SentenceFlags
@@ -141,6 +141,12 @@ class SentenceTask(TrainingTask, GeneratingTask):
             max_positions: of source and target; None: not bounded
             options: as in fairseq
         """
+        if options.get("grouped_shuffling") and options.get("num_shards", 1) > 1:
+            with reported():
+                raise InputError(
+                    "--grouped-shuffling with several workers leaves the same longest sentences out in every epoch: "
+                    "leave it out"
+                )
         if max_positions is not None:
             max_positions = utils.resolve_max_positions(max_positions, max_tokens)
         return super().get_batch_iterator(dataset, max_tokens, max_sentences, max_positions, **options)
@@ -206,7 +212,7 @@ class SentenceTask(TrainingTask, GeneratingTask):
             first = 1 + (self.lines - len(dataset) if split == "input" else 0)  # fairseq-interactive has buffers
             both = {first + index: dataset.size(index) for index in ignored}
             sizes = {line: (int(source), int(target)) for line, (source, target) in both.items()}
-            path = os.path.join(self.cfg.data, split)
+            path = os.path.join(utils.split_paths(self.cfg.data)[0], split)
             raise InputError(self.too_long(path, sizes, bounds, self.trains is None, skip_with))
 
     def too_long(
@@ -242,7 +248,12 @@ class SentenceTask(TrainingTask, GeneratingTask):
         self.trains = None if from_checkpoint else cfg
         with reported():  # not a decorator, since fairseq looks at the arguments of this method
             if not from_checkpoint:
-                check_machine(self.cfg.cpu, self.cfg.fp16, self.cfg.tpu)
+                check_machine(self.cfg.cpu, self.cfg.fp16, self.cfg.tpu, bool(plain(self.cfg.amp)))
+                if self.cfg.train_subset in str(plain(self.cfg.valid_subset)).split(","):
+                    raise InputError(
+                        f"--valid-subset {self.cfg.valid_subset}: a validation of {self.cfg.train_subset} would move "
+                        "training's place in it: copy it under another name, e.g. train0"
+                    )
                 last = os.path.join(self.cfg.save_dir or "", "checkpoint_last.pt")
                 if self.cfg.restore_file not in (None, "checkpoint_last.pt"):
                     start = self.cfg.restore_file
@@ -251,6 +262,11 @@ class SentenceTask(TrainingTask, GeneratingTask):
                 if start:
                     check_file(start)
                     check_dictionary(start, self.dictionary, self.dictionary_path)
+                    if plain(self.cfg.store_ema) and "ema" not in read_checkpoint(start).get("extra_state", {}):
+                        raise InputError(
+                            f"--store-ema: fairseq cannot begin an average at {start}, which has none: leave it out, "
+                            "and average checkpoints afterwards (fairseq's average_checkpoints.py)"
+                        )
             model = super().build_model(without_terms(cfg) if from_checkpoint else cfg, from_checkpoint)
             prior = getattr(getattr(model, "encoder", None), "prior", None)
             train = None if from_checkpoint else plain(self.cfg.train_subset)
@@ -292,6 +308,13 @@ class SentenceTask(TrainingTask, GeneratingTask):
         criterion = super().build_criterion(cfg, *args, **kwargs)
         if self.trains is not None:
             check_effects(self.trains, cfg, self.cfg)
+            without = any(getattr(self.trains, name, False) for name in ("zero_latent", "deterministic_latent"))
+            drawn = hasattr(self.trains, "latent_dim") and not without
+            if drawn and not hasattr(criterion, "unchecked"):
+                raise InputError(
+                    f"--criterion {cfg._name} has no KL, so that nothing bounds what z says: give --criterion "
+                    "vae_cross_entropy"
+                )
             if hasattr(criterion, "unchecked"):
                 criterion.unchecked = None
         elif self.cfg.latent_mode == "prior":

@@ -42,6 +42,8 @@ class WatchedTask(FairseqTask):
             sample: fairseq's batch; as WholeDataset makes it, with `split`
             others: as in fairseq
         """
+        if not sample:  # of fairseq-validate, for a worker that has run out of batches
+            return torch.zeros(()), 0, {}
         self.subset = sample.get("split", "")
         if self.subset:
             partners = self.dataset(self.subset).partners(sample["numbers"], validation.MI_SENTENCES)
@@ -60,6 +62,9 @@ class WatchedTask(FairseqTask):
             logging_outputs: as in fairseq
             criterion: as in fairseq
         """
+        logging_outputs = [log for log in logging_outputs if log]
+        if not logging_outputs:
+            return
         if any("_kl_dims" in log for log in logging_outputs):  # in validation, by vae_cross_entropy
             validation.log_diagnosis(self.watches[self.subset])
         super().reduce_metrics(logging_outputs, criterion)
