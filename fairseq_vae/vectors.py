@@ -123,7 +123,7 @@ def decode_file(
     check_sources(vae, sources, source)
     before = vae.cut_sources
     if source != "-":
-        open(source, "rb").close()  # a missing file leaves nothing behind
+        os.stat(source)  # a missing file leaves nothing behind
     stage = Printed() if output == "-" else Stage(output, {**run_settings(vae, checkpoint), **decoding})
     with progress(None, "sentence") as bar:
         rows = ((row, row.tobytes()) for step in read_vectors(source, vae.model.latent_dim) for row in step)
