@@ -40,6 +40,16 @@ def check_format(path: str, given: Optional[str]) -> None:
         raise InputError(f"{raw} is of format raw, not binarised: run fairseq-preprocess without --dataset-impl")
 
 
+def largest_token(sentences: Any) -> int:
+    """The largest number of a token in memory-mapped sentences; -1 of other formats, and of none."""
+    found = [-1]
+    for part in getattr(sentences, "datasets", [sentences]):
+        buffer = getattr(part, "_bin_buffer", None)
+        if buffer is not None and len(buffer):
+            found.append(int(np.frombuffer(buffer, dtype=part._index.dtype).max()))
+    return max(found)
+
+
 def read_sentences(path: str, dictionary: Dictionary, kind: Optional[str] = None, combine: bool = False) -> Any:
     """Read binarised sentences, by fairseq's own reader.
 

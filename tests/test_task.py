@@ -1,4 +1,5 @@
 import json
+import shutil
 from argparse import Namespace
 from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
@@ -276,6 +277,20 @@ def test_a_measurement_of_training_sentences_is_of_clean_ones(tmp_path):
     built, _, task = load_model(str(tmp_path / "checkpoint_best.pt"), str(tmp_path))
     of_train, of_valid = (load_split(built, task, split, 100, 1).distributions()[0] for split in ("train", "valid"))
     torch.testing.assert_close(of_train.mean, of_valid.mean)
+
+
+def test_words_of_another_dictionary_are_refused(data, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(data, tmp_path / name)
+    both = f"{tmp_path}/a:{tmp_path}/b"
+    build(both)
+    lines = Path(data, "dict.txt").read_text().splitlines(keepends=True)
+    (tmp_path / "b/dict.txt").write_text("".join(lines[::-1]))
+    with pytest.raises(InputError, match="b/dict.txt is another dictionary than .*a/dict.txt"):
+        build(both)
+    (tmp_path / "b/dict.txt").write_text("".join(lines[:2]))
+    with pytest.raises(InputError, match=r"b/train.bin has tokens up to \d+, and .*b/dict.txt gives 7: expected"):
+        build(str(tmp_path / "b")).load_dataset("train")
 
 
 def test_bad_data_is_refused_by_file_and_line(tmp_path, data, caplog):

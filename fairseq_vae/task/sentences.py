@@ -1,6 +1,7 @@
 """What the tasks of this package share: batches of all sentences, none that is too long, and checks before a run."""
 
 import copy
+import filecmp
 import os
 from typing import Any, Callable, ClassVar, Dict, Optional, Sequence, Tuple
 
@@ -53,6 +54,10 @@ class SentenceTask(TrainingTask, GeneratingTask):
         for path in utils.split_paths(cfg.path) if cfg.path else ():
             check_file(path)
         self.dictionary = dictionary
+        for folder in utils.split_paths(cfg.data or "")[1:]:
+            path, other = self.dictionary_path, os.path.join(folder, os.path.basename(self.dictionary_path))
+            if os.path.isfile(other) and not filecmp.cmp(path, other, shallow=False):
+                raise InputError(f"{other} is another dictionary than {path}: binarise all parts of the data with one")
         self.positions: Optional[Tuple[int, int]] = None
         self.trains: Any = None
 
@@ -73,6 +78,12 @@ class SentenceTask(TrainingTask, GeneratingTask):
         sentences = data.read_sentences(path, self.dictionary, self.cfg.dataset_impl, combine)
         if sentences is None:
             raise InputError(f"{path}.bin does not exist: {made_by} makes it")
+        largest = data.largest_token(sentences)
+        if largest >= len(self.dictionary):
+            raise InputError(
+                f"{path}.bin has tokens up to {largest:,}, and {self.dictionary_path} gives {len(self.dictionary):,}: "
+                "expected the dict.txt that it was binarised with"
+            )
         return sentences
 
     def refuse_empty(self, path: str, sizes: np.ndarray) -> None:
