@@ -78,6 +78,7 @@ def load(args: argparse.Namespace, conditional: bool = False, without_z: bool = 
     Args:
         args: of the command
         conditional: whether the command takes a bart_cvae as well
+        without_z: whether it takes a model without z as well
 
     Raises:
         ValueError: the model cannot be loaded, or is one that the command does not take

@@ -170,7 +170,7 @@ def run(args: argparse.Namespace) -> None:
             check_start(args.checkpoint, args.bart)
         for task in labelled:
             settle(args.checkpoint, starts, task, draws_of(draws[task.name], seeds), tuning)
-    vae = load(args)
+    vae = load(args, without_z=True)  # which `represent` refuses with its own remedy
     bart = load_bart(args.bart, args.batch_size) if args.bart else None
     if args.tuned and bart is not None:
         check_words(vae, bart)
