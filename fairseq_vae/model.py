@@ -84,9 +84,9 @@ class BARTVAEModel(BARTModel):
             self.encoder.memory.mirror(encoder.posterior.mu, decoder.layout, self.cfg.encoder.embed_dim)
         self.rate_controller: Optional[RateController] = None
         if str(self.cfg.rate_controller) != "none":
-            self.rate_controller = RateController(
-                str(self.cfg.rate_controller), self.cfg.rate_target, self.cfg.rate_gain, self.cfg.rate_max_weight
-            )
+            numbers = self.cfg.rate_target, self.cfg.rate_gain, self.cfg.rate_max_weight
+            start = None if self.cfg.rate_start == -1 else self.cfg.rate_start
+            self.rate_controller = RateController(str(self.cfg.rate_controller), *numbers, start)
         self.terms = active_terms(self.cfg, of_model=True)
         for name in self.terms:
             if hasattr(self, name):

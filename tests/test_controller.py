@@ -85,6 +85,18 @@ def test_a_resumed_run_is_an_uninterrupted_one_bit_for_bit(controller):
 
 
 @every_controller
+def test_it_begins_where_it_is_told_to_and_from_there_the_rate_falls_less_far(controller):
+    """From beta = 0.02, of a training before, towards a rate that a larger beta has."""
+    built = RateController(controller, 8.0, 0.05, 10.0, 0.02)
+    betas = settle(built, 3000)
+    assert betas[0] == pytest.approx(0.02) and rate(torch.tensor(betas[-1])).item() == pytest.approx(8.0, rel=0.02)
+    assert max(betas) < 1 <= max(pure("lagrangian", 3000, 8.0, 0.05, 10.0))
+    built.set_num_updates(0)
+    assert built.weight == pytest.approx(0.02), "a new training from its checkpoint"
+    assert initial(controller, 0.5, 0.7).weight == 0.5
+
+
+@every_controller
 def test_one_step_an_update_on_the_mean_of_all_its_sentences(controller):
     built = RateController(controller, 4.0, 0.01, 2.0)
     start = initial(controller, 2.0)
@@ -157,6 +169,10 @@ def test_the_loss_has_the_controllers_beta():
         (dict(rate_controller="pid"), "--rate-target 0.0: --rate-controller pid expects more than 0"),
         (flags(rate_gain=-1.0), "--rate-gain -1.0"),
         (flags(rate_max_weight=0.0), "--rate-max-weight 0.0"),
+        (flags(rate_start=0.0), "--rate-start 0.0: expected more than 0"),
+        (flags(rate_start=1.5), "--rate-start 1.5: expected at most --rate-max-weight 1.0"),
+        (flags(rate_start=-2.0, rate_controller="pid"), "--rate-start -2.0: expected 0 or more"),
+        (flags(rate_start=math.nan), "--rate-start nan"),
         (flags(deterministic_latent=True), "no rate"),
         (dict(bn_mu=-1.0), "--bn-mu -1.0"),
         (dict(bow_weight=-1.0), "--bow-weight -1.0"),

@@ -119,6 +119,15 @@ class LatentFlags(FairseqDataclass):
             "needs": RATE,
         },
     )
+    rate_start: float = dataclasses.field(
+        default=-1.0,
+        metadata={
+            "help": "beta under --rate-controller before its first step, e.g. the small one of a training before, from "
+            "which the rate comes down slowly instead of falling far below its target; -1: the papers', 1 for "
+            "lagrangian and 0 for pid (default: -1)",
+            "needs": RATE,
+        },
+    )
     autocast_bf16: bool = dataclasses.field(
         default=False,
         metadata={
@@ -220,6 +229,11 @@ def check_rate(args: argparse.Namespace) -> None:
                 f"--{flag.replace('_', '-')} {getattr(args, flag)}: --rate-controller {args.rate_controller} expects "
                 "more than 0"
             )
+    start, lagrangian = args.rate_start, str(args.rate_controller) == "lagrangian"
+    if start != -1 and not (0 < start if lagrangian else 0 <= start):
+        raise InputError(f"--rate-start {start}: expected {'more than 0' if lagrangian else '0 or more'}")
+    if not start <= args.rate_max_weight:
+        raise InputError(f"--rate-start {start}: expected at most --rate-max-weight {args.rate_max_weight}")
     if args.zero_latent or args.deterministic_latent:
         raise InputError(
             f"--rate-controller {args.rate_controller}: there is no rate with --zero-latent or --deterministic-latent; "

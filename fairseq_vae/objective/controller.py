@@ -37,12 +37,13 @@ class ControllerState(NamedTuple):
     memory: Tensor
 
 
-def initial(controller: str, max_weight: float) -> ControllerState:
-    """The state before any update, with the papers' beta: 1 for lagrangian, 0 for pid.
+def initial(controller: str, max_weight: float, start: Optional[float] = None) -> ControllerState:
+    """The state before any update, by default with the papers' beta: 1 for lagrangian, 0 for pid.
 
     Args:
         controller: "lagrangian" or "pid"
         max_weight: upper bound of beta, also at the start
+        start: beta, of pid as its integral; None: the papers'
 
     Returns:
         the state
@@ -50,8 +51,10 @@ def initial(controller: str, max_weight: float) -> ControllerState:
     >>> initial("lagrangian", max_weight=0.5)
     ControllerState(weight=tensor(0.5000, dtype=torch.float64), memory=tensor(0., dtype=torch.float64))
     """
-    weight = min(1.0, max_weight) if controller == "lagrangian" else 0.0
-    return ControllerState(*torch.tensor([weight, 0.0], dtype=torch.float64))
+    own = 1.0 if controller == "lagrangian" else 0.0
+    weight = min(own if start is None else start, max_weight)
+    memory = weight if controller == "pid" else 0.0
+    return ControllerState(*torch.tensor([weight, memory], dtype=torch.float64))
 
 
 def lagrangian_step(
@@ -131,6 +134,7 @@ class RateController(ExactBuffers):
         target: nats per sentence
         gain: see lagrangian_step and pid_step
         max_weight: upper bound of beta
+        start: see initial
 
     Attributes:
         weight: beta, a float64 scalar
@@ -150,10 +154,11 @@ class RateController(ExactBuffers):
     sums: Tensor
     update: Tensor
 
-    def __init__(self, controller: str, target: float, gain: float, max_weight: float):
+    def __init__(self, controller: str, target: float, gain: float, max_weight: float, start: Optional[float] = None):
         super().__init__()
         self.controller, self.target, self.gain, self.max_weight = controller, target, gain, max_weight
-        for name, value in initial(controller, max_weight)._asdict().items():
+        self.start = start
+        for name, value in initial(controller, max_weight, start)._asdict().items():
             self.register_buffer(name, value)
         self.register_buffer("sums", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("update", torch.zeros((), dtype=torch.float64))
@@ -181,7 +186,7 @@ class RateController(ExactBuffers):
             self.last = self.read()
         if update == self.last:
             return
-        state = initial(self.controller, self.max_weight)
+        state = initial(self.controller, self.max_weight, self.start)
         if update > self.last:
             kl, sentences = self.sums
             before = ControllerState(self.weight, self.memory)
