@@ -100,6 +100,10 @@ def test_references_are_checked_before_training_and_may_change_until_they_are_us
         Finetuning(plan(str(data))).check_settings()
     (out / "evaluation.txt").write_text("table\n")
     Finetuning(plan(str(data))).check_settings()
+    older = json.loads((out / "settings.json").read_text())
+    assert older.pop("references") is None
+    (out / "settings.json").write_text(json.dumps(older))
+    Finetuning(plan(str(data))).check_settings()  # a finished run of before is still done
     (data / "test.references").write_text('["a"]\n' * 4)
     with pytest.raises(InputError, match="evaluation.txt was made with other references .*: delete it"):
         Finetuning(plan(str(data))).check_settings()

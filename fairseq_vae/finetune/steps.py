@@ -125,7 +125,7 @@ class Finetuning:
         now = self.plan.settings
         if not isinstance(kept, dict) or {**kept, "references": None} != {**now, "references": None}:
             raise InputError(f"{self.output} holds a run with other settings, BART or data: give another --output")
-        if kept != now:  # training has not seen them
+        if kept.get("references") != now["references"]:  # training has not seen them; older folders have no such key
             evaluated = self.output / "evaluation.txt"
             if evaluated.exists():
                 raise InputError(
