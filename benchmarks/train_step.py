@@ -47,6 +47,7 @@ def arms():
     result["default, --autocast-bf16"] = (*default, "--autocast-bf16")
     result["default, checkpointed"] = (*default, "--checkpoint-activations")
     result["bart_cvae"] = ("--arch=bart_cvae", *VAE[1:])
+    result["bart_cvae, y by 1 layer"] = (*result["bart_cvae"], "--target-encoder-layers=1")
     result["bart_cvae, no z"] = (*result["bart_cvae"], "--zero-latent")
     return result
 

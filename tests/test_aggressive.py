@@ -83,7 +83,9 @@ CONDITIONAL = "--arch=bart_cvae_tiny --latent-pooling=attention"
 GIVEN = {  # flags of conditional models, and what inner steps train of them beside the posterior's head
     CONDITIONAL: (),
     f"{CONDITIONAL} --latent-prior=standard": ("source_pooling.",),
-    f"{CONDITIONAL} --target-encoder=copy": tuple(f"target_encoder.{part}" for part in ENCODER),
+    f"{CONDITIONAL} --target-encoder=copy --target-encoder-layers=1": tuple(
+        f"target_encoder.{part}" for part in ENCODER
+    ),
 }
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from fairseq.models.transformer import TransformerEncoderBase
 from helpers import EVERY_INJECTION, GIVEN, PRIORS, SENTENCES, B, Z, bart, batch, criterion, model
 from test_model import one_update
 from torch.distributions import Independent, Normal, kl_divergence
@@ -136,8 +137,44 @@ def test_a_copy_keeps_the_layer_norm_at_the_end_of_an_encoder_that_has_one():
 
 
 @pytest.mark.parametrize("target_encoder", ["shared", "copy"])
-def test_every_network_learns(target_encoder):
-    built = model(SELF, std=0.3, target_encoder=target_encoder, latent_pooling="attention")
+@pytest.mark.parametrize("normalize_before", [False, True])
+def test_a_target_is_read_by_as_many_layers_as_asked(target_encoder, normalize_before):
+    """The oracle is the state that fairseq's own forward gives behind each layer."""
+    flags = {name: normalize_before for name in ("encoder_normalize_before", "decoder_normalize_before")}
+    built = model(SELF, target_encoder=target_encoder, target_encoder_layers=1, **flags)
+    built.load_state_dict(dict(bart(**flags).state_dict()))
+    tokens = torch.cat((torch.zeros(B, 1, dtype=torch.long), pairs()["target"]), dim=1)
+    stock = TransformerEncoderBase.forward(built.encoder, tokens, return_all_hiddens=True)
+    _, first, last = stock["encoder_states"]
+    expected = built.encoder.layer_norm(first) if normalize_before else first
+    found, padding_mask = built.encoder.target_states(pairs()["target"])
+    torch.testing.assert_close(found, expected)
+    assert padding_mask.equal(stock["encoder_padding_mask"][0]) and not found.allclose(last)
+    whole = built.encoder.states(tokens)[0]
+    torch.testing.assert_close(whole, stock["encoder_out"][0], msg="a source is read by all of them")
+    own = [name for name in built.state_dict() if name.startswith("encoder.target_encoder.layers.")]
+    assert bool(own) == (target_encoder == "copy") and all(".layers.0." in name for name in own)
+
+
+@pytest.mark.parametrize("layers", [-1, 3])
+def test_layers_that_an_encoder_lacks_are_refused(layers):
+    with pytest.raises(InputError, match=f"^--target-encoder-layers {layers}: expected 0, for all, or 1 to 2, "):
+        model(SELF, target_encoder_layers=layers)
+
+
+def test_layers_that_are_dropped_in_training_are_dropped_of_a_target_too():
+    built = model(SELF, encoder_layerdrop=1.0, target_encoder_layers=1).train()
+    states, _ = built.encoder.target_states(pairs()["target"])
+    tokens = torch.cat((torch.zeros(B, 1, dtype=torch.long), pairs()["target"]), dim=1)
+    embedded = TransformerEncoderBase.forward(built.encoder, tokens, return_all_hiddens=True)["encoder_states"][0]
+    torch.testing.assert_close(states, embedded)
+
+
+@pytest.mark.parametrize("target_encoder", ["shared", "copy"])
+@pytest.mark.parametrize("layers", [0, 1])
+def test_every_network_learns(target_encoder, layers):
+    flags = {"target_encoder": target_encoder, "target_encoder_layers": layers}
+    built = model(SELF, std=0.3, latent_pooling="attention", **flags)
     changed, before = one_update(built)
     assert all(name.endswith("k_proj.bias") for name in set(before) - changed)  # softmax does not see them
 

@@ -35,7 +35,12 @@ def test_half_precision_keeps_the_posterior_in_float32(injection, dtype):
 
 
 @pytest.mark.parametrize(
-    "flags", [{}, {"latent_prior": "vamp", **SMALL["vamp"]}, *({"target_encoder": copy} for copy in ("shared", "copy"))]
+    "flags",
+    [
+        {},
+        {"latent_prior": "vamp", **SMALL["vamp"]},
+        *({"target_encoder": copy, "target_encoder_layers": 1} for copy in ("shared", "copy")),
+    ],
 )
 def test_padding_up_to_the_positions_that_a_pooling_reads_changes_nothing_of_ours(flags):
     """All poolings of this package leave padding out; see tests/test_defects.py for those that do not."""

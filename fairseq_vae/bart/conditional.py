@@ -6,7 +6,8 @@ prior p(z|x) and to the posterior q(z|x, y), which reads the pooled states of y 
 Shapes: B batch, T source length, U target length, C model width.
 """
 
-from typing import Any, ClassVar, List, Optional, Tuple
+import copy
+from typing import Any, ClassVar, List, Mapping, Optional, Tuple, TypeVar
 
 import torch.nn as nn
 from fairseq.data import Dictionary
@@ -20,17 +21,24 @@ from ..latent.pooling import build_pooling
 from .encoder import BARTVAEEncoder
 from .frozen import with_start
 
-__all__ = ["BARTCVAEEncoder"]
+__all__ = ["BARTCVAEEncoder", "with_first_layers"]
+
+AnyEncoder = TypeVar("AnyEncoder", bound=TransformerEncoderBase)
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class BARTCVAEEncoder(BARTVAEEncoder):
     """From sources and targets to slots and the sources' states, which the decoder reads both.
 
     The target is read as BART reads a sentence, with <s> in front, by the encoder of the sources or by a copy of it
-    that learns by itself (--target-encoder).
+    that learns by itself (--target-encoder), and by as many of its layers, from the first, as --target-encoder-layers
+    says: their pass is all that z costs.
 
     Args:
         cfg, dictionary, embed_tokens: as for BARTVAEEncoder
+
+    Raises:
+        InputError: as for BARTVAEEncoder, or the encoder has fewer layers than are to read targets
     """
 
     conditional: ClassVar[bool] = True
@@ -39,8 +47,16 @@ class BARTCVAEEncoder(BARTVAEEncoder):
         super().__init__(cfg, dictionary, embed_tokens)
         self.source_pooling = build_pooling(str(cfg.latent_pooling), embed_tokens.embedding_dim, cfg)
         self.target_encoder: Optional[TransformerEncoderBase] = None
+        self.target_layers = cfg.target_encoder_layers or len(self.layers)
+        if not 0 < self.target_layers <= len(self.layers):
+            raise InputError(
+                f"--target-encoder-layers {cfg.target_encoder_layers}: expected 0, for all, or 1 to "
+                f"{len(self.layers)}, the layers of the encoder"
+            )
         if str(cfg.target_encoder) == "copy":
             self.target_encoder = TransformerEncoderBase(cfg, dictionary, embed_tokens)
+            del self.target_encoder.layers[self.target_layers :]
+            self.target_encoder.num_layers = self.target_layers
         self.starts = dictionary.bos()
 
     def context(self, src_tokens: Tensor, src_lengths: Optional[Tensor] = None, *others: Any) -> Context:
@@ -95,6 +111,26 @@ class BARTCVAEEncoder(BARTVAEEncoder):
         tokens = self.filled(with_start(target, self.padding_idx, self.starts))
         lengths = tokens.ne(self.padding_idx).sum(1)
         if self.target_encoder is None:
-            return self.states(tokens, lengths)
+            return with_first_layers(self, self.target_layers).states(tokens, lengths)
         found = self.target_encoder(tokens, lengths)
         return found["encoder_out"][0], found["encoder_padding_mask"][0]
+
+
+def with_first_layers(encoder: AnyEncoder, count: int) -> AnyEncoder:
+    """The same encoder, its weights shared, as if it ended behind its first layers; a layer norm at the end stays.
+
+    Args:
+        encoder: one of fairseq's
+        count: number of layers, from 1
+    """
+    if count == len(encoder.layers):
+        return encoder
+    layers = with_modules(encoder.layers, dict(list(encoder.layers.named_children())[:count]))
+    return with_modules(encoder, {**encoder._modules, "layers": layers})
+
+
+def with_modules(module: AnyModule, children: Mapping[str, Optional[nn.Module]]) -> AnyModule:
+    """A module with other children, its own weights and its state shared."""
+    found = copy.copy(module)
+    found._modules = dict(children)
+    return found

@@ -150,6 +150,14 @@ class ConditionalFlags(LatentFlags):
             "needs": {"zero_latent": (False,)},
         },
     )
+    target_encoder_layers: int = dataclasses.field(
+        default=0,
+        metadata={
+            "help": "how many layers of that encoder read the target, from the first; 0: all (default: 0). Fewer make "
+            "a training step faster, by as much as the layers left out take",
+            "needs": {"zero_latent": (False,)},
+        },
+    )
 
 
 def choice(registry: Registry, default: str, text: str) -> Tuple[Any, Any]:
