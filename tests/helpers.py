@@ -1,5 +1,6 @@
 """Tiny models and batches, made in memory; nothing outside the clone is needed."""
 
+import collections
 import contextlib
 import importlib.util
 import itertools
@@ -271,7 +272,7 @@ def save_bart(folder, *flags, words=WORDS, std=0.3):
     )
 
 
-CONVERTED = {}  # configurations of parts alone, by the parts
+CONVERTED = {}  # configurations of parts alone, and their values, by the parts
 for registry in Registry.every:
     registry.on_change(CONVERTED.clear)  # a plugged part has flags of its own
 
@@ -293,10 +294,30 @@ def configuration(kind, given):
     parts = {name: getattr(args, name, None) for name in ("task", "arch", *REGISTRIES)}
     key = (kind, *parts.values())
     if key not in CONVERTED:
-        CONVERTED[key] = pickle.dumps(convert_namespace_to_omegaconf(Namespace(**parts)))
-    cfg = pickle.loads(CONVERTED[key])  # a deep copy would share stock BART's namespace
-    overwrite_args_by_name(cfg, vars(args))
+        converted = convert_namespace_to_omegaconf(Namespace(**parts))
+        CONVERTED[key] = pickle.dumps(converted), values(converted)
+    dumped, there = CONVERTED[key]
+    cfg = pickle.loads(dumped)  # a deep copy would share stock BART's namespace
+    given = {name: value for name, value in vars(args).items() if there is None or differs(value, there.get(name, ()))}
+    overwrite_args_by_name(cfg, given)
     return cfg
+
+
+def values(cfg):
+    """Lists of the values in a configuration's groups, by name; None where a group is a namespace, which takes any."""
+    found, left = collections.defaultdict(list), [OmegaConf.to_container(cfg)]
+    while left:
+        for name, value in left.pop().items():
+            if isinstance(value, Namespace):
+                return None
+            left += [value] if isinstance(value, dict) else []
+            found[name].append(value)
+    return found
+
+
+def differs(value, others):
+    """Whether a value is another than some of these, or of another type."""
+    return any(type(value) is not type(other) or value != other for other in others)
 
 
 def save_trained(folder, name, flags, words, std):

@@ -109,6 +109,6 @@ def test_smoke_run_survives_being_killed_and_repeats_nothing(tmp_path):
     third = quickstart(tmp_path, start=forked)
     output, _ = third.communicate()
     assert third.returncode == 0 and output.count("done before") == 9 and "fairseq-train" not in output
-    other = quickstart(tmp_path, "--data", str(tmp_path / "text/train.txt"))
+    other = quickstart(tmp_path, "--data", str(tmp_path / "text/train.txt"), start=forked)
     output, _ = other.communicate()
     assert other.returncode == 1 and "holds a run with other settings or data" in output
