@@ -100,6 +100,8 @@ def collect(
         why = "--generate 0" if join else f"nothing joins the pieces of {data} to text"
         raise InputError(f"--{'responses' if responses else 'references'} has no effect with {why}: leave it out")
     answers = (RESPONSES if responses is None else responses) if model.conditional and count else 0
+    if references and not answers:
+        raise InputError("--references has no effect with --responses 0: leave it out")
     training = f"{task.text_path('train')}.bin"
     settings = Settings(
         checkpoint=short(checkpoint),
@@ -132,6 +134,8 @@ def collect(
     if lines is not None:
         sizes = torch.tensor([len(line.encode()) for line in lines])
         store.make("given_bytes", lambda: [sizes])
+    if keep:
+        scorer.check_kept()
     store.make("posterior prior", scorer.distributions)
     fields = torch.cat([field.flatten(1) for field in store["posterior"] if torch.is_tensor(field)], 1)
     check_finite(fields, f"checkpoint {checkpoint}: the posterior", split)

@@ -19,6 +19,7 @@ from .checkpoints.priors import save_prior
 from .collect import load_split
 from .latent.distributions import Gaussian, sampled
 from .latent.fitted import KINDS, FittedFlow, FittedGaussian, FittedMixture
+from .latent.flows import libraries
 
 __all__ = ["Fit", "fit_flow", "fit_gaussian", "fit_mixture", "fit_prior"]
 
@@ -169,6 +170,8 @@ def fit_prior(
         raise InputError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
     if components < 1:
         raise InputError(f"--components {components}: expected 1 or more")
+    if kind == "flow":
+        libraries()
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
         raise InputError(f"--output {output}: the folder {folder} does not exist")

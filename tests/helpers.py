@@ -272,6 +272,15 @@ def save_bart(folder, *flags, words=WORDS, std=0.3):
     )
 
 
+def moved(module, scale=0.1):
+    """A module whose parameters are off their beginnings, where some laws hold by accident."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return module
+
+
 CONVERTED = {}  # configurations of parts alone, and their values, by the parts
 for registry in Registry.every:
     registry.on_change(CONVERTED.clear)  # a plugged part has flags of its own

@@ -198,9 +198,30 @@ def test_checkpoints_load_where_that_makes_sense():
     cvae, same = model(SELF, std=0.3), model(SELF)
     same.load_state_dict(dict(cvae.state_dict()))
     assert all(value.equal(cvae.state_dict()[key]) for key, value in same.state_dict().items())
-    for there, here in ((model(), model(SELF)), (model(SELF), model()), (cvae, model(SELF, target_encoder="copy"))):
-        with pytest.raises(InputError, match="^the checkpoint is of another architecture: .* same --arch$"):
+    copy = model(SELF, target_encoder="copy", target_encoder_layers=1)
+    refused = {
+        "a bart_vae, not a bart_cvae": (model(), cvae),
+        "a bart_cvae, not a bart_vae": (cvae, model()),
+        ".*look at --target-encoder, --target-encoder-layers": (copy, model(SELF, target_encoder="copy")),
+    }
+    for reason, (there, here) in refused.items():
+        with pytest.raises(InputError, match=f"^the checkpoint is of another architecture: {reason}.* same --arch$"):
             here.load_state_dict(dict(there.state_dict()))
+
+
+@pytest.mark.parametrize("flags", [{}, {"zero_latent": True}])
+def test_a_copy_may_begin_as_a_trained_encoder(flags):
+    """What the encoder of both has learned of targets, its copy goes on with: the posterior stays."""
+    there, here = model(SELF, std=0.3, **flags), model(SELF, target_encoder="copy")
+    here.load_state_dict(dict(there.state_dict()))
+    for one, other in zip(
+        there.encoder.target_states(pairs()["target"]), here.encoder.target_states(pairs()["target"])
+    ):
+        torch.testing.assert_close(one, other)
+    if not flags:
+        sample = pairs()["net_input"]["src_tokens"], None, pairs()["target"]
+        one, other = (built.encoder.distributions(*sample)[0] for built in (there, here))
+        torch.testing.assert_close(one.mu, other.mu)
 
 
 @pytest.mark.parametrize(

@@ -181,9 +181,12 @@ def test_an_evaluation_of_responses_holds_them_to_all_references_and_a_model_wit
     assert without["responses"]["responses_signature"].startswith("topp_0.9|") and without["diagnosis"] == "no z"
     with pytest.raises(InputError, match="--references has no effect with --generate 0: leave it out"):
         evaluate(checkpoint, data, **{**given, "generate": 0, "responses": None})
-    (tmp_path / "references").write_text("\n".join([*lines[:4], "[]"]) + "\n")
-    with pytest.raises(InputError, match="line 5: expected a JSON list of strings, none empty"):
-        evaluate(checkpoint, data, **given)
+    with pytest.raises(InputError, match="--references has no effect with --responses 0: leave it out"):
+        evaluate(checkpoint, data, **{**given, "responses": 0})
+    for none in "[]", '[" "]':
+        (tmp_path / "references").write_text("\n".join([*lines[:4], none]) + "\n")
+        with pytest.raises(InputError, match="line 5: expected a JSON list of strings, none empty"):
+            evaluate(checkpoint, data, **given)
     (tmp_path / "references").write_text("\n".join(lines[:4]) + "\n")
     with pytest.raises(InputError, match="4 lines; expected 5, one a source"):
         evaluate(checkpoint, data, **given)

@@ -8,6 +8,7 @@ from test_posterior import head
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from fairseq_vae.base.errors import InputError
+from fairseq_vae.fit import fit_prior
 from fairseq_vae.latent.correlated import FlowedGaussian
 from fairseq_vae.latent.distributions import BlockGaussian, Gaussian, expanded, has_closed_form, rate, rows
 from fairseq_vae.latent.flows import SplineFlow
@@ -167,7 +168,11 @@ def test_with_one_pass_a_flow_gives_no_dimension_another():
     assert slope.equal(slope.diagonal().diag()) and (slope.diagonal() - 1).abs().min() > 1e-4
 
 
-@pytest.mark.parametrize("build", [lambda: head("flow"), lambda: FlowPrior(3)], ids=["posterior", "prior"])
+@pytest.mark.parametrize(
+    "build",
+    [lambda: head("flow"), lambda: FlowPrior(3), lambda: fit_prior("no model yet", "no data", "flow", "fitted.pt")],
+    ids=["posterior", "prior", "fitted"],
+)
 def test_without_zuko_one_line_says_so(build, monkeypatch):
     monkeypatch.setitem(sys.modules, "zuko.flows", None)
     with pytest.raises(InputError, match="^a flow needs zuko, and torch 2: pip install zuko$"):

@@ -107,6 +107,8 @@ def test_conversations_without_a_pair_are_counted():
     assert paired(rows, Layout(), tally) == [[("me: a", "b | c")]]
     assert tally["conversations without two utterances, left out"] == 2
     assert tally["utterances that hold the separator, as they are"] == 1
+    found = paired([[Utterance("A", "|"), Utterance("B", "b")]], Layout(), tally)
+    assert found == [[("you: |", "b")]] and tally["utterances that hold the separator, as they are"] == 2
     assert paired(rows, Layout(), tally, join_turns=True) == []
     assert tally["conversations without two utterances, left out"] == 5
 

@@ -31,6 +31,7 @@ from fairseq_vae.latent.prior import priors
 from fairseq_vae.measure.collection import Collection
 from fairseq_vae.measure.scoring import on_cpu
 from fairseq_vae.measure.summary import summarise
+from fairseq_vae.report.text import figures
 
 K = 3
 LEARNED = [
@@ -265,7 +266,7 @@ def saved(request, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_evaluation_has_its_rate_and_keeps_what_is_of_tensors(saved, tmp_path):
+def test_the_evaluation_has_its_rate_and_keeps_what_is_of_tensors(saved, tmp_path, monkeypatch):
     name, folder, keep = saved[0], str(saved[1]), str(tmp_path / "kept")
     checkpoint = f"{folder}/checkpoint_best.pt"
     found = collect(checkpoint, folder, samples=2, generate=2, smoothness=2)
@@ -285,9 +286,14 @@ def test_the_evaluation_has_its_rate_and_keeps_what_is_of_tensors(saved, tmp_pat
     numbers = summarise(found)
     assert f"|prior:{name}|" in numbers["signature"] and len(numbers["kl_dims"]) == 1
     assert numbers["marginal_kl"] == pytest.approx(numbers["kl"] - numbers["mi"]) and not numbers["agg_gaussian_kl"]
+    shown = {name.strip(): unit for name, _, unit in figures(numbers)}
+    assert numbers["kl_sampled"] and "estimated by the K = 2 samples" in shown["KL"]
+    assert shown["marginal KL"] == "nats, KL - MI"
     if name == "flow":
-        with pytest.raises(InputError, match="Flow.flow is no tensor: a Flow cannot be kept on disk; leave --keep out"):
-            collect(checkpoint, folder, samples=2, generate=2, smoothness=2, keep=keep)
+        with monkeypatch.context() as patch:  # before anything is inferred
+            patch.setattr("fairseq_vae.measure.scoring.Scorer.distributions", None)
+            with pytest.raises(InputError, match="Flow.flow is no tensor: a Flow cannot be kept .*; leave --keep out"):
+                collect(checkpoint, folder, samples=2, generate=2, smoothness=2, keep=keep)
         return
     collect(checkpoint, folder, samples=2, generate=2, smoothness=2, keep=keep)
     again = Collection.load(keep)

@@ -85,7 +85,10 @@ def pairs(made, tmp_path):
             {"valid.source": "a dog\n"},
             "valid.source has 1 lines and valid.target 4: expected as many, a source and its",
         ),
-        ({"train.target": "a dog\n\na cat\n\n"}, "train.target, line 2 is empty .2 in all.: remove empty lines"),
+        (
+            {"train.target": "a dog\n\na cat\n\n"},
+            "train.target, line 2 is empty .2 in all.: remove .*, of pairs from both files",
+        ),
         ({"test.source": "\n", "test.target": "a dog\n"}, "test.target has 1 sentence; expected 2 or more"),
         ({"train.source": "caf\udce9\na\nb\nc\n"}, "train.source, line 1: not UTF-8 at byte 3"),
     ],

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import moved
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.latent.blocks import least_vectors
@@ -64,6 +65,44 @@ def test_every_parameter_gets_a_gradient_and_rows_are_apart(name, pooling):
     z = torch.randn(1, p.mean.size(1))
     alone = built.eval()(hidden[:, 2:3], mask[2:3])
     torch.testing.assert_close(built(hidden, mask).log_prob(z)[2], alone.log_prob(z)[0])
+
+
+@every_posterior
+@pytest.mark.parametrize("left", [False, True])
+def test_padding_and_the_others_of_a_batch_change_nothing(name, left):
+    """Of densities, samples and mean, whatever stands where there is padding."""
+    built, padding = moved(head(name), 0.3).eval(), 10 * torch.randn(3, B, C)
+    hidden, mask, more = torch.randn(T, B, C), torch.zeros(B, T, dtype=torch.bool), torch.ones(B, 3, dtype=torch.bool)
+    order = slice(None, None, -1 if left else 1)
+    parts = (hidden, padding)[order], (mask, more)[order]
+    with torch.no_grad():
+        wide = built(torch.cat(parts[0]), torch.cat(parts[1], dim=1))
+        z, eps = torch.randn(B, wide.mean.size(1)), torch.randn(B, built.eps_dim)
+        for row in range(B):
+            one = slice(row, row + 1)
+            alone = built(hidden[:, one], mask[one])
+            torch.testing.assert_close(wide.mean[one], alone.mean)
+            torch.testing.assert_close(wide.rsample(eps)[one], alone.rsample(eps[one]))
+            torch.testing.assert_close(wide.log_prob(z)[one], alone.log_prob(z[one]))
+
+
+@pytest.mark.parametrize("name", ["diagonal", "full"])
+def test_a_vectors_block_is_made_of_its_own_pooled_states(name):
+    """Mean, samples and density of a block: those of a sum of blocks, each of which one vector decides."""
+    built = moved(head(name, "attention", dim=3 * Z, vectors=3), 0.3).eval()
+    pooled = torch.randn(B, 3, C)
+    built.pooling.forward = lambda hidden, mask: pooled
+    eps, mask = torch.randn(B, built.eps_dim), torch.zeros(B, T, dtype=torch.bool)
+    with torch.no_grad():
+        before = built(torch.zeros(T, B, C), mask)
+        for vector in range(3):
+            pooled = pooled.clone()
+            pooled[:, vector] += 1
+            after = built(torch.zeros(T, B, C), mask)
+            for one, other in ((before.mean, after.mean), (before.rsample(eps), after.rsample(eps))):
+                same = (one - other).view(B, 3, Z).abs().amax((0, 2)) < 1e-6
+                assert same.tolist() == [place != vector for place in range(3)]
+            before = after
 
 
 @pytest.mark.parametrize("pooling", poolings.names())

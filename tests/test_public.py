@@ -22,6 +22,7 @@ freeze_embeddings latent_dim latent_injection latent_memory_slots latent_pooling
 latent_vectors mirror_slots mixture_components posterior_flow_hidden posterior_flow_passes posterior_flow_transforms
 posterior_max_variance prior_flow_hidden prior_flow_transforms rate_controller rate_gain rate_max_weight rate_start
 rate_target vamp_components vamp_length zero_latent"""
+OF_PAIRS = """target_encoder target_encoder_layers"""  # of a model, beside those
 TASK = """aggressive_inference aggressive_max_steps aggressive_window data latent_mode latent_samples noise
 noise_ratio noise_splits num_samples print_z prior reuse_dataloader"""
 PAIRS = """aggressive_inference aggressive_max_steps aggressive_window latent_mode latent_samples print_z
@@ -34,7 +35,7 @@ JSON = """agg_cov_distance agg_gaussian_kl agg_mean_norm au au_curve aubleu aubl
 bleu bleu_greedy bleu_signature bytes bytes_of checkpoint chrf chrf_greedy chrf_signature data_length diagnosis
 diagnosis_message distinct_1 distinct_1_data distinct_1_fitted distinct_2 distinct_2_data distinct_2_fitted distinct_3
 distinct_3_data distinct_3_fitted empty_share empty_share_fitted exact_match exact_match_greedy fitted_prior intervals
-iw_effective kl kl_dims largest_step_lerp largest_step_slerp largest_step_typical latent_dim length_distance
+iw_effective kl kl_dims kl_sampled largest_step_lerp largest_step_slerp largest_step_typical latent_dim length_distance
 length_distance_fitted lm_gap lm_nll marginal_kl max_len mi mi_batch mi_batch_size mi_cap mi_saturated mi_source
 mi_stderr mu_variance_dims neg_elbo nll_gap_prior nll_gap_shuffled nll_gap_zero nll_iw nll_iw_fitted noise_bleu
 noise_bleu_own noise_scales ppl_token ppl_token_iw ppl_word ppl_word_iw prior_length prior_length_fitted prior_samples
@@ -65,8 +66,13 @@ rate_controller.weight"""
 
 @pytest.mark.parametrize(
     "config, expected",
-    [(latent_config(), MODEL), (task_config(), TASK), (criterion_config(), CRITERION)],
-    ids=["model", "task", "criterion"],
+    [
+        (latent_config(), MODEL),
+        (latent_config(conditional=True), f"{MODEL} {OF_PAIRS}"),
+        (task_config(), TASK),
+        (criterion_config(), CRITERION),
+    ],
+    ids=["model", "model of pairs", "task", "criterion"],
 )
 def test_flags(config, expected):
     found = [field.name for field in dataclasses.fields(config) if field.metadata.get("help")]

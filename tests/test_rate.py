@@ -149,6 +149,18 @@ def test_the_caption_says_how_points_were_trained_and_measured():
     assert "Each point was trained anew." in told and "1 of 5 points are not there yet" in told and "seeds" not in told
 
 
+def test_samples_are_a_table_of_their_own_and_estimated_rates_are_named():
+    rows = study(self_bleu=30.0, distinct_1=0.25, distinct_2=0.5, length_distance=1.5, nll_iw=47.5)
+    rows[1]["figures"]["kl_sampled"] = True
+    first, second = ([line.split("  ") for line in part.splitlines()] for part in table(rows).split("\n\n"))
+    assert "47.50" in {part.strip() for part in first[-1]}
+    assert [part.strip() for part in second[-1] if part.strip()][-4:] == ["30.0", "0.250", "0.500", "1.5"]
+    told = caption(rows, warm=False)
+    assert "The rate of plain is an estimate by the K samples. The second table: samples of the prior" in told
+    told = caption(study(), warm=False)
+    assert "estimate" not in told and "second table" not in told and "\n\n" not in table(study())
+
+
 @pytest.fixture
 def drawn():
     pytest.importorskip("matplotlib")

@@ -375,6 +375,11 @@ def test_bad_data_is_refused_by_file_line_and_remedy(tmp_path):
     (tmp_path / "alone").mkdir()
     write_data(tmp_path / "alone", train=[[1]])
     refused("alone has no pairs of two languages: .*or --task vae_denoising", tmp_path / "alone")
+    words = VAETranslationTask.setup_task(
+        VAETranslationFlags(data=str(tmp_path / "alone"), **settings()), from_checkpoint=True
+    )
+    with pytest.raises(InputError, match="alone has no pairs of two languages: give the folder that .* and targets$"):
+        words.load_dataset("test")
     refused("has no dict.a.txt and no dict.b.txt: give", tmp_path / "alone", source_lang="a", target_lang="b")
     pairs = [([1], [2]), ([3] * 14, [4]), ([5], [6] * 11), ([7] * 12, [])]
     folder = tmp_path / "pairs"

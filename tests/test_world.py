@@ -10,6 +10,7 @@ import math
 
 import pytest
 import torch
+from helpers import moved
 from test_posterior import C, T, head
 from test_prior import Z, made
 from torch.distributions import MultivariateNormal
@@ -39,20 +40,11 @@ def integral(log_values):
     return log_values.logsumexp(0) + 2 * math.log(STEP)
 
 
-def moved(module, scale=0.1):
-    """Its parameters off their beginnings."""
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
-    return module.requires_grad_(False)
-
-
 @functools.lru_cache(maxsize=None)
 def prior_of(name):
     """The prior's distribution in float64, and of each sentence log p(x) and log p(x, z) over the plane."""
     with torch.no_grad():
-        prior = as_double(moved(made(name), 0.05)())
+        prior = as_double(moved(made(name), 0.05).requires_grad_(False)())
     joint = prior.log_prob(PLANE)[:, None] + log_likelihood(PLANE)
     return prior, integral(joint), joint
 
@@ -63,7 +55,8 @@ def posterior_of(name):
     built = head(name, dim=Z)
     built.reset_parameters()
     states = 0.5 * torch.randn(T, len(X), C, generator=torch.Generator().manual_seed(6))
-    posterior = as_double(moved(built)(states, torch.zeros(len(X), T, dtype=torch.bool)))
+    moved(built).requires_grad_(False)
+    posterior = as_double(built(states, torch.zeros(len(X), T, dtype=torch.bool)))
     eps = torch.randn(SAMPLES * len(X), built.eps_dim, generator=torch.Generator().manual_seed(7))
     return posterior, eps, posterior.log_prob(PLANE[:, None])
 

@@ -284,7 +284,7 @@ def paired(
         parts = parted(dialog, unwanted, tally) if unwanted else [dialog]
         tally["conversations without two utterances, left out"] += all(len(part) < 2 for part in parts)
         for utterance in dialog:
-            tally["utterances that hold the separator, as they are"] += layout.separator in utterance.text
+            tally["utterances that hold the separator, as they are"] += layout.separator in f" {utterance.text} "
         found = [pair for part in parts for pair in pairs(part, layout, tally)]
         result += [found] if found else []
     return result

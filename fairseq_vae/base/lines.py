@@ -52,7 +52,11 @@ def read_references(path: Union[str, "os.PathLike[str]"], size: int) -> List[str
             found = json.loads(line)
         except ValueError:
             found = None
-        if not isinstance(found, list) or not found or not all(isinstance(text, str) and text for text in found):
+        if (
+            not isinstance(found, list)
+            or not found
+            or not all(isinstance(text, str) and text.strip() for text in found)
+        ):
             raise InputError(f"{os.fspath(path)}, line {number}: expected a JSON list of strings, none empty")
     return lines
 

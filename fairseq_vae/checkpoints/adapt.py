@@ -44,7 +44,7 @@ OWN_FLAGS = {  # that decide over tensors of these prefixes
     "encoder.prior.": "--latent-prior and its own flags",
     "encoder.posterior.": "--latent-posterior and its own flags, --latent-pooling, --latent-vectors",
     "encoder.memory.": "--latent-vectors, --latent-dim, --latent-injection",
-    TARGET_ENCODER: "--target-encoder",
+    TARGET_ENCODER: "--target-encoder, --target-encoder-layers",
 }
 PUBLISHED_ROWS = {  # rows of the token embeddings in circulation
     50264: "bart.large finetuned without <mask>",
@@ -163,8 +163,9 @@ def listed(keys: Iterable[str]) -> str:
 def fit_optional(state_dict: StateDict, own: StateDict, optional: Sequence[str]) -> None:
     """Add to a VAE checkpoint what it may lack, as the model initialised it, and take out what the model may lack.
 
-    A checkpoint may lack a prior's weights, since its prior may have had none. Of a name in `optional` it has all
-    tensors or none; a checkpoint with some of them is broken, and is left as it is.
+    A checkpoint may lack a prior's weights, since its prior may have had none, and an encoder of targets, which is then
+    the copy of its encoder: that has read them. Of a name in `optional` it has all tensors or none; a checkpoint with
+    some of them is broken, and is left as it is.
 
     Args:
         state_dict: the checkpoint's weights, changed in place
@@ -173,8 +174,9 @@ def fit_optional(state_dict: StateDict, own: StateDict, optional: Sequence[str])
     """
     new = [key for key in own if key.startswith(training_keys()) and key not in state_dict]
     old = [key for key in state_dict if key.startswith(training_keys()) and key not in own]
-    for name in (*optional, "encoder.prior"):
+    for name in (*optional, "encoder.prior", TARGET_ENCODER[:-1]):
         here, there = ([key for key in keys if f"{key}.".startswith(f"{name}.")] for keys in (own, state_dict))
+        there = [key for key in there if not key.endswith(".version")]  # the mark of fairseq's upgrade, not a weight
         if not there:
             new += here
         elif not here and name in optional:
@@ -251,6 +253,13 @@ def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -
     Raises:
         InputError: a tensor is missing, unknown, or of another shape
     """
+    there, here = map(kind, (state_dict, own))
+    remedy = "Give the --arch, sizes and latent flags that it was trained with"
+    if there and here and there != here:
+        raise InputError(
+            f"{checkpoint} is of another architecture: a {there}, not a {here}. {remedy}, or a checkpoint of bart or "
+            "of the same --arch"
+        )
     differing = [
         f"{key} ({shape(state_dict[key])} there, {shape(value)} here)"
         for key, value in own.items()
@@ -268,9 +277,17 @@ def check_architecture(state_dict: StateDict, own: StateDict, checkpoint: str) -
             if keys
         ]
         raise InputError(
-            f"{checkpoint} is of another architecture: {'; '.join(parts)}. Give the --arch, sizes and latent flags "
-            f"that it was trained with{look}, or a checkpoint of bart or of the same --arch"
+            f"{checkpoint} is of another architecture: {'; '.join(parts)}. {remedy}{look}, or a checkpoint of bart or "
+            "of the same --arch"
         )
+
+
+def kind(weights: StateDict) -> str:
+    """The model that weights are of, by what their posterior reads: a sentence, or source and target; else empty."""
+    head, table = weights.get("encoder.posterior.mu.weight"), weights.get(EMBEDDINGS[0])
+    if head is None or table is None:
+        return ""
+    return {table.size(-1): "bart_vae", 2 * table.size(-1): "bart_cvae"}.get(head.size(-1), "")
 
 
 def shape(tensor: Tensor) -> str:

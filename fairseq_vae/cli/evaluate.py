@@ -23,7 +23,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "paths",
         metavar="CHECKPOINT ... DATA",
         nargs="+",
-        help="checkpoints of bart_vae, then fairseq-preprocess' folder",
+        help="checkpoints of bart_vae or bart_cvae, then fairseq-preprocess' folder",
     )
     command.add_argument("--split", default="test", help="the split (default: test)")
     command.add_argument("--samples", type=int, default=20, metavar="K", help="z's of each sentence (default: 20)")

@@ -71,7 +71,8 @@ def check_lines(path: Path, blank: bool = False) -> int:
     lines = read_lines(path)
     empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if empty and not blank:
-        raise InputError(f"{path}, line {empty[0]} is empty ({len(empty):,} in all): remove empty lines")
+        both = ", of pairs from both files" if path.suffix == ".target" else ""
+        raise InputError(f"{path}, line {empty[0]} is empty ({len(empty):,} in all): remove empty lines{both}")
     if not lines:
         raise InputError(f"{path} is empty: expected one sentence a line")
     return len(lines)

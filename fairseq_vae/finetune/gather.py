@@ -17,7 +17,8 @@ FIGURES = (  # of an evaluation, for tables and pictures
     *("rec", "kl", "neg_elbo", "nll_iw", "ppl_token", "ppl_word", "bits_per_byte", "mi", "mi_cap", "mi_saturated"),
     *("marginal_kl", "au", "latent_dim", "nll_gap_shuffled", "nll_gap_zero", "nll_gap_prior", "bleu", "bleu_greedy"),
     *("exact_match", "exact_match_greedy", "self_bleu", "diagnosis", "split", "sentences", "tokens", "samples"),
-    *("text_sentences", "signature", "intervals", "responses"),
+    *("text_sentences", "signature", "intervals", "responses", "kl_sampled", "distinct_1", "distinct_2"),
+    "length_distance",
 )
 
 

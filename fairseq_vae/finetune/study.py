@@ -1,14 +1,18 @@
 """Studies of `fairseq-vae curve`: arms, their points from the highest rate down, and the flags of each training."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import re
 from types import MappingProxyType
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..base.errors import InputError
 from ..base.inert import check_inert
+from ..flags.criterion import criterion_config
+from ..flags.model import latent_config
+from ..flags.task import task_config
 from .plan import PAIRS, for_pairs
 from .recipe import LATER, flags, read, read_recipe
 from .run import flags_of
@@ -345,10 +349,13 @@ def as_flags(where: str, values: Any, own: Sequence[str] = SET) -> Dict[str, str
 
 
 def changed(flags: Mapping[str, str], where: str, values: Any) -> Dict[str, str]:
-    """Flags with others added or in their place; a value of false or null takes a flag out.
+    """Flags with others added or in their place; a value of false or null takes a flag out, and zero-latent all those
+    that have no effect without z.
 
     >>> changed({"lr": "0.1", "sentence-avg": ""}, "flags", {"lr": 0.2, "sentence-avg": False})
     {'lr': '0.2'}
+    >>> changed({"lr": "0.1", "free-bits": "4"}, "arms: no z", {"zero-latent": True})
+    {'lr': '0.1', 'zero-latent': ''}
 
     Args:
         flags: as as_flags has them
@@ -359,7 +366,27 @@ def changed(flags: Mapping[str, str], where: str, values: Any) -> Dict[str, str]
         InputError: as of as_flags
     """
     added = as_flags(where, values)
-    return {key: value for key, value in {**flags, **added}.items() if key in added or key not in values}
+    idle = of_z(flags) if "zero-latent" in added else set()
+    return {key: value for key, value in {**flags, **added}.items() if key in added or key not in {*values, *idle}}
+
+
+def of_z(flags: Iterable[str]) -> Set[str]:
+    """Those flags that have no effect with --zero-latent: by what they need, or by what those need that they need.
+
+    >>> sorted(of_z(["lr", "free-bits", "free-bits-mode", "target-encoder"]))
+    ['free-bits', 'free-bits-mode', 'target-encoder']
+    """
+    configs = (latent_config(conditional=True), criterion_config(), task_config())
+    needs = {
+        field.name: field.metadata.get("needs") or {} for config in configs for field in dataclasses.fields(config)
+    }
+    found = {name for name, needed in needs.items() if needed.get("zero_latent") == (False,)}
+    given = {flag.replace("-", "_") for flag in flags}
+    more = {name for name in given if found & given & set(needs.get(name, ()))}
+    while not more <= found:
+        found |= more
+        more = {name for name in given if found & given & set(needs.get(name, ()))}
+    return {flag for flag in flags if flag.replace("-", "_") in found}
 
 
 def defaults(pairs: bool = False) -> Dict[str, str]:

@@ -12,7 +12,21 @@ from torch import Tensor
 
 from ..base.errors import InputError
 
-__all__ = ["Flow", "SplineFlow"]
+__all__ = ["Flow", "SplineFlow", "libraries"]
+
+
+def libraries() -> Tuple[Any, Any]:
+    """torch's functional_call and zuko's spline flow, which every flow needs.
+
+    Raises:
+        InputError: zuko is not installed, or torch is older than 2
+    """
+    try:
+        from torch.func import functional_call
+        from zuko.flows import NSF
+    except ImportError as error:
+        raise InputError("a flow needs zuko, and torch 2: pip install zuko") from error
+    return functional_call, NSF
 
 
 class SplineFlow(nn.Module):
@@ -46,12 +60,7 @@ class SplineFlow(nn.Module):
 
     def __init__(self, dim: int, transforms: int, hidden: int, context: int = 0, passes: int = 0, slope: float = 1e-3):
         super().__init__()
-        try:
-            from torch.func import functional_call
-            from zuko.flows import NSF
-        except ImportError as error:
-            raise InputError("a flow needs zuko, and torch 2: pip install zuko") from error
-        self.call: Any = functional_call
+        self.call, NSF = libraries()
         sizes: Any = {"transforms": transforms, "hidden_features": (hidden, hidden), "passes": passes or None}
         self.transform = NSF(dim, context, slope=slope, **sizes).transform
         for module in self.transform.modules():  # what averages of models would refuse: an order that only repr reads

@@ -84,7 +84,7 @@ LOGGED: Sequence[Definition] = (  # in fairseq's logs, by the criterion vae_cros
     Definition(
         ("kl_dims",),
         "the KL of every dimension, in order, as text, which TensorBoard leaves out; of each latent vector for the "
-        "posterior `full`, of the whole of z where one sample estimates it",
+        "posterior `full`, of the whole of z where one sample estimates it, but for layer-wise latents",
         "nats per sentence",
         VALIDATION,
     ),
@@ -110,7 +110,14 @@ KINDS = ("lerp", "slerp", "typical")  # of latent/paths.py
 
 LIKELIHOOD: Sequence[Definition] = (
     Definition(("rec",), "mean over K samples of q(z given x) of −log p(x given z)", "nats per sentence"),
-    Definition(("kl",), "KL(q(z given x) ‖ p(z))", "nats per sentence"),
+    Definition(
+        ("kl",),
+        "KL(q(z given x) ‖ p(z)): in closed form of a posterior `diagonal` or `full` under a Gaussian prior, else the "
+        "mean of log q(z given x) − log p(z) over the K samples; of layer-wise latents in closed form given the layers "
+        "below, which are sampled",
+        "nats per sentence",
+    ),
+    Definition(("kl_sampled",), "whether kl is an estimate by the K samples"),
     Definition(("neg_elbo",), "rec + kl", "nats per sentence"),
     Definition(
         ("nll_iw",),
@@ -157,8 +164,9 @@ USE_OF_Z: Sequence[Definition] = (
         ("mi",),
         "mutual information of x and z: mean of log q(z given x) − log mean over all x′ of q(z given x′); of a "
         "posterior that is a flow, over the first 1,024 sentences. Of a conditional model it is I(z; x, y), of source "
-        "and target; less mi_source where the prior is one of the source: then I(z; y given x), what z says of the "
-        "target beyond its source",
+        "and target; less mi_source where the prior is one of the source: then an estimate of I(z; y given x), what z "
+        "says of the target beyond its source, that is right where p(z given x) is the mean of q(z given x, y) over "
+        "the y of an x, and else counts what q says of x beyond p(z given x): nll_gap_prior is free of that",
         "nats",
     ),
     Definition(
@@ -194,12 +202,12 @@ USE_OF_Z: Sequence[Definition] = (
         "marginal KL",
         "nats",
     ),
-    Definition(("agg_mean_norm",), "Euclidean norm of the aggregated posterior's mean"),
-    Definition(("agg_cov_distance",), "Frobenius norm of the aggregated posterior's covariance less I"),
+    Definition(("agg_mean_norm",), "Euclidean norm of the aggregated posterior's mean less the prior's"),
+    Definition(("agg_cov_distance",), "Frobenius norm of the aggregated posterior's covariance less the prior's"),
     Definition(
         ("kl_dims",),
-        "mean KL of each dimension, a list of Z; with `--latent-posterior full` of each of K vectors; of one number "
-        "where the KL is an estimate by samples",
+        "mean KL of each dimension, a list of Z; with `--latent-posterior full` of each of K vectors; of one number, "
+        "the whole, where the KL is an estimate by samples, but for layer-wise latents",
         "nats per sentence",
     ),
     Definition(("mu_variance_dims",), "Var(mu) over sentences of each dimension, unbiased, a list of Z; of mu itself"),
@@ -216,7 +224,7 @@ USE_OF_Z: Sequence[Definition] = (
         "nats per sentence",
     ),
     Definition(("nll_gap_zero",), "the same for z = 0", "nats per sentence"),
-    Definition(("nll_gap_prior",), "the same for z from the prior", "nats per sentence"),
+    Definition(("nll_gap_prior",), "the same for z drawn from the prior, of a source its own", "nats per sentence"),
     Definition(("lm_nll",), "the language model's −log p(x)", "nats per sentence", REFERENCE),
     Definition(("lm_gap",), "neg_elbo − lm_nll", "nats per sentence", REFERENCE),
     Definition(("diagnosis",), "a word for the use of z, by rules of thumb: `ok` where z is used"),

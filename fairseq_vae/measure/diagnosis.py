@@ -7,6 +7,7 @@ __all__ = ["HUGE", "NEAR_ZERO", "WEAK", "Diagnosis", "Watch", "diagnose"]
 
 NEAR_ZERO = 0.1  # nats per sentence: a rate or gap below is as good as none
 WEAK = 1.0  # nats per sentence: z cannot hold more than its rate
+FREE_BITS = "--free-bits 4 --free-bits-mode batch-sentence"  # the mode that every prior and posterior takes
 HUGE = 20.0  # nats per dimension: mu some six standard deviations of the prior away from it
 
 
@@ -60,13 +61,13 @@ def diagnose(
             "outrun",
             f"beta outruns the rate: as it grew from {previous[1]:.3g} to {beta:.3g}, the KL fell from "
             f"{previous[0]:.3g} to {kl:.3g} nats per sentence. Anneal more slowly (--kl-warmup-updates, --kl-schedule "
-            "cyclical), or give --free-bits 0.25",
+            f"cyclical), or give {FREE_BITS}",
         )
     if kl < NEAR_ZERO:
         return Diagnosis(
             "collapsed",
             f"posterior collapse: the KL is {kl:.3g} nats per sentence, so the decoder does without z. Start from an "
-            "autoencoder (--kl-weight 0 --deterministic-latent), give --free-bits 0.25, or hold the rate by "
+            f"autoencoder (--kl-weight 0 --deterministic-latent), give {FREE_BITS}, or hold the rate by "
             "--rate-controller lagrangian --rate-target 8",
         )
     if gap is not None and gap < max(NEAR_ZERO, 0.05 * kl):
@@ -81,7 +82,7 @@ def diagnose(
         return Diagnosis(
             "weak",
             f"z says little: the KL is {kl:.3g} nats per sentence, and z holds no more than that. Start from an "
-            "autoencoder (--kl-weight 0 --deterministic-latent), give --free-bits 0.25, or hold the rate by "
+            f"autoencoder (--kl-weight 0 --deterministic-latent), give {FREE_BITS}, or hold the rate by "
             "--rate-controller lagrangian --rate-target 8",
         )
     return None

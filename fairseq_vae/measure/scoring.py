@@ -11,6 +11,7 @@ from fairseq import utils
 from torch import Tensor
 from tqdm import tqdm
 
+from ..base.store import arrays_of
 from ..base.stream import Purpose, stream
 from ..latent.distributions import log_ratio, mapped, rows
 from ..objective.likelihood import nll_each
@@ -106,6 +107,16 @@ class Scorer:
         place = torch.empty(len(self), dtype=torch.long)
         place[order] = torch.arange(len(self))
         return rows(joined(posteriors), place), rows(joined(given), place)
+
+    @torch.no_grad()
+    def check_kept(self) -> None:
+        """Refuse a posterior or prior that cannot be kept on disk, by the first sentence's.
+
+        Raises:
+            InputError: a field of one is no tensor
+        """
+        for found in self.model.encoder.distributions(**encoder_input(self.batch([(0, 0)]))):
+            arrays_of(on_cpu(found))
 
     @torch.no_grad()
     def score(

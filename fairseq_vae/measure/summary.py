@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.stream import Purpose, standard_normal
-from ..latent.distributions import rows
+from ..latent.distributions import has_closed_form, rows
 from . import sentences, smoothness
 from .collection import BEAM, Collection
 from .diagnosis import Diagnosis, diagnose
@@ -196,6 +196,7 @@ def latent(collection: Collection, mi_batch: Optional[int] = None) -> Numbers:
         of_source, its_error = information(rows(prior, slice(among)), torch.stack(list(draws)))
         mi, error = mi - of_source, math.hypot(error, its_error)
     return {
+        "kl_sampled": not has_closed_form(posterior, prior),
         "mi": mi,
         "mi_stderr": error,
         "mi_cap": math.log(among) - (of_source or 0.0),  # both parts have log N, so that a gap is what is left

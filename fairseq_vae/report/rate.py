@@ -18,16 +18,19 @@ COLUMNS = (  # key, heading, digits
     ("kl", "rate", 2),
     ("rec", "distortion", 2),
     ("neg_elbo", "-ELBO", 2),
+    ("nll_iw", "NLL, IW", 2),
     ("lm_gap", "less LM", 2),
     ("ppl_word", "PPL a word", 1),
     ("mi", "MI", 2),
     ("nll_gap_shuffled", "z gap", 2),
+    ("nll_gap_prior", "prior gap", 2),
     ("au", "AU", 1),
     ("bleu_greedy", "BLEU", 2),
     ("exact_match_greedy", "exact", 3),
 )
 RESPONSES = (  # to sources, of a study of pairs
     ("bleu_1_recall", "BLEU-1 recall", 3),
+    ("bleu_1_recall_gap", "less LM", 3),
     ("bleu_4_recall", "BLEU-4 recall", 3),
     ("bleu_4_recall_gap", "less LM", 3),
     ("bleu_1_f1", "BLEU-1 F1", 3),
@@ -37,11 +40,34 @@ RESPONSES = (  # to sources, of a study of pairs
     ("within_distinct_2", "distinct-2", 3),
     ("within_self_bleu", "self-BLEU", 1),
 )
+SAMPLES = (  # of the prior, of a study of sentences
+    ("self_bleu", "self-BLEU", 1),
+    ("distinct_1", "distinct-1", 3),
+    ("distinct_2", "distinct-2", 3),
+    ("length_distance", "length distance", 1),
+)
 PAIRED = (  # figures that are told seed by seed, too
-    *("kl", "rec", "neg_elbo", "mi", "nll_gap_shuffled", "bleu_greedy", "bleu_1_recall", "bleu_4_recall", "rouge_l"),
+    *(
+        "kl",
+        "rec",
+        "neg_elbo",
+        "nll_iw",
+        "mi",
+        "nll_gap_shuffled",
+        "bleu_greedy",
+        "bleu_1_recall",
+        "bleu_4_recall",
+        "rouge_l",
+    ),
     "within_self_bleu",
 )
-GAPS = ("lm_gap", "nll_gap_shuffled", "bleu_4_recall_gap")  # shown with an interval of one seed, too
+GAPS = (
+    "lm_gap",
+    "nll_gap_shuffled",
+    "nll_gap_prior",
+    "bleu_1_recall_gap",
+    "bleu_4_recall_gap",
+)  # shown with an interval of one seed, too
 LINES = 8  # of one -ELBO, about
 APART = 0.5  # nats between caps of MI that are of unlike numbers of sentences
 FAINT: Dict[str, Any] = {"linestyle": ":", "color": "0.6", "linewidth": 0.9, "zorder": 1}
@@ -166,7 +192,7 @@ def flat(figures: Mapping[str, Any]) -> Dict[str, Any]:
 
 def shared(rows: Sequence[Mapping[str, Any]]) -> List[str]:
     """The columns' figures that every row has as a finite number."""
-    return [key for key, _, _ in (*COLUMNS, *RESPONSES) if rows and all(finite(row.get(key)) for row in rows)]
+    return [key for key, _, _ in (*COLUMNS, *SAMPLES, *RESPONSES) if rows and all(finite(row.get(key)) for row in rows)]
 
 
 def finite(value: Any) -> bool:
@@ -175,8 +201,8 @@ def finite(value: Any) -> bool:
 
 
 def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: Optional[Mapping[str, str]] = None) -> str:
-    """A line for each point, with means over seeds, and reasons of those that failed; of pairs a second table, of the
-    responses.
+    """A line for each point, with means over seeds, and reasons of those that failed; a second table of the prior's
+    samples, of pairs of the responses.
 
     Args:
         rows: of finetune.gather
@@ -184,9 +210,14 @@ def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: Opt
         versus: arms to those that they are held to in a table of its own, see paired
     """
     points = means(rows)
-    parts = [grid(cells(points, COLUMNS), markdown)]
-    if any("responses" in row["figures"] and row["figures"]["responses"] for row in rows):
+    pairs = any(row["figures"].get("responses") for row in rows)
+    # the z that another draw of a source's own prior is: of sentences it is another's z, as in the gap before it
+    columns = [column for column in COLUMNS if pairs or column[0] != "nll_gap_prior"]
+    parts = [grid(cells(points, columns), markdown)]
+    if pairs:
         parts.append(grid(cells(points, RESPONSES), markdown))
+    elif sampled(rows):
+        parts.append(grid(cells(points, SAMPLES), markdown))
     held = paired(rows, versus or {})
     if held:
         parts.append(grid(cells(held, [column for column in (*COLUMNS, *RESPONSES) if column[0] in PAIRED]), markdown))
@@ -196,6 +227,11 @@ def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: Opt
         if row["state"] == "failed"
     ]
     return "\n\n".join([*parts, *notes])
+
+
+def sampled(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether there are figures of the prior's samples."""
+    return any(finite(row["figures"].get("self_bleu")) for row in rows)
 
 
 def cells(points: Sequence[Mean], columns: Sequence[Tuple[str, str, int]]) -> List[List[str]]:
@@ -263,7 +299,7 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Mapp
     return (
         f"{how}{spread} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, K = "
         f"{first['samples']}; MI at most {cap(done)}; BLEU and exact (as a share) of greedy reconstructions "
-        f"from mu.{responses(done)}{held}{lacking}{versions}"
+        f"from mu.{estimates(done)}{responses(done) or samples(done)}{held}{lacking}{versions}"
     )
 
 
@@ -294,6 +330,21 @@ def anew(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"Each point was trained anew{', behind its phase1 where its arm has one' if before else ''}."
 
 
+def estimates(done: Sequence[Mapping[str, Any]]) -> str:
+    """Which arms' rates are no closed form, to stand in the caption.
+
+    >>> estimates([{"arm": "flow", "figures": {"kl_sampled": True}}, {"arm": "plain", "figures": {}}])
+    ' The rate of flow is an estimate by the K samples.'
+    """
+    arms = dict.fromkeys(row["arm"] for row in done if row["figures"].get("kl_sampled"))
+    return f" The rate of {', '.join(arms)} is an estimate by the K samples." if arms else ""
+
+
+def samples(done: Sequence[Mapping[str, Any]]) -> str:
+    """What the second table of a study of sentences has, to stand in the caption."""
+    return " The second table: samples of the prior, decoded greedily." if sampled(done) else ""
+
+
 def responses(done: Sequence[Mapping[str, Any]]) -> str:
     """How the figures of responses were made, to stand in the caption; empty of sentences.
 
@@ -308,7 +359,8 @@ def responses(done: Sequence[Mapping[str, Any]]) -> str:
     apart = "".join(f" {row['arm']}, seed {row['seed']}: {row['reason']}." for row in done if row["reason"])
     return (
         f" The second table: {one['responses']} responses to each of {one['contexts']:,} sources, greedy from z's of "
-        "p(z|x), nucleus samples (0.9) of a model without z; distinct and self-BLEU within a source's."
+        "p(z|x), nucleus samples (0.9) of a model without z; distinct and self-BLEU within a source's. Z gap: to "
+        "another pair's z; prior gap: to one drawn from the source's own prior."
         f"{' Less LM: of the same seed or the first, source by source; [intervals] are over sources.' if less else ''}"
         f"{apart}"
     )

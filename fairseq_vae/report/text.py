@@ -77,11 +77,13 @@ def figures(numbers: Numbers) -> List[Tuple[str, str, str]]:
     n = numbers
     nats = "nats per sentence"
     ends = f"{n['sentences']:,} ends counted"
+    estimated = f", estimated by the K = {n['samples']} samples" if n.get("kl_sampled") else ""
+    least = "" if n["agg_gaussian_kl"] is None else f"; at least {figure(n['agg_gaussian_kl'], 2)}"
     saturated = "; SATURATED: may be far higher" if n["mi_saturated"] else ""
     given = "" if n["mi_source"] is None else f"; of target and z, the source given ({n['mi_source']:.2f} more with it)"
     found = [
         ("reconstruction", figure(n["rec"], 2), f"{nats}, {interval(n, 'rec')}, K = {n['samples']}"),
-        ("KL", figure(n["kl"], 2), f"{nats}, {interval(n, 'kl')}"),
+        ("KL", figure(n["kl"], 2), f"{nats}, {interval(n, 'kl')}{estimated}"),
         ("negative ELBO", figure(n["neg_elbo"], 2), f"{nats}, {interval(n, 'neg_elbo')}"),
         (
             "importance-weighted",
@@ -111,7 +113,7 @@ def figures(numbers: Numbers) -> List[Tuple[str, str, str]]:
         unit = f"nats, in batches of {n['mi_batch_size']}: at most {math.log(n['mi_batch_size']):.2f}"
         found.append(("MI within batches", figure(n["mi_batch"], 2), unit))
     found += [
-        ("marginal KL", figure(n["marginal_kl"], 2), f"nats, KL - MI; at least {figure(n['agg_gaussian_kl'], 2)}"),
+        ("marginal KL", figure(n["marginal_kl"], 2), f"nats, KL - MI{least}"),
         ("own-z gap", figure(n["nll_gap_shuffled"], 2), f"{nats} to another's z, {interval(n, 'nll_gap_shuffled')}"),
         ("  to z = 0", figure(n["nll_gap_zero"], 2), f"{nats}, {interval(n, 'nll_gap_zero')}"),
         ("  to the prior's z", figure(n["nll_gap_prior"], 2), f"{nats}, {interval(n, 'nll_gap_prior')}"),

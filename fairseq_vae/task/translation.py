@@ -90,7 +90,7 @@ class VAETranslationTask(SentenceTask, TranslationTask):
         if None in languages or missing:
             if kwargs.get("from_checkpoint") and os.path.isfile(f"{folder}/dict.txt"):
                 both = cls.load_dictionary(f"{folder}/dict.txt")
-                return cls(cfg, both, both)
+                return cls(cfg, both, both)  # to generate from lines; its splits are of no known languages
             raise InputError(
                 f"{folder} has no {' and no '.join(missing) if None not in languages else 'pairs of two languages'}: "
                 f"give the folder that {PREPROCESS} wrote, or --task vae_denoising for sentences without a source"
@@ -163,6 +163,11 @@ class VAETranslationTask(SentenceTask, TranslationTask):
         folders = utils.split_paths(self.cfg.data)
         folder = folders[(epoch - 1) % len(folders) if split == self.cfg.train_subset else 0]
         sides = self.cfg.source_lang, self.cfg.target_lang
+        if None in sides:
+            raise InputError(
+                f"{folder} has no pairs of two languages: give the folder that {PREPROCESS} wrote of sources and "
+                "targets"
+            )
         number = 0
         while True:
             names = ["-".join(sides), "-".join(sides[::-1])]
