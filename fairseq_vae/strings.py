@@ -11,7 +11,7 @@ from torch import Tensor
 from .base.errors import InputError
 from .base.lengths import Bounds
 from .base.lines import sentence as stripped
-from .base.text import Joiner, build_bpe, piece_style, pieces_of
+from .base.text import Joiner, build_bpe, of_pieces, pieces_of
 from .data import SentenceDataset
 
 __all__ = ["Sentences", "Strings", "listed"]
@@ -40,7 +40,7 @@ class Strings(nn.Module):
         self.task, self.model, self.batch_size = task, model, batch_size
         self.settings, self.cut_sources = bpe, 0
         self.bpe: Any = build_bpe(bpe) if bpe else None
-        self.given_in_pieces = not bpe and piece_style(task.source_dictionary) != "none"
+        self.given_in_pieces = not bpe and of_pieces(task.source_dictionary)
         self.join: Callable[[Tensor], str] = (
             Joiner(task.target_dictionary, bpe) if bpe else task.target_dictionary.string
         )

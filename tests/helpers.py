@@ -231,12 +231,17 @@ def write_dictionary(path):
 
 
 def write_sentences(path, sentences):
+    words = dictionary()
+    write_tokens(path, [[words.index(f"w{i}") for i in sentence] for sentence in sentences], V - 1)
+
+
+def write_tokens(path, sentences, size):
+    """Sentences of numbers of a dictionary of this size, each of which gets its </s>."""
     from fairseq.data import indexed_dataset
 
-    words = dictionary()
-    builder = indexed_dataset.make_builder(f"{path}.bin", "mmap", vocab_size=V - 1)
+    builder = indexed_dataset.make_builder(f"{path}.bin", "mmap", vocab_size=size)
     for sentence in sentences:
-        builder.add_item(torch.tensor([words.index(f"w{i}") for i in sentence] + [words.eos()]))
+        builder.add_item(torch.tensor([*sentence, dictionary().eos()]))
     builder.finalize(f"{path}.idx")
 
 

@@ -1,20 +1,22 @@
 """Collecting: what must not change a collection."""
 # ruff: noqa: F811  fixtures are imported
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from evaluation import checkpoint, made, made_up  # noqa: F401  fixtures
 from fairseq.data import Dictionary
-from helpers import write_gpt2, write_sentencepiece
+from helpers import save_vae, write_gpt2, write_sentencepiece, write_tokens
 from test_layerwise import layered
 from torch.distributions import Normal, kl_divergence
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.store import Store
-from fairseq_vae.base.text import Joiner, find_bpe
+from fairseq_vae.base.text import Joiner, build_bpe, find_bpe
 from fairseq_vae.checkpoints.load import load_model
-from fairseq_vae.collect import load_split, score, short, text_fingerprint
+from fairseq_vae.collect import collect, load_split, score, short, text_fingerprint
 from fairseq_vae.measure.collection import resumed
 from fairseq_vae.measure.scoring import Scorer
 
@@ -64,6 +66,26 @@ def test_the_kl_of_layer_wise_latents_is_of_each_dimension_and_the_mean_over_all
         expected.append(kl_divergence(*each))
     torch.testing.assert_close(store["kl"], torch.stack(expected).mean(0))
     assert not expected[0].allclose(expected[1])
+
+
+def test_pieces_of_single_bytes_are_decoded_by_the_bpe_beside_the_checkpoint(tmp_path):
+    """Those of most sentencepiece models, and GPT-2's: nothing else joins them, and nothing else may be asked to."""
+    pieces = write_sentencepiece(tmp_path, byte_fallback=True)
+    save_vae(tmp_path, "--latent-dim=4", words=pieces)
+    settings = find_bpe([str(tmp_path)])
+    bpe, words = build_bpe(settings), Dictionary.load(str(tmp_path / "dict.txt"))
+    texts = ["the dog barks", "a cat sleeps on the dog"]
+    (tmp_path / "data").mkdir()
+    tokens = [[*map(words.index, bpe.encode(text).split())] for text in texts]
+    write_tokens(tmp_path / "data/test", tokens, len(words))
+    shutil.copy(tmp_path / "dict.txt", tmp_path / "data/dict.txt")
+    found = collect(str(tmp_path / "checkpoint_best.pt"), str(tmp_path / "data"), samples=1, generate=2)
+    assert found.texts == texts and len(found.samples) == len(found.reconstructions) == 2
+    (tmp_path / "sentencepiece.bpe.model").unlink()
+    with pytest.raises(InputError, match="single bytes: put its sentencepiece.bpe.model beside the checkpoint"):
+        collect(str(tmp_path / "checkpoint_best.pt"), str(tmp_path / "data"), samples=1, generate=2)
+    found = collect(str(tmp_path / "checkpoint_best.pt"), str(tmp_path / "data"), samples=1, words=10)
+    assert found.texts is None and found.samples is None
 
 
 def test_texts_that_an_older_decoder_joined_are_not_mixed_with_new_ones(tmp_path):

@@ -25,6 +25,7 @@ __all__ = [
     "build_bpe",
     "find_bpe",
     "lacking",
+    "of_pieces",
     "piece_style",
     "pieces_of",
     "read_dictionary",
@@ -191,6 +192,11 @@ def lacking(dictionary: Dictionary) -> Optional[str]:
     if any(re.fullmatch("<0x[0-9A-F]{2}>", symbol) for symbol in symbols):
         return "sentencepiece with pieces of single bytes: put its sentencepiece.bpe.model"
     return None
+
+
+def of_pieces(dictionary: Dictionary) -> bool:
+    """Whether a dictionary's symbols are pieces of words."""
+    return bool(lacking(dictionary)) or piece_style(dictionary) != "none"
 
 
 def piece_style(dictionary: Dictionary) -> str:
