@@ -85,8 +85,8 @@ class Decoding(Strings):
             raise InputError(
                 "this checkpoint is of bart_vae, which reads no context: to respond, train --arch bart_cvae"
             )
-        if n < 1:
-            raise InputError(f"{n} responses: expected 1 or more")
+        if not isinstance(n, int) or n < 1:
+            raise InputError(f"{n!r} responses: expected 1 or more, a whole number")
         if n > 1 and self.model.encoder.zero_latent and not sampling:
             raise InputError(
                 f"{n} responses of a model without z would be the same: draw words, by sampling, or ask for 1"

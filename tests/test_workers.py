@@ -7,7 +7,7 @@ import time
 import commands
 import pytest
 import torch
-from helpers import EVERY_INJECTION, POSTERIORS, PRIORS, abreast, command_line, every_injection
+from helpers import EVERY_INJECTION, POSTERIORS, PRIORS, abreast, command_line, every_injection, write_pairs
 from workers import ROOT, SENTENCES, SIZES, free_port, together, train, write_splits
 
 from fairseq_vae.base.corruption import corruptions
@@ -43,6 +43,10 @@ REMEDIES = [  # not with one another
 ]
 AGGRESSIVE = "--aggressive-inference --aggressive-window=2 --aggressive-max-steps=5"
 DETERMINISTIC = "--deterministic-latent"
+PAIRS = (
+    "--task=vae_translation --source-lang=src --target-lang=tgt --arch=bart_cvae_tiny --encoder-layers=2 "
+    "--target-encoder=copy --target-encoder-layers=1 --free-bits=0.5 --free-bits-mode=batch-sentence"
+)
 EVERY = f"--bow-weight=0.3 --word-dropout=0.3 --sentence-avg --rate-controller=pid {RATE}"
 
 
@@ -88,6 +92,7 @@ def train_all(rank, folder):
     for number, flags in enumerate(cases()):
         run(number, "data", f"--max-epoch=2 {flags}")
     run("few", "one sentence", "--max-epoch=2 --bow-weight=0.5")
+    run("pairs", "pairs", f"--max-epoch=2 {PAIRS}")
     run("whole", "data", f"--max-epoch=2 {EVERY}")
     if rank is not None:
         run("resumed", "data", f"--max-epoch=2 {EVERY}", folder / "first alone")
@@ -113,6 +118,9 @@ def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
     write_splits(folder / "data")
     write_splits(folder / "one sentence", SENTENCES[:1], SENTENCES[:1])
+    (folder / "pairs").mkdir()
+    both = list(zip(SENTENCES, SENTENCES[1:] + SENTENCES[:1]))
+    write_pairs(folder / "pairs", train=both, valid=both[:7])
     train(folder / "data", folder / "first alone", f"--max-epoch=1 --update-freq=2 {EVERY}")
     together(train_all, folder)
     return torch.load(folder / "pair.pt"), torch.load(folder / "alone.pt"), folder
@@ -159,6 +167,12 @@ def test_every_case_trains_another_model(found):
 def test_a_worker_without_a_sentence_changes_nothing(found):
     pair, alone, _ = found
     assert_equal(pair["few"], alone["few"])
+
+
+def test_of_pairs_too(found):
+    pair, alone, _ = found
+    assert_equal(pair["pairs"], alone["pairs"])
+    assert any(name.startswith("encoder.target_encoder.layers.0.") for name in alone["pairs"][0]["model"])
 
 
 def test_the_averages_of_bn_mu_are_those_of_all_workers_rows(found):

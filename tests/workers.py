@@ -51,7 +51,7 @@ def train(data, save_dir, flags, rank=None, world=2):
     from fairseq.checkpoint_utils import save_checkpoint
     from fairseq_cli import train as fairseq_train
 
-    from fairseq_vae.task import VAEDenoisingTask
+    from fairseq_vae.task.sentences import SentenceTask
 
     said = {}
 
@@ -60,11 +60,11 @@ def train(data, save_dir, flags, rank=None, world=2):
         said.update({key: value for key, value in stats.items() if isinstance(value, (int, float))})
 
     vars(save_checkpoint).pop("best", None)  # of this process's last training
-    own, VAEDenoisingTask.post_validate = VAEDenoisingTask.post_validate, post_validate
+    own, SentenceTask.post_validate = SentenceTask.post_validate, post_validate
     try:
         fairseq_train.main(configuration(data, save_dir, flags, rank, world))
     finally:
-        VAEDenoisingTask.post_validate = own
+        SentenceTask.post_validate = own
     if rank is not None:
         torch.distributed.barrier()
     state = torch.load(Path(save_dir) / "checkpoint_last.pt")
