@@ -244,7 +244,10 @@ def test_the_arms_of_dialogs_have_as_many_updates_and_one_learning_rate():
     points = [point for point in example("dialog").points if point.seed == 1]
     totals = {arm: sum(p.updates for p in points if p.arm == arm) for arm in example("dialog").arms}
     assert set(totals.values()) == {600}
-    assert set(totals) == {"no z", "naive", "monotonic", "cyclical", "two phases", "two phases, 3 nats", "z added"}
+    three = "two phases, 3 nats"
+    assert set(totals) == {
+        *("no z", "naive", "monotonic", "cyclical", "two phases", three, f"{three}, y by 1 layer", "z added")
+    }
     assert len({(p.flags["lr"], p.flags["lr-scheduler"]) for p in points}) == 1 and points[0].flags["lr"] == "0.0005"
     assert all(p.flags["warmup-updates"] == ("0" if p.before else "50") for p in points)
 
