@@ -125,6 +125,8 @@ def collect(
         references=short(references) if references else None,
     )
     names = Given(checkpoint, os.path.basename(os.path.normpath(data)), words)
+    if keep:
+        scorer.check_kept()
     store = resumed(settings, names, keep)
 
     if join:
@@ -134,8 +136,6 @@ def collect(
     if lines is not None:
         sizes = torch.tensor([len(line.encode()) for line in lines])
         store.make("given_bytes", lambda: [sizes])
-    if keep:
-        scorer.check_kept()
     store.make("posterior prior", scorer.distributions)
     fields = torch.cat([field.flatten(1) for field in store["posterior"] if torch.is_tensor(field)], 1)
     check_finite(fields, f"checkpoint {checkpoint}: the posterior", split)

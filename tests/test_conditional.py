@@ -162,6 +162,11 @@ def test_layers_that_an_encoder_lacks_are_refused(layers):
         model(SELF, target_encoder_layers=layers)
 
 
+def test_pruning_beside_an_encoder_of_targets_is_refused_as_fairseq_would_prune_that_too():
+    with pytest.raises(InputError, match="^--target-encoder copy: with --encoder-layers-to-keep 0,1 fairseq drops the"):
+        model(SELF, target_encoder="copy", encoder_layers_to_keep="0,1")
+
+
 def test_layers_that_are_dropped_in_training_are_dropped_of_a_target_too():
     built = model(SELF, encoder_layerdrop=1.0, target_encoder_layers=1).train()
     states, _ = built.encoder.target_states(pairs()["target"])

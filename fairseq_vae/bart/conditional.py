@@ -48,7 +48,7 @@ class BARTCVAEEncoder(BARTVAEEncoder):
         self.source_pooling = build_pooling(str(cfg.latent_pooling), embed_tokens.embedding_dim, cfg)
         self.target_encoder: Optional[TransformerEncoderBase] = None
         self.target_layers = cfg.target_encoder_layers or len(self.layers)
-        if not 0 < self.target_layers <= len(self.layers):
+        if not 0 <= cfg.target_encoder_layers <= len(self.layers):
             raise InputError(
                 f"--target-encoder-layers {cfg.target_encoder_layers}: expected 0, for all, or 1 to "
                 f"{len(self.layers)}, the layers of the encoder"

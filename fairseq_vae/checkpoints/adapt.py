@@ -163,9 +163,9 @@ def listed(keys: Iterable[str]) -> str:
 def fit_optional(state_dict: StateDict, own: StateDict, optional: Sequence[str]) -> None:
     """Add to a VAE checkpoint what it may lack, as the model initialised it, and take out what the model may lack.
 
-    A checkpoint may lack a prior's weights, since its prior may have had none, and an encoder of targets, which is then
-    the copy of its encoder: that has read them. Of a name in `optional` it has all tensors or none; a checkpoint with
-    some of them is broken, and is left as it is.
+    A checkpoint may lack a prior's weights, since its prior may have had none, and an encoder of targets, which then
+    begins as its encoder is: with as many layers as have read targets there, the posterior stays. Of a name in
+    `optional` it has all tensors or none; a checkpoint with some of them is broken, and is left as it is.
 
     Args:
         state_dict: the checkpoint's weights, changed in place

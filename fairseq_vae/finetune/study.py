@@ -350,7 +350,7 @@ def as_flags(where: str, values: Any, own: Sequence[str] = SET) -> Dict[str, str
 
 def changed(flags: Mapping[str, str], where: str, values: Any) -> Dict[str, str]:
     """Flags with others added or in their place; a value of false or null takes a flag out, and zero-latent all those
-    that have no effect without z.
+    that are refused beside it.
 
     >>> changed({"lr": "0.1", "sentence-avg": ""}, "flags", {"lr": 0.2, "sentence-avg": False})
     {'lr': '0.2'}
@@ -371,16 +371,17 @@ def changed(flags: Mapping[str, str], where: str, values: Any) -> Dict[str, str]
 
 
 def of_z(flags: Iterable[str]) -> Set[str]:
-    """Those flags that have no effect with --zero-latent: by what they need, or by what those need that they need.
+    """Those flags that are refused with --zero-latent: by what they need, or by what those need that they need.
 
-    >>> sorted(of_z(["lr", "free-bits", "free-bits-mode", "target-encoder"]))
-    ['free-bits', 'free-bits-mode', 'target-encoder']
+    >>> sorted(of_z(["lr", "free-bits", "free-bits-mode", "target-encoder", "rate-controller", "rate-gain", "noise"]))
+    ['free-bits', 'free-bits-mode', 'noise', 'rate-controller', 'rate-gain', 'target-encoder']
     """
     configs = (latent_config(conditional=True), criterion_config(), task_config())
     needs = {
         field.name: field.metadata.get("needs") or {} for config in configs for field in dataclasses.fields(config)
     }
     found = {name for name, needed in needs.items() if needed.get("zero_latent") == (False,)}
+    found |= {"rate_controller", "noise"}  # the model and the task see to these themselves
     given = {flag.replace("-", "_") for flag in flags}
     more = {name for name in given if found & given & set(needs.get(name, ()))}
     while not more <= found:

@@ -11,7 +11,7 @@ from fairseq.models.bart.model import BARTModel
 
 from ..base.errors import InputError
 from ..base.host import fairseq_fields
-from ..base.needs import Needs, shown
+from ..base.needs import Needs, plain, shown
 from ..base.registry import Registry
 from ..latent.injection import injections
 from ..latent.pooling import poolings
@@ -153,8 +153,8 @@ class ConditionalFlags(LatentFlags):
     target_encoder_layers: int = dataclasses.field(
         default=0,
         metadata={
-            "help": "how many layers of that encoder read the target, from the first; 0: all (default: 0). Fewer make "
-            "a training step faster, by as much as the layers left out take",
+            "help": "how many layers of the encoder, or of its copy, read the target for the posterior, from the "
+            "first; 0: all (default: 0). Fewer make a training step faster, by as much as the layers left out take",
             "needs": {"zero_latent": (False,)},
         },
     )
@@ -250,7 +250,7 @@ def check_rate(args: argparse.Namespace) -> None:
 
 
 def check_pruning(args: argparse.Namespace) -> None:
-    """Refuse to prune layers beside a frozen encoder, whose layers fairseq would drop from the checkpoint.
+    """Refuse to prune layers beside another encoder, whose layers fairseq would drop from the checkpoint.
 
     Args:
         args: the model's flags
@@ -258,12 +258,17 @@ def check_pruning(args: argparse.Namespace) -> None:
     Raises:
         InputError: the message names both flags
     """
+    others = {
+        "align_weight": ("the frozen encoder", 0.0),
+        "target_encoder": ("the encoder of targets", "shared"),
+    }
     for flag in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
-        if getattr(args, "align_weight", 0.0) and getattr(args, flag, None):
-            raise InputError(
-                f"--align-weight {args.align_weight}: with {shown(flag, getattr(args, flag))} fairseq drops the layers "
-                "of the frozen encoder: leave one of the two out"
-            )
+        for name, (encoder, default) in others.items():
+            if getattr(args, flag, None) and plain(getattr(args, name, default)) != default:
+                raise InputError(
+                    f"{shown(name, getattr(args, name))}: with {shown(flag, getattr(args, flag))} fairseq drops the "
+                    f"layers of {encoder}: leave one of the two out"
+                )
 
 
 def check_slots(values: Any) -> None:

@@ -166,7 +166,7 @@ USE_OF_Z: Sequence[Definition] = (
         "posterior that is a flow, over the first 1,024 sentences. Of a conditional model it is I(z; x, y), of source "
         "and target; less mi_source where the prior is one of the source: then an estimate of I(z; y given x), what z "
         "says of the target beyond its source, that is right where p(z given x) is the mean of q(z given x, y) over "
-        "the y of an x, and else counts what q says of x beyond p(z given x): nll_gap_prior is free of that",
+        "the y of an x, and else counts what q says of x beyond p(z given x)",
         "nats",
     ),
     Definition(

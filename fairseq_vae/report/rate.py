@@ -30,9 +30,9 @@ COLUMNS = (  # key, heading, digits
 )
 RESPONSES = (  # to sources, of a study of pairs
     ("bleu_1_recall", "BLEU-1 recall", 3),
-    ("bleu_1_recall_gap", "less LM", 3),
+    ("bleu_1_recall_gap", "BLEU-1 less LM", 3),
     ("bleu_4_recall", "BLEU-4 recall", 3),
-    ("bleu_4_recall_gap", "less LM", 3),
+    ("bleu_4_recall_gap", "BLEU-4 less LM", 3),
     ("bleu_1_f1", "BLEU-1 F1", 3),
     ("bleu_4_f1", "BLEU-4 F1", 3),
     ("rouge_l", "ROUGE-L", 3),
@@ -211,7 +211,7 @@ def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: Opt
     """
     points = means(rows)
     pairs = any(row["figures"].get("responses") for row in rows)
-    # the z that another draw of a source's own prior is: of sentences it is another's z, as in the gap before it
+    # of sentences there is one prior for all, and a z of it says no more than the gap to another's z does
     columns = [column for column in COLUMNS if pairs or column[0] != "nll_gap_prior"]
     parts = [grid(cells(points, columns), markdown)]
     if pairs:
