@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..base.errors import InputError
 
-__all__ = ["Flow", "SplineFlow", "libraries"]
+__all__ = ["Flow", "SplineFlow"]
 
 
 def libraries() -> Tuple[Any, Any]:
