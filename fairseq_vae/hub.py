@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .base.errors import InputError
 from .base.stream import APART, Purpose, standard_normal
-from .base.text import find_bpe, piece_style
+from .base.text import find_bpe, of_pieces
 from .checkpoints.load import load_model
 from .checkpoints.priors import use_prior
 from .checkpoints.read import find_data, folders, has_dictionary
@@ -508,7 +508,7 @@ def settings_of(checkpoint: str, data: str, dictionary: Any, bpe: str = "auto") 
         InputError: there is none, and the dictionary is not of whole words
     """
     settings = find_bpe(folders(checkpoint, data), bpe)
-    if settings is None and piece_style(dictionary) != "none":
+    if settings is None and of_pieces(dictionary):
         raise InputError(
             f"{data}/dict.txt is of pieces, and neither encoder.json with vocab.bpe nor sentencepiece.bpe.model lies "
             f"beside it or {checkpoint}: put it there, or give sentences as pieces with spaces between (bpe=None)"

@@ -17,6 +17,7 @@ from fairseq_vae.base.store import Store
 from fairseq_vae.base.text import Joiner, build_bpe, find_bpe
 from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.collect import collect, load_split, score, short, text_fingerprint
+from fairseq_vae.hub import load
 from fairseq_vae.measure.collection import resumed
 from fairseq_vae.measure.scoring import Scorer
 
@@ -82,6 +83,8 @@ def test_pieces_of_single_bytes_are_decoded_by_the_bpe_beside_the_checkpoint(tmp
     found = collect(str(tmp_path / "checkpoint_best.pt"), str(tmp_path / "data"), samples=1, generate=2)
     assert found.texts == texts and len(found.samples) == len(found.reconstructions) == 2
     (tmp_path / "sentencepiece.bpe.model").unlink()
+    with pytest.raises(InputError, match="data/dict.txt is of pieces, and neither .* give sentences as pieces"):
+        load(str(tmp_path / "checkpoint_best.pt"), str(tmp_path / "data"))
     with pytest.raises(InputError, match="single bytes: put its sentencepiece.bpe.model beside the checkpoint"):
         collect(str(tmp_path / "checkpoint_best.pt"), str(tmp_path / "data"), samples=1, generate=2)
     found = collect(str(tmp_path / "checkpoint_best.pt"), str(tmp_path / "data"), samples=1, words=10)
