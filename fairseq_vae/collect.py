@@ -23,7 +23,7 @@ from .base.version import __version__
 from .checkpoints.load import load_model
 from .checkpoints.priors import check_prior, load_prior
 from .checkpoints.read import folders
-from .collect_texts import NUCLEUS, decode, responded, walk
+from .collect_texts import NUCLEUS, decode, responded, told, walk
 from .hub import BARTVAEHubInterface
 from .latent.distributions import as_double, has_closed_form, have_conditionals, rate, sampled
 from .measure.collection import Collection, Given, Settings, resumed
@@ -86,9 +86,11 @@ def collect(
             f"--text {text}: {len(lines):,} lines; expected {len(scorer):,}, the sentences of {split} as they were "
             "before any tokenizer"
         )
-    reference = load_language_model(language_model, data, split, max_tokens, model) if language_model else None
     dictionary, bpe = task.target_dictionary, find_bpe(folders(checkpoint, data))
     join = joiner(dictionary, bpe, words)
+    reference, critic = None, None
+    if language_model:
+        reference, critic = load_language_model(language_model, data, split, max_tokens, model, bpe)
     if smoothness and not join:
         raise InputError(
             f"--smoothness {smoothness}: nothing joins the pieces of {data} to text: {lacking(dictionary)}"
@@ -123,6 +125,7 @@ def collect(
         smoothness=smooth,
         responses=f"{answers}/{'topp_' + str(NUCLEUS) if model.encoder.zero_latent else 'greedy'}" if answers else None,
         references=short(references) if references else None,
+        told=short(language_model) if language_model and critic and join and count else None,
     )
     names = Given(checkpoint, os.path.basename(os.path.normpath(data)), words)
     if keep:
@@ -160,6 +163,10 @@ def collect(
             store.make("responses", lambda: [responded(vae, sources[:count], answers, settings)])
         if answers and several:
             store.make("references", lambda: [several[:count]])
+    if settings.told and critic:
+        store.make("samples_lm", lambda: told(critic, store["samples"])[:1])
+        if fitted:
+            store.make("samples_fitted_lm", lambda: told(critic, store["samples_fitted"])[:1])
     if join and settings.training:
         store.make("copied", lambda: [copies(store["samples"], task, join)])
     return Collection(settings, names, **store)
@@ -210,14 +217,20 @@ def load_split(model: Any, task: Any, split: str, max_tokens: int, seed: int) ->
     return Scorer(model, dataset, max_tokens, seed)
 
 
-def load_language_model(checkpoint: str, data: str, split: str, max_tokens: int, model: Any) -> Scorer:
+def load_language_model(
+    checkpoint: str, data: str, split: str, max_tokens: int, model: Any, bpe: Optional[Dict[str, str]]
+) -> Tuple[Scorer, Optional[BARTVAEHubInterface]]:
     """Load the language model to compare with; to a conditional model, the one of targets given sources.
+
+    Returns:
+        the split under it; and its interface of strings, None where it cannot tell what it thinks of a text alone: of a
+        conditional model, or where nothing makes pieces of text
 
     Raises:
         InputError: the checkpoint has a latent, or reads sources where the model does not, or the other way round
     """
     compared = model
-    model, _, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
+    model, cfg, task = load_model(checkpoint, data, skip_invalid_size_inputs_valid_test=False)
     if not model.encoder.zero_latent:
         raise InputError(
             f"--language-model {checkpoint} has a latent: expected one trained with --zero-latent (recipe "
@@ -228,7 +241,9 @@ def load_language_model(checkpoint: str, data: str, split: str, max_tokens: int,
             f"--language-model {checkpoint} {'reads' if model.conditional else 'does not read'} sources, unlike the "
             "model: give one of the same --arch"
         )
-    return load_split(model, task, split, max_tokens, 1)
+    scorer = load_split(model, task, split, max_tokens, 1)
+    critic = BARTVAEHubInterface(cfg, task, model, bpe, checkpoint=checkpoint)
+    return scorer, None if model.conditional or critic.given_in_pieces else critic
 
 
 def joiner(dictionary: Dictionary, bpe: Optional[Dict[str, str]], words: Optional[int]) -> Optional[Joiner]:

@@ -1,6 +1,6 @@
 """The texts of a collection: reconstructions, samples, responses and paths, which a model decodes from z's."""
 
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from .latent.paths import PATHS, noised, path
 from .measure.collection import BEAM, Settings
 from .measure.smoothness import POINTS, SCALES, pairs
 
-__all__ = ["NUCLEUS", "decode", "responded", "walk"]
+__all__ = ["NUCLEUS", "decode", "responded", "told", "walk"]
 
 NUCLEUS = 0.9  # what a model without z draws its responses from
 
@@ -48,6 +48,27 @@ def decode(
     if fitted:
         z = drawn(fitted(), fitted.eps_dim, settings.seed, count)
         store.make("samples_fitted", lambda: sampled(z, "samples of the fitted prior"))
+
+
+def told(language_model: BARTVAEHubInterface, texts: Sequence[str]) -> Tuple[Tensor, int]:
+    """-log p of texts under a language model.
+
+    Args:
+        language_model: trained with --zero-latent, of sentences alone
+        texts: M; one without a word has neither nats nor tokens
+
+    Returns:
+        nats and tokens of each text, its end counted, M x 2, float64; and how many texts are longer than the model
+        takes, of which their beginnings are told
+    """
+    result = torch.zeros(len(texts), 2, dtype=torch.float64)
+    spoken = [place for place, text in enumerate(texts) if text.strip()]
+    whole = [language_model.uncut(texts[place]) for place in spoken]
+    most = language_model.longest
+    tokens = [text if len(text) <= most + 1 else torch.cat((text[:most], text[-1:])) for text in whole]
+    result[spoken, 0] = -language_model.log_prob(tokens, samples=1)
+    result[spoken, 1] = torch.tensor([len(text) for text in tokens], dtype=torch.float64)
+    return result, sum(len(ours) < len(theirs) for ours, theirs in zip(tokens, whole))
 
 
 def responded(vae: BARTVAEHubInterface, sources: Sequence[Tensor], count: int, settings: Settings) -> List[str]:

@@ -2,10 +2,11 @@
 
 from typing import Optional
 
+from .base.files import write
 from .collect import at_least, collect
 from .measure.papers import Numbers
 from .measure.smoothness import word_mover
-from .measure.summary import SCHEMA, summarise
+from .measure.summary import SCHEMA, summarise, table
 
 __all__ = ["SCHEMA", "evaluate"]
 
@@ -28,6 +29,7 @@ def evaluate(
     smoothness: Optional[int] = None,
     responses: Optional[int] = None,
     references: Optional[str] = None,
+    sentences: Optional[str] = None,
 ) -> Numbers:
     """Evaluate a checkpoint on a split, at the ELBO's own weights: no beta, no free bits, no smoothing, no dropout.
 
@@ -54,6 +56,7 @@ def evaluate(
             paths between; None leaves that out
         responses: of a conditional model, to each of the first `generate` sources; None: 5; 0 leaves them out
         references: file with a JSON list of texts a line for each source of the split; None: its target alone
+        sentences: file to write each sentence's nats to, see measure.summary.table
 
     Returns:
         the keys that measure/definitions.py defines, with plain numbers, lists and strings; None for figures that are
@@ -93,4 +96,7 @@ def evaluate(
         responses,
         references,
     )
-    return summarise(collection, mi_batch)
+    numbers = summarise(collection, mi_batch)
+    if sentences:
+        write(sentences, table(collection))
+    return numbers

@@ -12,6 +12,7 @@ from sacrebleu.metrics import BLEU
 from tqdm import tqdm
 
 from .base.errors import InputError
+from .collect_texts import told
 from .edit.attributes import fit_label
 from .edit.ways import Wish, ways
 from .hub import BARTVAEHubInterface
@@ -142,16 +143,14 @@ def figures(
     """The figures of one point of a sweep; arguments as in evaluate_edit."""
     accuracy = float(np.mean(classifier.predict(list(edited)) == np.array(targets)))
     bleu = BLEU(tokenize="none", force=True).corpus_score(list(edited), [list(inputs)]).score
-    spoken = [text for text in edited if text.strip()]
+    empty = sum(not text.strip() for text in edited)
     fluency, long = None, 0
-    if language_model is not None and spoken:
-        whole = [language_model.uncut(text) for text in spoken]
-        most = language_model.longest
-        tokens = [text if len(text) <= most + 1 else torch.cat((text[:most], text[-1:])) for text in whole]
-        long = sum(len(ours) < len(theirs) for ours, theirs in zip(tokens, whole))
-        fluency = -float(language_model.log_prob(tokens, samples=1).sum()) / sum(map(len, tokens))
+    if language_model is not None and empty < len(edited):
+        found, long = told(language_model, edited)
+        nats, tokens = found.sum(0).tolist()
+        fluency = nats / tokens
     words = float(np.mean([len(text.split()) for text in edited]))
-    return Row(way, strength, seed, accuracy, bleu, fluency, words, len(edited) - len(spoken), long)
+    return Row(way, strength, seed, accuracy, bleu, fluency, words, empty, long)
 
 
 def summary(rows: Sequence[Row]) -> List[Dict[str, Any]]:

@@ -79,7 +79,7 @@ def made_up(**parts):
         **{"latent_dim": dim, "zero_latent": False, "pooling": "mean", "injection": "logits", "prior": "N(0,I)"},
         **{"eps_dim": dim, "tokenizer": "none/9", "fairseq_vae": "0", "fairseq": "1", "torch": "2", "text": "none"},
         **{"text_sentences": 4, "max_len": 9, "training": "t", "language_model": "l", "labels": "f", "fitted": "g"},
-        smoothness=4,
+        **{"smoothness": 4, "told": "l"},
     )
     collection = Collection(
         settings,
@@ -98,6 +98,8 @@ def made_up(**parts):
         lm=nll[4] + 5,
         nll_iw_fitted=nll[0] + 1,
         samples_fitted=["a b", "d", "a c", ""],
+        samples_lm=torch.tensor([[3.0, 2], [0, 0], [4, 2], [3, 2]], dtype=torch.float64),
+        samples_fitted_lm=torch.tensor([[6.0, 3], [2, 2], [4, 3], [0, 0]], dtype=torch.float64),
         noised=[*texts[:4], *texts[1:5] * 9, "a", "", "c", "a"],
         walked=[word for step in range(6) for word in ("a b", *["c " * step + "d"] * 9, "d d")],
         texts=texts,

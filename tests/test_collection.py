@@ -66,6 +66,8 @@ def test_parts_that_are_left_out_stay_out(tmp_path):
         "given_bytes",
         "nll_iw_fitted",
         "samples_fitted",
+        "samples_lm",
+        "samples_fitted_lm",
         "noised",
         "walked",
     )
@@ -80,6 +82,7 @@ def test_parts_that_are_left_out_stay_out(tmp_path):
             "given_text",
             "fitted",
             "smoothness",
+            "told",
         )
     )
     collection = made_up(**dict.fromkeys(left_out))

@@ -5,6 +5,8 @@ import fcntl
 import io
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import finetuning
@@ -534,6 +536,62 @@ def test_pairs_keep_responses_and_are_held_to_those_without_z(study, calls, made
     assert json.loads((tmp_path / "out/settings.json").read_text())["data"]["valid.references"] == prints(
         [pairs / "valid.references"]
     )
+
+
+def test_sentences_are_held_to_the_model_without_z_which_is_made_first(study, run, calls, tmp_path):
+    """It is that of the seed, or of its first seed; a run waits for another one that is making it."""
+    model = "language-model: {zero-latent: true, updates: 2}\n  plain"
+    found = study(f"{model}: {{}}", "plain: {}\n  lm: {zero-latent: true}")
+    assert [place for place, _ in run(found)][:2] == ["lm/seed-1/only"] * 2
+    models = {Path(folder).name: flags.get("language-model") for folder, what, flags in calls if what == "evaluate"}
+    lm = str(tmp_path / "out/lm/seed-1/only/model.pt")
+    assert models == {"only": None, "kl-weight-0.1": lm, "kl-weight-1": lm}
+    for folder, what, flags in calls:
+        assert what == "train" or flags["sentences"] == f"{folder}/valid.tsv"
+    work = Curve(found, str(tmp_path / "out"))
+    point = found.points[0]
+    assert str(work.language_model(point._replace(seed=7))) == lm, "of a seed without one"
+    (tmp_path / "out/lm/seed-1/only/model.pt").rename(tmp_path / "model.pt")
+    assert work.language_model(point) is None
+    begun, done = threading.Event(), []
+
+    def other_run():
+        with steps.held(tmp_path / "out/lm/seed-1", 0.0) as free:
+            begun.set()
+            done.append(free)
+            time.sleep(0.3)
+            (tmp_path / "model.pt").rename(lm)
+
+    thread = threading.Thread(target=other_run)
+    thread.start()
+    begun.wait()
+    assert str(work.language_model(point)) == lm and done == [True]
+    thread.join()
+    assert Curve(study(model, "plain"), "x").language_model(point) is None
+
+
+def test_arms_are_held_to_one_another_sentence_by_sentence_and_updates_are_timed(study, run, tmp_path):
+    found = study("updates: 3", "versus: language-model\nupdates: 3")
+    run(found)
+    out = tmp_path / "out"
+
+    def wrote(place, rec, kl):
+        rows = [f"{i}\t5\t{rec + i}\t{kl}\t{rec + i}" for i in range(4)]
+        (out / place / "valid.tsv").write_text("sentence\ttokens\trec\tkl\tnll_iw\n" + "\n".join(rows) + "\n")
+
+    wrote(LM, 20, 0)
+    wrote(FIRST, 17, 5)
+    line = '2026-01-01 00:00:00 | INFO | train_inner | {"num_updates": "%d", "wall": "%d"}\n'
+    (out / FIRST / "train.log").write_text(line % (10, 9) + "other\n | train_inner | {half\n" + line % (30, 19))
+    (out / LM / "train.log").write_text(line % (10, 9))
+    rows = gather(found, str(out))
+    less = rows[1]["figures"]["less_versus"]
+    assert less == {"rec": (-3, -3, -3), "kl": (5, 5, 5), "nll_iw": (-3, -3, -3), "neg_elbo": (2, 2, 2)}
+    assert "less_versus" not in rows[0]["figures"] and "less_versus" not in rows[2]["figures"], "it has no such file"
+    assert [row["figures"]["seconds"] for row in rows] == [None, 0.5, None]
+    (out / FIRST / "valid.tsv").write_text("sentence\trec\n1\t2\n")
+    with pytest.raises(InputError, match="valid.tsv is damaged .*: delete it and the .json beside it, and run"):
+        gather(found, str(out))
 
 
 def test_points_are_held_to_the_first_arm_without_z_of_their_seed_or_else_its_first_seed(tmp_path):

@@ -20,7 +20,8 @@ from fairseq_vae.base.stream import Purpose, stream
 from fairseq_vae.checkpoints.load import load_model
 from fairseq_vae.checkpoints.priors import save_prior
 from fairseq_vae.cli.main import main
-from fairseq_vae.collect import load_split
+from fairseq_vae.collect import collect, load_split
+from fairseq_vae.collect_texts import told as told_of
 from fairseq_vae.evaluate import evaluate
 from fairseq_vae.fit import fit_gaussian
 from fairseq_vae.latent.fitted import FittedGaussian
@@ -332,6 +333,44 @@ def test_a_fitted_prior_that_is_the_models_own_changes_nothing(made, checkpoint,
     assert {key: found[key] for key in ("rec", "kl", "nll_iw", "bleu")} == {
         key: alone[key] for key in ("rec", "kl", "nll_iw", "bleu")
     }
+
+
+def test_each_sentence_has_its_nats_in_a_file(made, checkpoint, numbers, everything, tmp_path, capsys):
+    """Their means are the evaluation's figures; a file is one of one checkpoint."""
+    path = str(tmp_path / "nats.tsv")
+    assert evaluate(checkpoint, str(made), mi_batch=4, sentences=path, **everything) == numbers
+    names, *rows = [line.split("\t") for line in (tmp_path / "nats.tsv").read_text().splitlines()]
+    found = {name: [float(row[i]) for row in rows] for i, name in enumerate(names)}
+    assert found["sentence"] == list(range(1, 13)) and sum(found["tokens"]) == numbers["tokens"]
+    gap = [a - b for a, b in zip(found["shuffled"], found["rec"])]
+    for column, key in (
+        *((found[key], key) for key in ("rec", "kl", "nll_iw", "nll_iw_fitted")),
+        *((found["lm"], "lm_nll"), (gap, "nll_gap_shuffled")),
+    ):
+        assert np.mean(column) == pytest.approx(numbers[key], rel=1e-12), key
+    assert main(["evaluate", checkpoint, checkpoint, str(made), f"--sentences={path}"]) == 1
+    assert "--sentences" in (told := capsys.readouterr().err) and "expected one checkpoint, found 2" in told
+
+
+def test_a_language_model_tells_what_it_thinks_of_the_priors_samples(made, checkpoint, everything):
+    """As its own evaluation has the same texts as data; the fitted prior's are told of, too."""
+    from fairseq_vae.hub import load
+
+    given = {key: everything[key] for key in ("language_model", "prior", "samples", "generate")}
+    collection = collect(checkpoint, str(made), **given)
+    judge = load(given["language_model"], str(made))
+    for texts, told in (
+        (collection.samples, collection.samples_lm),
+        (collection.samples_fitted, collection.samples_fitted_lm),
+    ):
+        spoken = [text for text in texts if text]
+        rows = told[[bool(text) for text in texts]]
+        assert torch.allclose(rows[:, 0], -judge.log_prob(spoken, samples=1)) and (rows[:, 0] > 0).all()
+        assert rows[:, 1].tolist() == [len(text.split()) + 1 for text in spoken]
+        assert told.sum() == rows.sum() and len(spoken) > 1
+    again = told_of(judge, collection.texts)[0]
+    assert torch.allclose(again[:, 0], collection.lm) and again[:, 1].tolist() == collection.lengths.tolist()
+    assert collect(checkpoint, str(made), **{**given, "generate": 0}).samples_lm is None
 
 
 def test_the_prior_that_fits_has_the_better_likelihood(made, checkpoint, tmp_path):

@@ -35,14 +35,15 @@ JSON = """agg_cov_distance agg_gaussian_kl agg_mean_norm au au_curve aubleu aubl
 bleu bleu_greedy bleu_signature bytes bytes_of checkpoint chrf chrf_greedy chrf_signature data_length diagnosis
 diagnosis_message distinct_1 distinct_1_data distinct_1_fitted distinct_2 distinct_2_data distinct_2_fitted distinct_3
 distinct_3_data distinct_3_fitted empty_share empty_share_fitted exact_match exact_match_greedy fitted_prior intervals
-iw_effective kl kl_dims kl_sampled largest_step_lerp largest_step_slerp largest_step_typical latent_dim length_distance
-length_distance_fitted lm_gap lm_nll marginal_kl max_len mi mi_batch mi_batch_size mi_cap mi_saturated mi_source
-mi_stderr mu_variance_dims neg_elbo nll_gap_prior nll_gap_shuffled nll_gap_zero nll_iw nll_iw_fitted noise_bleu
-noise_bleu_own noise_scales ppl_token ppl_token_iw ppl_word ppl_word_iw prior_length prior_length_fitted prior_samples
-probe probe_bag_of_words probe_classes probe_folds probe_interval probe_majority probe_signature rec responses samples
-schema seed self_bleu self_bleu_data self_bleu_fitted self_bleu_signature sentences signature smoothness_lerp
-smoothness_pairs smoothness_same_ends smoothness_sentences smoothness_slerp smoothness_slerp_gain smoothness_typical
-split text_sentences tokens training_copies variance_dims words"""
+iw_effective kl kl_dims kl_sampled largest_step_lerp largest_step_slerp largest_step_typical latent_dim
+length_distance length_distance_fitted lm_gap lm_nll marginal_kl max_len mi mi_batch mi_batch_size mi_cap mi_saturated
+mi_source mi_stderr mu_variance_dims neg_elbo nll_gap_prior nll_gap_shuffled nll_gap_zero nll_iw nll_iw_fitted
+noise_bleu noise_bleu_own noise_scales ppl_token ppl_token_iw ppl_word ppl_word_iw prior_length prior_length_fitted
+prior_samples probe probe_bag_of_words probe_classes probe_folds probe_interval probe_majority probe_signature rec
+responses samples samples_nll samples_nll_data samples_nll_fitted schema seed self_bleu self_bleu_data
+self_bleu_fitted self_bleu_signature sentences signature smoothness_lerp smoothness_pairs smoothness_same_ends
+smoothness_sentences smoothness_slerp smoothness_slerp_gain smoothness_typical split text_sentences tokens
+training_copies variance_dims words"""
 WEIGHTS = """encoder.memory.project.bias encoder.memory.project.weight encoder.plugin_version
 encoder.posterior.logvar.bias encoder.posterior.logvar.weight encoder.posterior.mu.bias encoder.posterior.mu.weight"""
 BOTH = ("weight", "bias")

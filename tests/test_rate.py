@@ -69,6 +69,15 @@ def test_differences_from_an_arm_are_taken_seed_by_seed():
     assert "differences between" in caption(rows, False, {"other": "plain"}) and "differences" not in caption(
         rows, False
     )
+    assert "[intervals]" not in caption(rows, False, {"other": "plain"}), "several seeds have their own"
+    less = {"rec": (-1.0, -2.0, 0.5), "of no column": (1, 1, 1)}
+    one = [{**row("other", 1, "kl-weight=1", 4, 50)}]
+    one[0]["figures"]["less_versus"] = less
+    [single] = paired([*study((1,)), *one], {"other": "plain"})
+    assert single.intervals == {"rec": (-2.0, 0.5)} and " [-2.00, 0.50]" in table(
+        [*study((1,)), *one], versus={"other": "plain"}
+    )
+    assert "[intervals] are over sentences" in caption([*study((1,)), *one], False, {"other": "plain"})
     failed = [{**found, "state": "failed"} if found["setting"] == "kl-weight=1" else found for found in rows[:-3]]
     assert not paired([*failed, *rows[-3:]], {"other": "plain"}), "a point that is left is no arm of one point"
 

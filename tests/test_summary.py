@@ -16,7 +16,7 @@ from fairseq_vae.measure.estimators import aggregate, batch_information, informa
 from fairseq_vae.measure.probes import probe
 from fairseq_vae.measure.summary import MI_SAMPLES, SCHEMA, less, responses, signature, summarise
 
-TEXTS = ("texts", "reconstructions", "greedy", "samples", "samples_z", "copied", "samples_fitted")
+TEXTS = ("texts", "reconstructions", "greedy", "samples", "samples_z", "copied", "samples_fitted", "samples_lm")
 NOTHING = dict.fromkeys(("lm", "labels", "nll_iw_fitted", "noised", "walked", *TEXTS))
 
 
@@ -150,6 +150,17 @@ def test_text_is_scored_against_its_own_sentences():
     backwards = [list(reversed(texts[:4])) for texts in (collection.texts, collection.greedy)]
     again = summarise(collection._replace(texts=backwards[0] + collection.texts[4:], greedy=backwards[1]))
     assert again["bleu_greedy"] == found["bleu_greedy"] and again["chrf_greedy"] == found["chrf_greedy"]
+
+
+def test_samples_are_told_of_in_nats_a_token_as_the_data_are():
+    """By hand: the sums of made_up's samples, and one without a word has neither nats nor tokens."""
+    collection = made_up(lm=column(2, 4, 6, 1, 2, 3), lengths=torch.tensor([3, 2, 5, 3, 2, 3]))
+    found = summarise(collection)
+    assert (found["samples_nll"], found["samples_nll_fitted"]) == (10 / 6, 12 / 8)
+    assert found["samples_nll_data"] == 1, "18 nats of 18 tokens"
+    assert summarise(collection._replace(samples_lm=torch.zeros(4, 2).double()))["samples_nll"] is None
+    without = summarise(collection._replace(samples_lm=None, samples_fitted_lm=None))
+    assert not {"samples_nll", "samples_nll_data", "samples_nll_fitted"} & set(without)
 
 
 def test_labels_are_probed_on_mu():

@@ -28,6 +28,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--split", default="test", help="the split (default: test)")
     command.add_argument("--samples", type=int, default=20, metavar="K", help="z's of each sentence (default: 20)")
     command.add_argument("--json", metavar="FILE", help="also write the numbers there; of several, as a list")
+    command.add_argument(
+        "--sentences",
+        metavar="FILE",
+        help="also write each sentence's nats there, a line each: tokens, reconstruction, KL, NLL (IW), that of other "
+        "z's and of a language model; of one checkpoint",
+    )
     command.add_argument("--markdown", metavar="FILE", help="also write the table of all checkpoints there")
     command.add_argument(
         "--generate",
@@ -108,7 +114,9 @@ def run(args: argparse.Namespace) -> None:
     checkpoints, data = args.paths[:-1], args.paths[-1]
     if not checkpoints:
         raise ValueError(f"{data}: expected one or more checkpoints, then the data folder")
-    check_folders(json=args.json, markdown=args.markdown)
+    check_folders(json=args.json, markdown=args.markdown, sentences=args.sentences)
+    if args.sentences and len(checkpoints) > 1:
+        raise ValueError(f"--sentences {args.sentences}: expected one checkpoint, found {len(checkpoints)}")
     default = PAPERS[args.paper].mi_batch if args.paper else None
     mi_batch = default if args.mi_batch is None else args.mi_batch
     results = []
@@ -134,6 +142,7 @@ def run(args: argparse.Namespace) -> None:
             smoothness=args.smoothness,
             responses=args.responses,
             references=args.references,
+            sentences=args.sentences,
         )
         print((f"{checkpoint}\n" if len(checkpoints) > 1 else "") + table(numbers), flush=True)
         results.append(numbers)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import math
 import os
 import shutil
 import time
@@ -50,8 +51,8 @@ class Curve:
     """The run of a study, in a folder where each point has its own: ARM/seed-S/FLAG-VALUE.
 
     A point's folder holds model.pt (without the optimizer's state), train.log, and of each split that was evaluated
-    SPLIT.json and SPLIT.txt, of pairs also SPLIT with all that the evaluation is made of, unless a flow or layer-wise
-    latents are among it; failed.txt says why a point has failed.
+    SPLIT.json, SPLIT.txt and SPLIT.tsv (each sentence's nats), of pairs also SPLIT with all that the evaluation is made
+    of, unless a flow or layer-wise latents are among it; failed.txt says why a point has failed.
 
     Args:
         study: all that there is to do
@@ -113,7 +114,8 @@ class Curve:
                 return
             self.prepare(left)
         self.weights = None  # training is in other processes
-        started, theirs = time.time(), list(chains(left))
+        # those without z first: the others are held to them
+        started, theirs = time.time(), sorted(chains(left), key=lambda chain: not chain[0].zero_latent)
         for patience in (0.0, None):  # first what no other run is at, then what others have left
             mine, theirs = theirs, []
             for chain in mine:
@@ -376,10 +378,32 @@ class Curve:
         command += [f"--text={self.texts[study.split][-1]}"] if self.is_text else []
         command += [f"--keep={folder / study.split}"] if study.pairs and point.arm not in self.unkept else []
         command += [f"--references={self.references}"] if study.pairs and self.references.exists() else []
+        model = None if study.pairs or point.zero_latent else self.language_model(point)
+        command += [f"--language-model={model}"] if model else []
+        command += [f"--sentences={folder / study.split}.tsv"]
         command += [f"--{flag}={value}" for flag, value in study.evaluate.items()]
         command += [f"--user-dir={self.user_dir}"] if self.user_dir else []
         with self.spent["evaluations"].more(1):
             write(folder / f"{study.split}.txt", call([*command, f"--json={target}"], progress=True))
+
+    def language_model(self, point: Point) -> Optional[Path]:
+        """The model of the first arm without z that a point is held to: of its seed, or else of that arm's first seed.
+
+        A run waits for one that another run is making.
+
+        Returns:
+            its file; None if the study has none, or none is made
+        """
+        arms = [other for other in self.study.points if other.zero_latent]
+        models = [other for other in arms if other.arm == arms[0].arm]
+        models.sort(key=lambda other: other.seed != point.seed)
+        for folder in (self.folder(other) for other in models[:1]):
+            if not (folder / "model.pt").exists() and folder.parent.exists():
+                with held(folder.parent, math.inf):
+                    pass
+            if (folder / "model.pt").exists():
+                return folder / "model.pt"
+        return None
 
 
 def begun(output: Path) -> List[Path]:

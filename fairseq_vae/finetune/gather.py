@@ -1,12 +1,19 @@
 """What a study's points have measured, read back from its folder."""
 
+import contextlib
+import csv
 import functools
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
 
 from ..base.errors import InputError
 from ..measure.collection import Collection
+from ..measure.responses import compared
+from ..measure.seeds import beside
 from ..measure.summary import less
 from .kept import common_settings, difference, read_settings, same, settings
 from .study import Study
@@ -18,8 +25,9 @@ FIGURES = (  # of an evaluation, for tables and pictures
     *("marginal_kl", "au", "latent_dim", "nll_gap_shuffled", "nll_gap_zero", "nll_gap_prior", "bleu", "bleu_greedy"),
     *("exact_match", "exact_match_greedy", "self_bleu", "diagnosis", "split", "sentences", "tokens", "samples"),
     *("text_sentences", "signature", "intervals", "responses", "kl_sampled", "distinct_1", "distinct_2"),
-    "length_distance",
+    *("length_distance", "lm_nll", "lm_gap", "samples_nll", "samples_nll_data"),
 )
+LESS = ("rec", "kl", "nll_iw")  # nats of a sentence that two arms are compared by; and neg_elbo, the sum of two
 
 
 def gather(study: Study, output: str) -> List[Dict[str, Any]]:
@@ -32,9 +40,11 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
     Returns:
         for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
         those of the points before it), state ("done", "failed" or "missing"), reason (of a failure, or why a point is
-        not held to the language model), code (fingerprints of what made it and those before) and figures, those of
-        FIGURES that its evaluation has, of pairs also `less_lm`, see hold; a PHASE1 is none. A point that was made with
-        other settings than the study's, or starts from one that was, has failed.
+        not held to the language model), code (fingerprints of what made it and those before) and figures: those of
+        FIGURES that its evaluation has, `seconds` that an update took, of pairs also `less_lm`, see hold, and of an arm
+        that is held to another `less_versus`, what LESS and `neg_elbo` are less than the other's, sentence by sentence,
+        with their intervals. A PHASE1 is none. A point that was made with other settings than the study's, or starts
+        from one that was, has failed.
 
     Raises:
         InputError: an evaluation or a file of settings is damaged, or the folder's evaluations had other flags
@@ -62,6 +72,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
             try:
                 numbers = json.loads(path.read_text(encoding="utf-8"))
                 figures = {key: numbers[key] for key in FIGURES if key in numbers}
+                figures["seconds"] = pace(folder / "train.log")
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path} is damaged ({error}): delete it and run the study again") from error
         elif told.exists():
@@ -79,9 +90,51 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
                 "figures": figures,
             }
         )
+    places = {(p.arm, p.seed, p.setting): Path(output, p.place, f"{study.split}.tsv") for p in study.points}
+    for row, base in beside(rows, study.versus):
+        both = [of_sentences(places[each["arm"], each["seed"], each["setting"]]) for each in (row, base)]
+        if all(both) and len(both[0]["rec"]) == len(both[1]["rec"]):
+            row["figures"]["less_versus"] = compared(*both, row["seed"])
     if study.pairs:
         hold(rows, {(p.arm, p.seed, p.setting): str(Path(output, p.place, study.split)) for p in study.points})
     return rows
+
+
+def of_sentences(path: Path) -> Dict[str, Tensor]:
+    """Columns of LESS and `neg_elbo`, nats of each sentence, N, float64, of an evaluation; empty without its file.
+
+    Raises:
+        InputError: the file is damaged
+    """
+    if not path.exists():
+        return {}
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", strict=True))
+        found = {key: torch.tensor([float(row[key]) for row in rows], dtype=torch.float64) for key in LESS}
+    except (ValueError, TypeError, LookupError, csv.Error) as error:
+        raise InputError(
+            f"{path} is damaged ({error}): delete it and the .json beside it, and run the study again"
+        ) from error
+    return {**found, "neg_elbo": found["rec"] + found["kl"]}
+
+
+def pace(log: Path) -> Optional[float]:
+    """Seconds an update of a training took by the clock, from its log's first line of updates to its last one; None
+    without two such lines.
+
+    An interrupted training's clock goes on where it stopped.
+    """
+    if not log.exists():
+        return None
+    found = []
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        if " | train_inner | {" in line:
+            with contextlib.suppress(ValueError, LookupError):
+                numbers = json.loads(line[line.index("{") :])
+                found.append((int(numbers["num_updates"]), float(numbers["wall"])))
+    updates, seconds = (found[-1][i] - found[0][i] for i in (0, 1)) if found else (0, 0.0)
+    return seconds / updates if updates > 0 else None
 
 
 def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], str]) -> None:

@@ -48,6 +48,8 @@ class Settings(NamedTuple):
         posterior: of the model, as in its flags
         responses: number a source and way of decoding, as in "5/greedy"; None without sources
         references: fingerprint of the file of several references, if one is given
+        told: fingerprint of the language model that tells what it thinks of samples; None without one, of a conditional
+            model, or where no BPE makes pieces of text
     """
 
     checkpoint: str
@@ -78,6 +80,7 @@ class Settings(NamedTuple):
     posterior: str = "diagonal"  # what older collections have
     responses: Optional[str] = None
     references: Optional[str] = None
+    told: Optional[str] = None
 
 
 class Given(NamedTuple):
@@ -127,6 +130,8 @@ class Collection(NamedTuple):
         responses: to the first M sources, each source's after one another, decoded from z's of its prior; None without
             sources
         references: of the first M sources, each a JSON list of strings; None unless their file is given
+        samples_lm, samples_fitted_lm: the language model's -log p of each of these samples in nats, and its tokens, M x
+            2, float64; None where it tells of none
     """
 
     settings: Settings
@@ -157,6 +162,8 @@ class Collection(NamedTuple):
     walked: Optional[List[str]] = None
     responses: Optional[List[str]] = None
     references: Optional[List[str]] = None
+    samples_lm: Optional[Tensor] = None
+    samples_fitted_lm: Optional[Tensor] = None
 
     def save(self, folder: str) -> None:
         """Write the collection to a folder, see base.store.
@@ -202,6 +209,8 @@ WHEN: Mapping[str, Tuple[str, ...]] = {  # parts that may come later, to setting
     **dict.fromkeys(("noised", "walked"), ("smoothness",)),
     "responses": ("responses", "text_sentences"),
     "references": ("references", "responses"),
+    "samples_lm": ("told", "text_sentences"),
+    "samples_fitted_lm": ("told", "fitted", "text_sentences"),
 }
 LATER = {*itertools.chain.from_iterable(WHEN.values()), "max_len"}  # settings of those parts
 

@@ -271,6 +271,14 @@ SENTENCES: Sequence[Definition] = (
     Definition(("length_distance",), "Wasserstein-1 distance of both length distributions", "words", TEXT),
     Definition(("empty_share",), "share of the prior's samples without a word", "0–1", TEXT),
     Definition(
+        ("samples_nll",),
+        "−log p of the prior's samples under the language model: far above the data's is no language, far below it is "
+        "dull",
+        "nats per token",
+        f"{REFERENCE} and text",
+    ),
+    Definition(("samples_nll_data",), "the same of the split", "nats per token", f"{REFERENCE} and text"),
+    Definition(
         ("training_copies",),
         "share of the prior's samples that stand in the training text as they are",
         "0–1",
@@ -292,6 +300,7 @@ OF_FITTED: Sequence[Definition] = (
             ("empty_share", "0–1"),
         )
     ),
+    Definition(("samples_nll_fitted",), "samples_nll of these samples", "nats per token", f"{FITTED} and {REFERENCE}"),
 )
 
 SMOOTHNESS: Sequence[Definition] = (

@@ -1,11 +1,11 @@
-"""A figure over seeds, with Student's interval. No torch, no fairseq."""
+"""Figures over seeds, with Student's interval, and points of studies beside one another. No torch, no fairseq."""
 
 import math
-from typing import NamedTuple, Sequence
+from typing import Any, Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-__all__ = ["OverSeeds"]
+__all__ = ["OverSeeds", "beside"]
 
 
 class OverSeeds(NamedTuple):
@@ -29,3 +29,25 @@ class OverSeeds(NamedTuple):
             spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
             half = float(student.ppf(0.975, len(values) - 1)) * spread
         return cls(round(float(np.mean(values)), 12), half)
+
+
+def beside(rows: Sequence[Dict[str, Any]], arms: Mapping[str, str]) -> Iterator[Tuple[Dict[str, Any], Dict[str, Any]]]:
+    """Points of a study that are done, each beside the one that it is held to.
+
+    That one has its seed and its setting, or is of an arm of one point.
+
+    >>> row = {"arm": "a", "seed": 1, "setting": "x=1", "state": "done"}
+    >>> [(mine["arm"], other["arm"]) for mine, other in beside([row, {**row, "arm": "b"}], {"b": "a"})]
+    [('b', 'a')]
+
+    Args:
+        rows: of finetune.gather
+        arms: to those that they are held to
+    """
+    done = {(row["arm"], row["setting"], row["seed"]): row for row in rows if row["state"] == "done"}
+    for row in done.values():
+        base = arms.get(row["arm"])
+        own = list(dict.fromkeys(other["setting"] for other in rows if other["arm"] == base))
+        found = done.get((str(base), own[0] if len(own) == 1 else row["setting"], row["seed"]))
+        if found is not None:
+            yield row, found

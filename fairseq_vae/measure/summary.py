@@ -34,6 +34,7 @@ __all__ = [
     "signature",
     "smooth",
     "summarise",
+    "table",
     "text",
     "use",
 ]
@@ -107,6 +108,17 @@ def nats(collection: Collection) -> Dict[str, Tensor]:
     }
     others = {"lm": collection.lm, "nll_iw_fitted": collection.nll_iw_fitted}
     return {**columns, **{name: column for name, column in others.items() if column is not None}}
+
+
+def table(collection: Collection) -> str:
+    """Nats of each sentence, a line each in the split's order, as values between tabs under a line of their names.
+
+    They are `sentence` (from 1), `tokens` and the columns of nats, with as many digits as are exact.
+    """
+    columns = {"tokens": collection.lengths, **nats(collection)}
+    rows = zip(*(values.tolist() for values in columns.values()))
+    lines = [("sentence", *columns), *((number, *row) for number, row in enumerate(rows, 1))]
+    return "".join("\t".join(map(str, line)) + "\n" for line in lines)
 
 
 def denominators(collection: Collection) -> Dict[str, Tensor]:
@@ -235,11 +247,28 @@ def text(collection: Collection) -> Numbers:
         scores = sentences.reconstruction(found or [], texts[: len(samples)])
         result.update({f"{key}{suffix}": value for key, value in scores.items() if not (suffix and "signature" in key)})
     result.update(sentences.samples(samples, texts))
+    result.update(fluent(collection.samples_lm, collection))
     if collection.samples_fitted is not None:
         found_there = sentences.samples(collection.samples_fitted, texts)
         result.update({f"{key}_fitted": found_there[key] for key in OF_SAMPLES})
+        told = fluent(collection.samples_fitted_lm, collection)
+        result.update({f"{key}_fitted": told[key] for key in told if not key.endswith("_data")})
     copied = collection.copied
     return {**result, "training_copies": None if copied is None else sentences.copied(samples, copied)}
+
+
+def fluent(told: Optional[Tensor], collection: Collection) -> Numbers:
+    """What a language model thinks of samples, and of the data; empty without one, None of samples without a word.
+
+    Args:
+        told: nats and tokens of each sample, M x 2; None without a language model
+        collection: of the data
+    """
+    if told is None or collection.lm is None:
+        return {}
+    nats, tokens = told.sum(0).tolist()
+    data = float(collection.lm.sum()) / float(collection.lengths.sum())
+    return {"samples_nll": nats / tokens if tokens else None, "samples_nll_data": data}
 
 
 def smooth(collection: Collection) -> Numbers:

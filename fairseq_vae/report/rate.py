@@ -8,7 +8,7 @@ import math
 from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..measure.seeds import OverSeeds
+from ..measure.seeds import OverSeeds, beside
 from . import drawing
 from .text import grid
 
@@ -27,6 +27,7 @@ COLUMNS = (  # key, heading, digits
     ("au", "AU", 1),
     ("bleu_greedy", "BLEU", 2),
     ("exact_match_greedy", "exact", 3),
+    ("seconds", "s an update", 2),
 )
 RESPONSES = (  # to sources, of a study of pairs
     ("bleu_1_recall", "BLEU-1 recall", 3),
@@ -45,6 +46,8 @@ SAMPLES = (  # of the prior, of a study of sentences
     ("distinct_1", "distinct-1", 3),
     ("distinct_2", "distinct-2", 3),
     ("length_distance", "length distance", 1),
+    ("samples_nll", "nats a token (LM)", 2),
+    ("samples_nll_data", "of the data", 2),
 )
 PAIRED = (  # figures that are told seed by seed, too
     *("kl", "rec", "neg_elbo", "nll_iw", "mi", "nll_gap_shuffled", "bleu_greedy"),
@@ -82,7 +85,7 @@ class Mean(NamedTuple):
         seeds: that are done
         failed: seeds that failed
         figures: mean and half of the 95 % interval (0 with one seed) of each figure that all those seeds have
-        intervals: with one seed, 95 % intervals of GAPS over the split's sentences
+        intervals: with one seed, 95 % intervals over the split's sentences: of GAPS, or of differences between arms
     """
 
     arm: str
@@ -99,7 +102,8 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
     """Figures over seeds, point by point; points that are not there yet are left out.
 
     `lm_gap` is -ELBO less the language model's of the same seed, or less its mean where that seed has none; the first
-    arm without z is taken. Of pairs it is in `less_lm` already, with its interval.
+    arm without z is taken. Where an evaluation was held to it, `lm_gap` is that evaluation's, with its interval, of
+    pairs that in `less_lm`.
 
     >>> row = {"arm": "plain", "seed": 1, "setting": "kl-weight=1", "zero_latent": False, "updates": 9, "state": "done"}
     >>> model = {**row, "arm": "lm", "zero_latent": True, "figures": {"neg_elbo": 50.0}}
@@ -117,7 +121,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
         same = [row for row in rows if (row["arm"], row["setting"]) == (arm, setting)]
         done = [flat(row["figures"]) for row in same if row["state"] == "done"]
         for row, figures in zip((row for row in same if row["state"] == "done"), done):
-            if average is not None and finite(figures["neg_elbo"]) and not row["figures"].get("less_lm"):
+            if average is not None and finite(figures["neg_elbo"]) and not finite(figures.get("lm_gap")):
                 figures["lm_gap"] = figures["neg_elbo"] - models.get(row["seed"], average)
         figures = {key: OverSeeds.of([row[key] for row in done]) for key in shared(done)}
         failed = sum(row["state"] == "failed" for row in same)
@@ -139,27 +143,23 @@ def paired(rows: Sequence[Mapping[str, Any]], versus: Mapping[str, str]) -> List
 
     Args:
         rows: of finetune.gather
-        versus: arms to those that they are held to, at the point of the same setting, or at the only one of an arm of
-            one point; seeds that one of both lacks are left out, and so are points without a seed in common
+        versus: arms to those that they are held to, see beside; seeds that one of both lacks are left out, and so are
+            points without a seed in common. With one seed the intervals are over sentences, where there are such
     """
-    done = {(row["arm"], row["setting"], row["seed"]): row for row in rows if row["state"] == "done"}
     found = []
-    for arm, setting in dict.fromkeys((row["arm"], row["setting"]) for row in rows if row["arm"] in versus):
-        base = versus[arm]
-        own = list(dict.fromkeys(row["setting"] for row in rows if row["arm"] == base))
-        place = own[0] if len(own) == 1 else setting
-        seeds = [seed for a, b, seed in done if (a, b) == (arm, setting) and (base, place, seed) in done]
-        if not seeds:
-            continue
-        both = [[flat(done[a, b, seed]["figures"]) for seed in seeds] for a, b in ((arm, setting), (base, place))]
+    pairs = list(beside(rows, versus))
+    for arm, setting in dict.fromkeys((row["arm"], row["setting"]) for row, _ in pairs):
+        same = [pair for pair in pairs if (pair[0]["arm"], pair[0]["setting"]) == (arm, setting)]
+        both = [(flat(row["figures"]), flat(base["figures"])) for row, base in same]
         figures = {
-            key: OverSeeds.of([mine[key] - theirs[key] for mine, theirs in zip(*both)])
+            key: OverSeeds.of([mine[key] - theirs[key] for mine, theirs in both])
             for key in PAIRED
-            if all(finite(row.get(key)) for part in both for row in part)
+            if all(finite(part.get(key)) for pair in both for part in pair)
         }
-        first = done[arm, setting, seeds[0]]
-        name = f"{arm} less {base}"
-        found.append(Mean(name, setting, first["zero_latent"], first["updates"], len(seeds), 0, figures))
+        first, name = same[0][0], f"{arm} less {versus[arm]}"
+        less = first["figures"].get("less_versus") or {} if len(same) == 1 else {}
+        ends = {key: less[key][1:] for key in less if key in figures}
+        found.append(Mean(name, setting, first["zero_latent"], first["updates"], len(same), 0, figures, ends))
     return found
 
 
@@ -278,13 +278,17 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Mapp
     spread = f" Means over {seeds} seeds, and half of their 95 % intervals." if seeds > 1 else ""
     missing = sum(row["state"] == "missing" for row in rows)
     lacking = f" {missing} of {len(rows)} points are not there yet." if missing else ""
-    held = " The last table: differences between arms, seed by seed." if paired(rows, versus or {}) else ""
+    found = paired(rows, versus or {})
+    alike = "; [intervals] are over sentences" if any(point.intervals for point in found) else ""
+    held = f" The last table: differences between arms, seed by seed{alike}." if found else ""
+    timed = any(finite(row["figures"].get("seconds")) for row in done)
+    clock = " Seconds an update: by the clock, on a machine that may have done other work." if timed else ""
     code = {made for row in done for made in row.get("code", [])}
     versions = f" {len(code)} versions of the code made them, see curve.json." if len(code) > 1 else ""
     return (
         f"{how}{spread} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, K = "
         f"{first['samples']}; MI at most {cap(done)}; BLEU and exact (as a share) of greedy reconstructions "
-        f"from mu.{estimates(done)}{responses(done) or samples(done)}{held}{lacking}{versions}"
+        f"from mu.{estimates(done)}{responses(done) or samples(done)}{held}{clock}{lacking}{versions}"
     )
 
 
@@ -327,7 +331,9 @@ def estimates(done: Sequence[Mapping[str, Any]]) -> str:
 
 def samples(done: Sequence[Mapping[str, Any]]) -> str:
     """What the second table of a study of sentences has, to stand in the caption."""
-    return " The second table: samples of the prior, decoded greedily." if sampled(done) else ""
+    told = any(finite(row["figures"].get("samples_nll")) for row in done)
+    nats = "; their nats a token are the language model's, beside those of the data" if told else ""
+    return f" The second table: samples of the prior, decoded greedily{nats}." if sampled(done) else ""
 
 
 def responses(done: Sequence[Mapping[str, Any]]) -> str:

@@ -130,6 +130,16 @@ def figures(numbers: Numbers) -> List[Tuple[str, str, str]]:
     return found
 
 
+def fluency_rows(n: Numbers) -> List[Tuple[str, str, str]]:
+    """The row of `table` on what a language model thinks of samples; none without one."""
+    if n.get("samples_nll") is None:
+        return []
+    there = n.get("samples_nll_fitted")
+    fitted = "" if there is None else f"; fitted prior {figure(there, 2)}"
+    unit = f"nats per token under the language model; data {figure(n['samples_nll_data'], 2)}{fitted}"
+    return [("fluency", figure(n["samples_nll"], 2), unit)]
+
+
 def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
     """The rows of `table` on generated text; none if the evaluation has generated none."""
     if n["bleu"] is None:
@@ -156,6 +166,7 @@ def text_rows(n: Numbers) -> List[Tuple[str, str, str]]:
             f"of {n['prior_samples']:,} samples of the prior; data {figure(n['self_bleu_data'], 2)}; {copied}",
         ),
         *fitted,
+        *fluency_rows(n),
         (
             "distinct-2",
             figure(n["distinct_2"], 3),
