@@ -92,9 +92,9 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         )
     places = {(p.arm, p.seed, p.setting): Path(output, p.place, f"{study.split}.tsv") for p in study.points}
     for row, base in beside(rows, study.versus):
-        both = [of_sentences(places[each["arm"], each["seed"], each["setting"]]) for each in (row, base)]
-        if all(both) and len(both[0]["rec"]) == len(both[1]["rec"]):
-            row["figures"]["less_versus"] = compared(*both, row["seed"])
+        ours, theirs = (of_sentences(places[each["arm"], each["seed"], each["setting"]]) for each in (row, base))
+        if ours and theirs and len(ours["rec"]) == len(theirs["rec"]):
+            row["figures"]["less_versus"] = compared(ours, theirs, row["seed"])
     if study.pairs:
         hold(rows, {(p.arm, p.seed, p.setting): str(Path(output, p.place, study.split)) for p in study.points})
     return rows

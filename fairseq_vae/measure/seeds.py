@@ -1,7 +1,7 @@
 """Figures over seeds, with Student's interval, and points of studies beside one another. No torch, no fairseq."""
 
 import math
-from typing import Any, Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Iterator, Mapping, NamedTuple, Sequence, Tuple, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,10 @@ class OverSeeds(NamedTuple):
         return cls(round(float(np.mean(values)), 12), half)
 
 
-def beside(rows: Sequence[Dict[str, Any]], arms: Mapping[str, str]) -> Iterator[Tuple[Dict[str, Any], Dict[str, Any]]]:
+Row = TypeVar("Row", bound=Mapping[str, Any])
+
+
+def beside(rows: Sequence[Row], arms: Mapping[str, str]) -> Iterator[Tuple[Row, Row]]:
     """Points of a study that are done, each beside the one that it is held to.
 
     That one has its seed and its setting, or is of an arm of one point.
