@@ -10,7 +10,7 @@ python="${PYTHON:-python3}"
 }
 wanted="$(cat "$root"/setup.py "$root"/scripts/{constraints.txt,environment.sh} | cksum) $root $("$python" --version 2>&1)"
 if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
-    echo "Installing into $root/.venv: 2.8 GB, several more with torch's CUDA build; a few minutes."
+    echo "Installing into $root/.venv: 2.3 GB, several more with torch's CUDA build; a minute or a few."
     # the interpreter below whatever environment is entered, which may be the very one that goes
     python="$("$python" -c 'import sys; print(sys._base_executable or sys.executable)')"
     rm -rf "$root/.venv"
@@ -22,9 +22,12 @@ if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
         "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
             --constraint "$root/scripts/constraints.txt" "$@" || exit 1
     }
-    install --upgrade pip # that of Python 3.11 compares tags so slowly that all of this takes it twice as long
-    install torch
-    install --editable "$root[fairseq,quickstart,test]"
+    # pip finds torch where uv does not look, e.g. among its find-links; the rest takes uv a fifth of pip's time. Where uv
+    # finds no index, pip may, which has settings of its own, or says what is wrong.
+    install torch uv
+    VIRTUAL_ENV="$root/.venv" UV_NATIVE_TLS=1 "$root/.venv/bin/uv" pip install --quiet --no-cache --no-config \
+        --constraint "$root/scripts/constraints.txt" --editable "$root[fairseq,quickstart,test]" 2>/dev/null ||
+        install --editable "$root[fairseq,quickstart,test]"
     # ve-fairseq requires torchaudio, and its one build there needs CUDA: beside torch's CPU build it does not load, and
     # whatever looks for it, as transformers does, does not either. Text needs none.
     "$root/.venv/bin/python" -c "import torchaudio" 2>/dev/null ||
