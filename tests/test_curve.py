@@ -583,12 +583,14 @@ def test_arms_are_held_to_one_another_sentence_by_sentence_and_updates_are_timed
     wrote(FIRST, 17, 5)
     line = '2026-01-01 00:00:00 | INFO | train_inner | {"num_updates": "%d", "wall": "%d"}\n'
     (out / FIRST / "train.log").write_text(line % (10, 9) + "other\n | train_inner | {half\n" + line % (30, 19))
+    with open(out / FIRST / "train.log", "a") as log:  # interrupted, and gone on with from update 20
+        log.write(line % (30, 5) + line % (40, 10) + line % (50, 25))
     (out / LM / "train.log").write_text(line % (10, 9))
     rows = gather(found, str(out))
     less = rows[1]["figures"]["less_versus"]
     assert less == {"rec": (-3, -3, -3), "kl": (5, 5, 5), "nll_iw": (-3, -3, -3), "neg_elbo": (2, 2, 2)}
     assert "less_versus" not in rows[0]["figures"] and "less_versus" not in rows[2]["figures"], "it has no such file"
-    assert [row["figures"]["seconds"] for row in rows] == [None, 0.5, None]
+    assert [row["figures"]["seconds"] for row in rows] == [None, pytest.approx((10 + 20) / (20 + 20)), None]
     (out / FIRST / "valid.tsv").write_text("sentence\trec\n1\t2\n")
     with pytest.raises(InputError, match="valid.tsv is damaged .*: delete it and the .json beside it, and run"):
         gather(found, str(out))

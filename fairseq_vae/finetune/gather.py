@@ -120,10 +120,9 @@ def of_sentences(path: Path) -> Dict[str, Tensor]:
 
 
 def pace(log: Path) -> Optional[float]:
-    """Seconds an update of a training took by the clock, from its log's first line of updates to its last one; None
-    without two such lines.
+    """Seconds an update of a training took by the clock, between the lines of updates of its log; None without two.
 
-    An interrupted training's clock goes on where it stopped.
+    An interrupted training's clock begins anew: what lies between two runs does not count.
     """
     if not log.exists():
         return None
@@ -133,8 +132,9 @@ def pace(log: Path) -> Optional[float]:
             with contextlib.suppress(ValueError, LookupError):
                 numbers = json.loads(line[line.index("{") :])
                 found.append((int(numbers["num_updates"]), float(numbers["wall"])))
-    updates, seconds = (found[-1][i] - found[0][i] for i in (0, 1)) if found else (0, 0.0)
-    return seconds / updates if updates > 0 else None
+    steps = [(after[0] - before[0], after[1] - before[1]) for before, after in zip(found, found[1:])]
+    updates, seconds = (sum(step[i] for step in steps if min(step) >= 0) for i in (0, 1))
+    return seconds / updates if updates else None
 
 
 def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], str]) -> None:
