@@ -6,9 +6,22 @@ import pytest
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.bart.model import bart_base_architecture
-from helpers import EVERY_LATENT, SENTENCES, B, Z, batch, criterion, hypotheses, model, outputs
+from helpers import (
+    EVERY_INJECTION,
+    EVERY_LATENT,
+    SENTENCES,
+    B,
+    Z,
+    abreast,
+    batch,
+    criterion,
+    hypotheses,
+    model,
+    outputs,
+)
 
 from fairseq_vae.latent.pooling import poolings
+from fairseq_vae.latent.slots import LatentSlots
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 every_injection = pytest.mark.parametrize("injection", EVERY_LATENT)
@@ -60,6 +73,29 @@ def test_every_parameter_gets_a_gradient(injection):
         assert parameter.grad is not None, name
         # a softmax over keys does not change when all of them move by the same bias
         assert parameter.grad.abs().max() > 0 or name.endswith("k_proj.bias"), name
+
+
+@pytest.mark.parametrize("injection, pooling", abreast(EVERY_INJECTION, poolings.names()))
+def test_one_vector_is_the_model_of_a_single_z_to_the_bit(monkeypatch, injection, pooling):
+    """--latent-vectors 1 beside affine maps and slots that know nothing of vectors: loss and gradients are equal."""
+    built = model(injection, std=0.3, latent_pooling=pooling, latent_vectors=1).train()
+
+    def learned():
+        built.zero_grad()
+        torch.manual_seed(1)
+        loss, *_ = criterion()(built, batch(SENTENCES))
+        loss.backward()
+        return [loss, *(parameter.grad for parameter in built.parameters() if parameter.grad is not None)]
+
+    found = learned()
+
+    def slots(self, z):
+        return self.project(z).view(len(z), self.slots, -1).transpose(0, 1)
+
+    monkeypatch.setattr(LatentSlots, "forward", slots)
+    monkeypatch.setattr("fairseq_vae.latent.posterior.blockwise", torch.nn.functional.linear)
+    plain = learned()
+    assert len(found) == len(plain) > 20 and all(map(torch.equal, found, plain))
 
 
 def one_update(built):
