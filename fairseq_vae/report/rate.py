@@ -315,8 +315,8 @@ def cap(done: Sequence[Mapping[str, Any]]) -> str:
 
 def anew(rows: Sequence[Mapping[str, Any]]) -> str:
     """How points were trained that are no starts of one another."""
-    before = any(row["start"] == "phase1" for row in rows)
-    return f"Each point was trained anew{', behind its phase1 where its arm has one' if before else ''}."
+    before = ", behind its phase1 where its arm has one" if any(row["start"] == "phase1" for row in rows) else ""
+    return f"Each point was trained anew from the study's start{before}."
 
 
 def estimates(done: Sequence[Mapping[str, Any]]) -> str:
