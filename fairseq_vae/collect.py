@@ -35,7 +35,7 @@ __all__ = ["at_least", "collect", "load_split", "score"]
 VERSIONS = {"fairseq_vae": __version__, "fairseq": fairseq.__version__, "torch": str(torch.__version__)}
 DECODERS = {"sentencepiece": "sentencepiece-2"}  # whose texts are other ones than in collections before 2 decoded bytes
 RESPONSES = 5  # to a source, by default
-LIKELIHOODS = ("rec", "nll_iw", "nll_iw_fitted", "effective", "shuffled", "zero", "from_prior", "lm")
+LIKELIHOODS = ("rec", "nll_iw", "nll_iw_fitted", "effective", "shuffled", "zero", "from_prior")
 
 
 def collect(
@@ -149,6 +149,8 @@ def collect(
     if reference:
         nothing = torch.zeros(len(scorer), reference.model.latent_dim)
         store.make("lm", lambda: [reference.nll(nothing, "language model")])
+    if reference:
+        check_finite(store["lm"][:, None], f"--language-model {language_model}: the likelihood", split)
     columns = [store[name] for name in LIKELIHOODS if name in store]
     check_finite(torch.stack([*columns, store["kl"].sum(1)], 1), f"checkpoint {checkpoint}: the likelihood", split)
     if count or smooth:

@@ -20,21 +20,26 @@ if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
     }
     install() {
         "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
-            --constraint "$root/scripts/constraints.txt" "$@" || exit 1
+            --constraint "$root/scripts/constraints.txt" "$@"
     }
-    # pip finds torch where uv does not look, e.g. among its find-links; the rest takes uv a fifth of pip's time. Where uv
-    # finds no index, pip may, which has settings of its own, or says what is wrong.
-    install torch uv
-    VIRTUAL_ENV="$root/.venv" UV_NATIVE_TLS=1 "$root/.venv/bin/uv" pip install --quiet --no-cache --no-config \
-        --constraint "$root/scripts/constraints.txt" --editable "$root[fairseq,quickstart,test]" 2>/dev/null ||
-        install --editable "$root[fairseq,quickstart,test]"
+    # uv installs all of it in a fifth of pip's time, but torch, which pip may find where uv does not look
+    quickly() {
+        [ -z "${PIP_INDEX_URL:-}" ] && ! "$root/.venv/bin/python" -m pip config get global.index-url >/dev/null 2>&1 &&
+            install uv 2>/dev/null && UV_SYSTEM_CERTS=1 "$root/.venv/bin/uv" pip install --quiet --no-cache --no-config \
+            --python "$root/.venv/bin/python" --constraint "$root/scripts/constraints.txt" "$@" 2>/dev/null
+    }
+    install torch || exit 1
+    quickly --editable "$root[fairseq,quickstart,test]" || {
+        echo "Not with uv, which knows nothing of pip's own index; pip takes some minutes."
+        install --editable "$root[fairseq,quickstart,test]" || exit 1
+    }
     # ve-fairseq requires torchaudio, and its one build there needs CUDA: beside torch's CPU build it does not load, and
     # whatever looks for it, as transformers does, does not either. Text needs none.
     "$root/.venv/bin/python" -c "import torchaudio" 2>/dev/null ||
         "$root/.venv/bin/python" -m pip uninstall --quiet --yes torchaudio || exit 1
-    # pip compiles nothing, of which most is never imported; what is, once here
-    env -u PYTHONDONTWRITEBYTECODE "$root/.venv/bin/python" -c "import fairseq_cli.train, sacrebleu, sklearn.linear_model" \
-        >/dev/null 2>&1 || true
+    # nothing is compiled so far, and most is never imported; what is, once here
+    env -u PYTHONDONTWRITEBYTECODE "$root/.venv/bin/python" -W ignore \
+        -c "import fairseq_vae, fairseq_cli.train, sacrebleu, sklearn.linear_model" >/dev/null || exit 1
     echo "$wanted" >"$root/.venv/installed"
 fi
 PATH="$root/.venv/bin:$PATH"

@@ -526,7 +526,7 @@ def test_pairs_keep_responses_and_are_held_to_those_without_z(study, calls, made
     rows = gather(found, str(tmp_path / "out"))
     lost = [row for row in rows if row["figures"] and not row["zero_latent"] and "less_lm" not in row["figures"]]
     assert [row["setting"] for row in lost] == ["kl-weight=1"] and "holds no collection" in lost[0]["reason"]
-    assert "plain, seed 1: not held to 'language-model': " in caption(rows, warm=True)
+    assert "plain, seed 1, kl-weight 1: not held to 'language-model': " in caption(rows, warm=True)
     (pairs / "valid.references").write_text('["b"]\n' * 4)
     with pytest.raises(InputError, match="made with valid.references="):
         Curve(found, str(tmp_path / "out")).run()
@@ -538,36 +538,60 @@ def test_pairs_keep_responses_and_are_held_to_those_without_z(study, calls, made
     )
 
 
-def test_sentences_are_held_to_the_model_without_z_which_is_made_first(study, run, calls, tmp_path):
-    """It is that of the seed, or of its first seed; a run waits for another one that is making it."""
+def test_sentences_are_held_to_the_model_without_z_which_is_made_first(study, run, calls, tmp_path, capsys):
+    """It is that of the seed, or else the first that is done; a run waits for another one that is making it."""
+    warm = (
+        "warm: {phase1: {updates: 1, zero-latent: true}}\n  plain: {}\n  lm: {phase1: {updates: 1}, zero-latent: true}"
+    )
     model = "language-model: {zero-latent: true, updates: 2}\n  plain"
-    found = study(f"{model}: {{}}", "plain: {}\n  lm: {zero-latent: true}")
-    assert [place for place, _ in run(found)][:2] == ["lm/seed-1/only"] * 2
-    models = {Path(folder).name: flags.get("language-model") for folder, what, flags in calls if what == "evaluate"}
-    lm = str(tmp_path / "out/lm/seed-1/only/model.pt")
-    assert models == {"only": None, "kl-weight-0.1": lm, "kl-weight-1": lm}
+    found = study(f"{model}: {{}}", f"{warm}\nseeds: [1, 2]")
+    made = [place for place, what in run(found) if what == "evaluate"]
+    assert made[:2] == ["lm/seed-1/only", "lm/seed-2/only"] and len(made) == 2 + 2 * 4
+    folders = {seed: tmp_path / f"out/lm/seed-{seed}/only" for seed in (1, 2)}
     for folder, what, flags in calls:
-        assert what == "train" or flags["sentences"] == f"{folder}/valid.tsv"
+        if what == "evaluate":
+            assert flags["sentences"] == f"{folder}/valid.tsv"
+            own = None if "/lm/" in folder else str(folders[2 if "seed-2" in folder else 1] / "model.pt")
+            assert flags.get("language-model") == own, "a phase without z is no language model"
     work = Curve(found, str(tmp_path / "out"))
-    point = found.points[0]
-    assert str(work.language_model(point._replace(seed=7))) == lm, "of a seed without one"
-    (tmp_path / "out/lm/seed-1/only/model.pt").rename(tmp_path / "model.pt")
-    assert work.language_model(point) is None
-    begun, done = threading.Event(), []
+    point = next(point for point in found.points if point.arm == "plain")
+    (folders[1] / "valid.json").unlink()
+    assert work.language_model(point) == folders[2] / "model.pt", "one that is not evaluated may have failed"
+    begun = threading.Event()
 
     def other_run():
-        with steps.held(tmp_path / "out/lm/seed-1", 0.0) as free:
+        with steps.held(folders[1].parent, 0.0):
             begun.set()
-            done.append(free)
             time.sleep(0.3)
-            (tmp_path / "model.pt").rename(lm)
+            (folders[1] / "valid.json").write_text("{}")
 
     thread = threading.Thread(target=other_run)
     thread.start()
     begun.wait()
-    assert str(work.language_model(point)) == lm and done == [True]
+    capsys.readouterr()
+    assert work.language_model(point) == folders[1] / "model.pt"
+    assert capsys.readouterr().out == "waiting for lm, seed 1, only, which another run is at\n"
     thread.join()
     assert Curve(study(model, "plain"), "x").language_model(point) is None
+
+
+def test_points_without_the_nats_of_a_language_model_that_is_there_are_told(study, run, tmp_path):
+    found = study()
+    run(found)
+    rows = gather(found, str(tmp_path / "out"))
+    assert [row["reason"] for row in rows] == [
+        "",
+        *["evaluated without a language model: delete its valid.json and run again"] * 2,
+    ]
+    assert "plain, seed 1, kl-weight 0.1; plain, seed 1, kl-weight 1: evaluated without" in caption(rows, True)
+    for place in (FIRST, SECOND):
+        (tmp_path / "out" / place / "valid.json").write_text(json.dumps({**FIGURES, "lm_nll": 25.0, "lm_gap": 0.0}))
+    assert not any(row["reason"] for row in gather(found, str(tmp_path / "out")))
+    run(study("arms:\n  language-model: {zero-latent: true, updates: 2}\n", "arms:\n"))
+    assert not any(
+        row["reason"]
+        for row in gather(study("  language-model: {zero-latent: true, updates: 2}\n", ""), str(tmp_path / "out"))
+    )
 
 
 def test_arms_are_held_to_one_another_sentence_by_sentence_and_updates_are_timed(study, run, tmp_path):
@@ -582,15 +606,16 @@ def test_arms_are_held_to_one_another_sentence_by_sentence_and_updates_are_timed
     wrote(LM, 20, 0)
     wrote(FIRST, 17, 5)
     line = '2026-01-01 00:00:00 | INFO | train_inner | {"num_updates": "%d", "wall": "%d"}\n'
+    start = "2026-01-01 00:00:00 | INFO | fairseq_cli.train | task: VAEDenoisingTask\n"
     (out / FIRST / "train.log").write_text(line % (10, 9) + "other\n | train_inner | {half\n" + line % (30, 19))
     with open(out / FIRST / "train.log", "a") as log:  # interrupted, and gone on with from update 20
-        log.write(line % (30, 5) + line % (40, 10) + line % (50, 25))
+        log.write(start + line % (40, 22) + line % (40, 23) + line % (50, 38) + line.replace("%d", "null"))
     (out / LM / "train.log").write_text(line % (10, 9))
     rows = gather(found, str(out))
     less = rows[1]["figures"]["less_versus"]
     assert less == {"rec": (-3, -3, -3), "kl": (5, 5, 5), "nll_iw": (-3, -3, -3), "neg_elbo": (2, 2, 2)}
     assert "less_versus" not in rows[0]["figures"] and "less_versus" not in rows[2]["figures"], "it has no such file"
-    assert [row["figures"]["seconds"] for row in rows] == [None, pytest.approx((10 + 20) / (20 + 20)), None]
+    assert [row["figures"]["seconds"] for row in rows] == [None, pytest.approx((10 + 15) / (20 + 10)), None]
     (out / FIRST / "valid.tsv").write_text("sentence\trec\n1\t2\n")
     with pytest.raises(InputError, match="valid.tsv is damaged .*: delete it and the .json beside it, and run"):
         gather(found, str(out))

@@ -77,7 +77,7 @@ def test_every_parameter_gets_a_gradient(injection):
 
 @pytest.mark.parametrize("injection, pooling", abreast(EVERY_INJECTION, poolings.names()))
 def test_one_vector_is_the_model_of_a_single_z_to_the_bit(monkeypatch, injection, pooling):
-    """--latent-vectors 1 beside affine maps and slots that know nothing of vectors: loss and gradients are equal."""
+    """Beside affine maps and slots that know nothing of vectors, whatever `blockwise` is: equal loss and gradients."""
     built = model(injection, std=0.3, latent_pooling=pooling, latent_vectors=1).train()
 
     def learned():

@@ -57,6 +57,19 @@ def test_of_several_arms_without_z_the_first_is_taken():
     assert found == {"language model": 0, "other model": pytest.approx(60 - 51.5)}
 
 
+def test_an_evaluations_own_gap_is_told_where_it_was_held_to_the_model_that_is_there():
+    """The model's nats are 51 of seed 1; one that was trained anew since has others."""
+    rows = study((1,))
+    model = next(row for row in rows if row["zero_latent"])["figures"]["neg_elbo"]
+    for nats, gap, interval in ((model + 0.001, 7.0, [6.0, 8.0]), (model + 1, None, None)):
+        own = {"lm_nll": nats, "lm_gap": 7.0, "intervals": {"lm_gap": [6.0, 8.0]}}
+        for found in rows:
+            found["figures"].update({} if found["zero_latent"] else own)
+        point = next(point for point in means(rows) if not point.zero_latent)
+        expected = point.figures["neg_elbo"].mean - model if gap is None else gap
+        assert point.figures["lm_gap"].mean == pytest.approx(expected) and point.intervals.get("lm_gap") == interval
+
+
 def test_differences_from_an_arm_are_taken_seed_by_seed():
     rows = study((1, 2, 3)) + [row("other", seed, "kl-weight=1", 4, 50 + 3 * seed) for seed in (2, 3, 4)]
     [other] = paired(rows, {"other": "plain"})

@@ -31,8 +31,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--sentences",
         metavar="FILE",
-        help="also write each sentence's nats there, a line each: tokens, reconstruction, KL, NLL (IW), that of other "
-        "z's and of a language model; of one checkpoint",
+        help="also write each sentence's nats there, a line each: reconstruction (rec), kl, nll_iw, those under the "
+        "next sentence's z (shuffled), z = 0 (zero), the prior's z (prior), a fitted prior (nll_iw_fitted) and the "
+        "language model (lm); of one checkpoint",
     )
     command.add_argument("--markdown", metavar="FILE", help="also write the table of all checkpoints there")
     command.add_argument(
@@ -63,7 +64,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="a JSON list of texts a line for each source of the split, to hold responses to (default: its target)",
     )
     command.add_argument(
-        "--language-model", metavar="CHECKPOINT", help="one trained with --zero-latent, to hold -ELBO to"
+        "--language-model",
+        metavar="CHECKPOINT",
+        help="one trained with --zero-latent, to hold -ELBO and the prior's samples to",
     )
     command.add_argument(
         "--labels", metavar="FILE", help="a label a line for each sentence of the split, for a linear classifier on mu"

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import math
 import os
 import shutil
 import time
@@ -115,7 +114,7 @@ class Curve:
             self.prepare(left)
         self.weights = None  # training is in other processes
         # those without z first: the others are held to them
-        started, theirs = time.time(), sorted(chains(left), key=lambda chain: not chain[0].zero_latent)
+        started, theirs = time.time(), sorted(chains(left), key=lambda chain: not chain[-1].zero_latent)
         for patience in (0.0, None):  # first what no other run is at, then what others have left
             mine, theirs = theirs, []
             for chain in mine:
@@ -387,21 +386,26 @@ class Curve:
             write(folder / f"{study.split}.txt", call([*command, f"--json={target}"], progress=True))
 
     def language_model(self, point: Point) -> Optional[Path]:
-        """The model of the first arm without z that a point is held to: of its seed, or else of that arm's first seed.
+        """The model of the first arm without z that a point is held to: of its seed, or else of the first that is done.
 
-        A run waits for one that another run is making.
+        A run waits while another run is making the one of its seed.
 
         Returns:
-            its file; None if the study has none, or none is made
+            its file; None if the study has none, or none is done
         """
-        arms = [other for other in self.study.points if other.zero_latent]
-        models = [other for other in arms if other.arm == arms[0].arm]
-        models.sort(key=lambda other: other.seed != point.seed)
-        for folder in (self.folder(other) for other in models[:1]):
-            if not (folder / "model.pt").exists() and folder.parent.exists():
-                with held(folder.parent, math.inf):
-                    pass
-            if (folder / "model.pt").exists():
+        without = [other for other in self.study.points if other.zero_latent and other.evaluated]
+        models = [other for other in without if other.arm == without[0].arm]
+        for other in sorted(models, key=lambda other: other.seed != point.seed):
+            folder, told = self.folder(other), False
+            while not self.done(other) and other.seed == point.seed and folder.parent.exists():
+                with held(folder.parent, 0.0) as free:
+                    if free:
+                        break
+                if not told:
+                    print(f"waiting for {other}, which another run is at", flush=True)
+                told = True
+                time.sleep(0.5)
+            if self.done(other) and (folder / "model.pt").exists():
                 return folder / "model.pt"
         return None
 

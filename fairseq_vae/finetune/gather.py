@@ -16,6 +16,7 @@ from ..measure.responses import compared
 from ..measure.seeds import beside
 from ..measure.summary import less
 from .kept import common_settings, difference, read_settings, same, settings
+from .process import VALUES
 from .study import Study
 
 __all__ = ["FIGURES", "gather"]
@@ -72,9 +73,9 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
             try:
                 numbers = json.loads(path.read_text(encoding="utf-8"))
                 figures = {key: numbers[key] for key in FIGURES if key in numbers}
-                figures["seconds"] = pace(folder / "train.log")
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path} is damaged ({error}): delete it and run the study again") from error
+            figures["seconds"] = pace(folder / "train.log")
         elif told.exists():
             reason = told.read_text(encoding="utf-8").strip()
             failed = f"{point.setting} failed" if point.evaluated else f"{point.setting} failed: {reason}"
@@ -91,13 +92,26 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
             }
         )
     places = {(p.arm, p.seed, p.setting): Path(output, p.place, f"{study.split}.tsv") for p in study.points}
-    for row, base in beside(rows, study.versus):
+    pairs = list(beside(rows, study.versus))
+    for row, base in pairs:
+        if sum((row["arm"], row["setting"]) == (other["arm"], other["setting"]) for other, _ in pairs) > 1:
+            continue  # several seeds have an interval of their own
         ours, theirs = (of_sentences(places[each["arm"], each["seed"], each["setting"]]) for each in (row, base))
         if ours and theirs and len(ours["rec"]) == len(theirs["rec"]):
             row["figures"]["less_versus"] = compared(ours, theirs, row["seed"])
+    tell_unheld(rows, study)
     if study.pairs:
         hold(rows, {(p.arm, p.seed, p.setting): str(Path(output, p.place, study.split)) for p in study.points})
     return rows
+
+
+def tell_unheld(rows: Sequence[Dict[str, Any]], study: Study) -> None:
+    """Give sentences' points that were evaluated before the language model was there that as their `reason`."""
+    if study.pairs or not any(row["zero_latent"] and row["state"] == "done" for row in rows):
+        return
+    for row in (row for row in rows if row["state"] == "done" and not row["zero_latent"]):
+        if row["figures"].get("lm_nll") is None:
+            row["reason"] = f"evaluated without a language model: delete its {study.split}.json and run again"
 
 
 def of_sentences(path: Path) -> Dict[str, Tensor]:
@@ -126,14 +140,19 @@ def pace(log: Path) -> Optional[float]:
     """
     if not log.exists():
         return None
-    found = []
+    before: Optional[Tuple[int, float]] = None
+    updates, seconds = 0, 0.0
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        if " | train_inner | {" in line:
-            with contextlib.suppress(ValueError, LookupError):
-                numbers = json.loads(line[line.index("{") :])
-                found.append((int(numbers["num_updates"]), float(numbers["wall"])))
-    steps = [(after[0] - before[0], after[1] - before[1]) for before, after in zip(found, found[1:])]
-    updates, seconds = (sum(step[i] for step in steps if min(step) >= 0) for i in (0, 1))
+        found = VALUES.search(line)
+        if found and found[1] == "train_inner":
+            with contextlib.suppress(ValueError, TypeError, LookupError):
+                numbers = json.loads(found[2])
+                after = int(numbers["num_updates"]), float(numbers["wall"])
+                if before and after[0] > before[0] and after[1] > before[1]:
+                    updates, seconds = updates + after[0] - before[0], seconds + after[1] - before[1]
+                before = after
+        elif " | fairseq_cli.train | " in line:  # of a start
+            before = None
     return seconds / updates if updates else None
 
 

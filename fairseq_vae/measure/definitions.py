@@ -104,6 +104,7 @@ TEXT, LABELS, REFERENCE, BATCHES = (
     "`--mi-batch`",
 )
 FITTED = "`--prior`"
+TOLD = "`--language-model` that reads text"
 SOURCES = "a conditional model"
 SMOOTH = "`--smoothness`, and a latent"
 KINDS = ("lerp", "slerp", "typical")  # of latent/paths.py
@@ -272,12 +273,12 @@ SENTENCES: Sequence[Definition] = (
     Definition(("empty_share",), "share of the prior's samples without a word", "0–1", TEXT),
     Definition(
         ("samples_nll",),
-        "−log p of the prior's samples under the language model: far above the data's is no language, far below it is "
-        "dull",
+        "−log p of the prior's samples under the language model of sentences alone, of long ones of their beginnings: "
+        "far above the data's is no language, far below it is dull",
         "nats per token",
-        f"{REFERENCE} and text",
+        TOLD,
     ),
-    Definition(("samples_nll_data",), "the same of the split", "nats per token", f"{REFERENCE} and text"),
+    Definition(("samples_nll_data",), "the same of the split", "nats per token", TOLD),
     Definition(
         ("training_copies",),
         "share of the prior's samples that stand in the training text as they are",
@@ -300,7 +301,7 @@ OF_FITTED: Sequence[Definition] = (
             ("empty_share", "0–1"),
         )
     ),
-    Definition(("samples_nll_fitted",), "samples_nll of these samples", "nats per token", f"{FITTED} and {REFERENCE}"),
+    Definition(("samples_nll_fitted",), "samples_nll of these samples", "nats per token", f"{FITTED}, {TOLD}"),
 )
 
 SMOOTHNESS: Sequence[Definition] = (

@@ -48,9 +48,9 @@ def beside(rows: Sequence[Row], arms: Mapping[str, str]) -> Iterator[Tuple[Row, 
         arms: to those that they are held to
     """
     done = {(row["arm"], row["setting"], row["seed"]): row for row in rows if row["state"] == "done"}
-    for row in done.values():
-        base = arms.get(row["arm"])
+    for row in (row for row in done.values() if row["arm"] in arms):
+        base = arms[row["arm"]]
         own = list(dict.fromkeys(other["setting"] for other in rows if other["arm"] == base))
-        found = done.get((str(base), own[0] if len(own) == 1 else row["setting"], row["seed"]))
+        found = done.get((base, own[0] if len(own) == 1 else row["setting"], row["seed"]))
         if found is not None:
             yield row, found

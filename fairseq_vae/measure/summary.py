@@ -113,9 +113,12 @@ def nats(collection: Collection) -> Dict[str, Tensor]:
 def table(collection: Collection) -> str:
     """Nats of each sentence, a line each in the split's order, as values between tabs under a line of their names.
 
-    They are `sentence` (from 1), `tokens` and the columns of nats, with as many digits as are exact.
+    They are `sentence` (from 1), `tokens` and, with as many digits as are exact, `rec`, `kl`, `nll_iw`; -log p(x|z)
+    under the next sentence's z (`shuffled`), z = 0 (`zero`) and the prior's z (`prior`); and where there are such, the
+    language model's -log p(x) (`lm`), and `nll_iw_fitted`, under a fitted prior. -ELBO is rec + kl.
     """
     columns = {"tokens": collection.lengths, **nats(collection)}
+    del columns["effective"]
     rows = zip(*(values.tolist() for values in columns.values()))
     lines = [("sentence", *columns), *((number, *row) for number, row in enumerate(rows, 1))]
     return "".join("\t".join(map(str, line)) + "\n" for line in lines)

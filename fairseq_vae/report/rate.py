@@ -6,7 +6,7 @@ distortion, the reconstruction; models of one -ELBO lie on a line of slope -1.
 
 import math
 from types import MappingProxyType
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..measure.seeds import OverSeeds, beside
 from . import drawing
@@ -57,6 +57,8 @@ GAPS = (  # shown with an interval of one seed, too
     *("lm_gap", "nll_gap_shuffled", "nll_gap_prior", "bleu_1_recall_gap", "bleu_4_recall_gap"),
 )
 LINES = 8  # of one -ELBO, about
+MANY = 4  # points that are counted, not named
+SAME = 0.01  # nats a sentence by which two evaluations of one model differ at most, in batches of other sizes
 APART = 0.5  # nats between caps of MI that are of unlike numbers of sentences
 FAINT: Dict[str, Any] = {"linestyle": ":", "color": "0.6", "linewidth": 0.9, "zorder": 1}
 RATE = "rate: KL, nats per sentence"
@@ -102,8 +104,8 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
     """Figures over seeds, point by point; points that are not there yet are left out.
 
     `lm_gap` is -ELBO less the language model's of the same seed, or less its mean where that seed has none; the first
-    arm without z is taken. Where an evaluation was held to it, `lm_gap` is that evaluation's, with its interval, of
-    pairs that in `less_lm`.
+    arm without z is taken. Where an evaluation was held to the same, `lm_gap` is that evaluation's, with its interval;
+    of pairs it is that in `less_lm`.
 
     >>> row = {"arm": "plain", "seed": 1, "setting": "kl-weight=1", "zero_latent": False, "updates": 9, "state": "done"}
     >>> model = {**row, "arm": "lm", "zero_latent": True, "figures": {"neg_elbo": 50.0}}
@@ -121,7 +123,9 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
         same = [row for row in rows if (row["arm"], row["setting"]) == (arm, setting)]
         done = [flat(row["figures"]) for row in same if row["state"] == "done"]
         for row, figures in zip((row for row in same if row["state"] == "done"), done):
-            if average is not None and finite(figures["neg_elbo"]) and not finite(figures.get("lm_gap")):
+            held = row["figures"].get("less_lm") or held_to(figures.get("lm_nll"), models.values())
+            if average is not None and finite(figures["neg_elbo"]) and not held:
+                figures["intervals"] = {k: ends for k, ends in figures["intervals"].items() if k != "lm_gap"}
                 figures["lm_gap"] = figures["neg_elbo"] - models.get(row["seed"], average)
         figures = {key: OverSeeds.of([row[key] for row in done]) for key in shared(done)}
         failed = sum(row["state"] == "failed" for row in same)
@@ -129,6 +133,11 @@ def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
         limits = {key: given[key] for key in GAPS if key in given and key in figures}
         found.append(Mean(arm, setting, same[0]["zero_latent"], same[0]["updates"], len(done), failed, figures, limits))
     return found
+
+
+def held_to(nats: Any, models: Iterable[float]) -> bool:
+    """Whether an evaluation was held to one of the language models that are there, by the nats that it had of it."""
+    return finite(nats) and any(abs(nats - model) < SAME for model in models)
 
 
 def paired(rows: Sequence[Mapping[str, Any]], versus: Mapping[str, str]) -> List[Mean]:
@@ -288,7 +297,7 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Mapp
     return (
         f"{how}{spread} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, K = "
         f"{first['samples']}; MI at most {cap(done)}; BLEU and exact (as a share) of greedy reconstructions "
-        f"from mu.{estimates(done)}{responses(done) or samples(done)}{held}{clock}{lacking}{versions}"
+        f"from mu.{estimates(done)}{responses(done) or samples(done)}{apart(done)}{held}{clock}{lacking}{versions}"
     )
 
 
@@ -319,6 +328,21 @@ def anew(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"Each point was trained anew from the study's start{before}."
 
 
+def apart(done: Sequence[Mapping[str, Any]]) -> str:
+    """Why points are not held to the language model, to stand in the caption; of many with one reason, how many.
+
+    >>> row = {"arm": "plain", "seed": 1, "setting": "x=1", "reason": "too old"}
+    >>> apart([row, {**row, "reason": ""}]), apart([row] * 4)
+    (' plain, seed 1, x 1: too old.', ' 4 points: too old.')
+    """
+    found: Dict[str, List[str]] = {}
+    for row in (row for row in done if row["reason"]):
+        name = f"{row['arm']}, seed {row['seed']}, {row['setting'].replace('=', ' ')}"
+        found.setdefault(row["reason"], []).append(name)
+    names = {why: "; ".join(some) if len(some) < MANY else f"{len(some)} points" for why, some in found.items()}
+    return "".join(f" {names[reason]}: {reason}." for reason in found)
+
+
 def estimates(done: Sequence[Mapping[str, Any]]) -> str:
     """Which arms' rates are no closed form, to stand in the caption.
 
@@ -347,13 +371,11 @@ def responses(done: Sequence[Mapping[str, Any]]) -> str:
         return ""
     one = found[0]["responses"]
     less = any(figures.get("less_lm") for figures in found)
-    apart = "".join(f" {row['arm']}, seed {row['seed']}: {row['reason']}." for row in done if row["reason"])
     return (
         f" The second table: {one['responses']} responses to each of {one['contexts']:,} sources, greedy from z's of "
         "p(z|x), nucleus samples (0.9) of a model without z; distinct and self-BLEU within a source's. Z gap: to "
         "another pair's z; prior gap: to one drawn from the source's own prior."
         f"{' Less LM: of the same seed or the first, source by source; [intervals] are over sources.' if less else ''}"
-        f"{apart}"
     )
 
 
