@@ -22,19 +22,25 @@ IMPORTED = (
     *("torch", "fairseq", "safetensors.torch", "sklearn.linear_model", "sacrebleu", "torch.utils.tensorboard"),
     *("torch._dynamo", "torch.distributed.fsdp"),  # by each optimizer of torch, and by attention with padding
 )
+FOLDER = "FAIRSEQ_VAE_TEST_COMMANDS"
 SIZE = 8  # bytes of a number on the connection
 STREAMS = (0, 1, 2)
 
 
 @functools.lru_cache(maxsize=None)
 def folder():
-    """The folder of the scripts; the first call starts the server, which ends with this process."""
+    """The folder of the scripts; the first call starts the server, which ends with this process.
+
+    Below a process that has named its own folder by FOLDER, it is that one's.
+    """
     import atexit
     import shutil
     import subprocess
     import tempfile
     from pathlib import Path
 
+    if FOLDER in os.environ:
+        return Path(os.environ[FOLDER])
     made, python = Path(tempfile.mkdtemp(prefix="commands-")), Path(sys.executable)
     write(made / python.name, str(python))
     for path in python.parent.glob("fairseq-*"):

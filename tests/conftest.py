@@ -16,6 +16,15 @@ import torch  # noqa: E402
 LONG = ("test_quickstart", "test_gpu_check", "test_workers", "test_layout")  # more than a minute in one test
 
 
+def pytest_configure(config):
+    """One server of commands for all processes of tests, unless no command is run."""
+    workers = getattr(config.option, "numprocesses", None)
+    if workers and not hasattr(config, "workerinput") and "not slow" not in config.option.markexpr:
+        import commands
+
+        os.environ[commands.FOLDER] = str(commands.folder())
+
+
 def pytest_collection_modifyitems(items):
     """Let long tests start first, so that several processes end together.
 
@@ -38,6 +47,15 @@ def pytest_collection_finish():
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def quick_conversion(monkeypatch):
+    """finetune's configurations without a conversion by hydra for each set of flags; test_commands holds both alike."""
+    import helpers
+
+    name = "fairseq_vae.finetune.configuration.convert_namespace_to_omegaconf"
+    monkeypatch.setattr(name, lambda args: helpers.converted("training", args))
 
 
 @pytest.fixture

@@ -301,15 +301,20 @@ def configuration(kind, given):
         given: the arguments
     """
     from fairseq import options
+
+    return converted(kind, options.parse_args_and_arch(getattr(options, f"get_{kind}_parser")(), input_args=given))
+
+
+def converted(kind, args):
+    """fairseq's configuration of a command's parsed arguments, see configuration."""
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf, overwrite_args_by_name
     from fairseq.registry import REGISTRIES
 
-    args = options.parse_args_and_arch(getattr(options, f"get_{kind}_parser")(), input_args=given)
     parts = {name: getattr(args, name, None) for name in ("task", "arch", *REGISTRIES)}
     key = (kind, *parts.values())
     if key not in CONVERTED:
-        converted = convert_namespace_to_omegaconf(Namespace(**parts))
-        CONVERTED[key] = pickle.dumps(converted), values(converted)
+        made = convert_namespace_to_omegaconf(Namespace(**parts))
+        CONVERTED[key] = pickle.dumps(made), values(made)
     dumped, there = CONVERTED[key]
     cfg = pickle.loads(dumped)  # a deep copy would share stock BART's namespace
     given = {name: value for name, value in vars(args).items() if there is None or differs(value, there.get(name, ()))}

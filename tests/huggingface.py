@@ -10,7 +10,7 @@ from fairseq_vae.checkpoints.hf_names import gpt2_numbers
 MERGES = ["t h", "Ġ th", "Ġth e", "d o", "Ġ do", "Ġdo g"]
 SHAPES = {
     "tiny": {"d_model": 16, "layers": 2, "heads": 2, "ffn": 32},
-    "base": {"d_model": 768, "layers": 6, "heads": 12, "ffn": 3072},
+    "base": {"d_model": 768, "layers": 2, "heads": 12, "ffn": 3072},  # of 6
     "large": {"d_model": 1024, "layers": 2, "heads": 16, "ffn": 4096},  # of 12, the number of "deep"
     "deep": {"d_model": 16, "layers": 12, "heads": 2, "ffn": 32},
 }

@@ -64,7 +64,7 @@ def data(tmp_path_factory):
     for seed, (split, count) in enumerate(SPLITS.items()):
         (folder / f"{split}.txt").write_text("\n".join(sentences(count, seed)) + "\n")
     prefs = " ".join(f"--{split}pref {folder}/{split}.txt" for split in SPLITS)
-    run(f"fairseq-preprocess --only-source {prefs} --destdir {folder}/bin --workers 1", scripts=BIN)
+    run(f"fairseq-preprocess --only-source {prefs} --destdir {folder}/bin --workers 1")
     return folder / "bin"
 
 

@@ -24,6 +24,8 @@ from fairseq_vae.finetune.kept import difference, prints
 from fairseq_vae.finetune.study import Point, read_study
 from fairseq_vae.report.rate import caption, table
 
+pytestmark = pytest.mark.usefixtures("quick_conversion")
+
 STUDY = """
 flags: {arch: bart_vae_tiny, latent-dim: 4, max-tokens: 64, num-workers: 0}
 arms:

@@ -19,6 +19,8 @@ from fairseq_vae.data import read_sentences
 from fairseq_vae.finetune.plan import Plan
 from fairseq_vae.finetune.steps import Finetuning
 
+pytestmark = pytest.mark.usefixtures("quick_conversion")
+
 CASES = 20
 
 

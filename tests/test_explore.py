@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import commands
 import pytest
@@ -219,7 +218,7 @@ def test_without_the_library_a_line_tells_how_to_install_it(capsys, monkeypatch)
 
 
 @pytest.mark.slow
-def test_only_the_page_loads_the_library():
+def test_only_the_page_loads_the_library(tmp_path):
     """Each module of the package that is imported, but for the page itself."""
     code = """
 import importlib, pkgutil, sys
@@ -230,9 +229,8 @@ for module in pkgutil.walk_packages(fairseq_vae.__path__, "fairseq_vae."):
 assert "fairseq_vae.explore.serve" in sys.modules
 assert not {"nicegui", "fastapi", "starlette", "uvicorn"} & set(sys.modules)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent.parent
-    )
+    (tmp_path / "walk.py").write_text(code)
+    done = subprocess.run(commands.forked(tmp_path / "walk.py"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -14,6 +14,8 @@ from fairseq_vae.checkpoints.read import model_settings
 from fairseq_vae.finetune.plan import Plan, check_folder, check_text, for_pairs, shape, words_of
 from fairseq_vae.finetune.recipe import flags, read_recipe
 
+pytestmark = pytest.mark.usefixtures("quick_conversion")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

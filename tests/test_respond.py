@@ -20,6 +20,8 @@ from fairseq_vae.cli.main import main
 from fairseq_vae.finetune import steps
 from fairseq_vae.vectors import check_sources, decode_file, encode_file, respond_file
 
+pytestmark = pytest.mark.usefixtures("quick_conversion")
+
 CONTEXTS = ["the dog", "", "a cat sleeps . " * 9, "the dog", "a dog barks"]  # the third one is too long
 TARGETS = ["a cat", "the dog sleeps", ".", "dog", "a cat"]
 SHORT = {"max_len": 4, "beam": 1}

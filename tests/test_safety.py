@@ -31,6 +31,8 @@ from fairseq_vae.finetune.plan import Plan
 from fairseq_vae.finetune.recipe import CONFIG, read_recipe
 from fairseq_vae.finetune.steps import Finetuning
 
+pytestmark = pytest.mark.usefixtures("quick_conversion")
+
 ROOT = Path(__file__).parent.parent
 SOURCES = [
     path for folder in ("fairseq_vae", "scripts", "examples", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")

@@ -51,6 +51,11 @@ CASES = [{key: value for key, value in flags.items() if value != DEFAULTS.get(ke
 CASES = [flags for number, flags in enumerate(CASES) if flags not in CASES[:number]]
 NAMES = [" ".join(f"{key}={value}" for key, value in flags.items() if key not in CONTROLLER) for flags in CASES]
 every_case = pytest.mark.parametrize("flags", CASES, ids=[name or "plain" for name in NAMES])
+in_turns = pytest.mark.parametrize(  # with a second choice for every other case
+    "flags, other",
+    [(flags, number % 2 > 0) for number, flags in enumerate(CASES)],
+    ids=[name or "plain" for name in NAMES],
+)
 VERSION = [int(number) for number in __version__.split(".")]
 
 
@@ -94,11 +99,10 @@ def check_sane(built, last=None):
         assert controller.sums[1] == B and controller.update == built.num_updates
 
 
-@every_case
-@pytest.mark.parametrize("float32", [False, True], ids=["", "--ema-fp32"])
-def test_a_moving_average_is_its_closed_form(flags, float32):
+@in_turns
+def test_a_moving_average_is_its_closed_form(flags, other):
     built, decay = trained(**flags), 0.75
-    cfg = Namespace(ema_decay=decay, ema_seed_model=None, ema_fp32=float32, ema_update_freq=1)
+    cfg = Namespace(ema_decay=decay, ema_seed_model=None, ema_fp32=other, ema_update_freq=1)
     averaged = EMA(built, cfg)
     expected = clones(built)
     places = [value.data_ptr() for value in built.state_dict().values()]
@@ -152,18 +156,17 @@ def test_the_average_of_equal_checkpoints_is_that_checkpoint(flags):
     check_sane(again)
 
 
-@every_case
-@pytest.mark.parametrize("buffers", [False, True])
-def test_torchs_averaged_model_takes_every_buffer(flags, buffers):
+@in_turns
+def test_torchs_averaged_model_takes_every_buffer(flags, other):
     built = trained(**flags)
-    averaged, states = AveragedModel(built, use_buffers=buffers), []
+    averaged, states = AveragedModel(built, use_buffers=other), []
     for update in range(3, 6):
         step(built, update)
         averaged.update_parameters(built)
         states.append(clones(built))
     found = {key[7:]: value for key, value in averaged.state_dict().items() if key != "n_averaged"}
     for key, value in found.items():
-        copied = not buffers and key in dict(built.named_buffers())
+        copied = not other and key in dict(built.named_buffers())
         expected = states[-1][key] if copied else torch.stack([state[key] for state in states]).mean(0)
         torch.testing.assert_close(value, expected)
     again = model("self-attention,cross-attention", **flags)

@@ -22,6 +22,8 @@ from fairseq_vae.finetune import steps
 from fairseq_vae.finetune.plan import Plan
 from fairseq_vae.finetune.steps import Finetuning, hypotheses, minutes, step
 
+pytestmark = pytest.mark.usefixtures("quick_conversion")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import commands
 import numpy as np
 import pytest
 import torch
@@ -419,13 +420,8 @@ def test_sentences_come_from_a_pipe(checkpoint, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error_and_a_full_disk_is_one_line(checkpoint):
     """`fairseq-vae sample … | head -1`, and `> /dev/full`."""
-    code = "import sys; from fairseq_vae.cli import main; sys.exit(main())"
     start = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-c",
-        code,
+        str(commands.folder() / "fairseq-vae"),
         "sample",
         checkpoint,
         "--number=3000",

@@ -35,6 +35,8 @@ from fairseq_vae.flags.model import model_config
 from fairseq_vae.measure.representation import drawn
 from fairseq_vae.represent import load_bart
 
+pytestmark = pytest.mark.usefixtures("quick_conversion")
+
 WORDS = [f"w{number}" for number in range(20)]
 
 
