@@ -7,6 +7,7 @@ summed over; under N(0, I) the sum is held against the closed form.
 
 import functools
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from test_posterior import C, T, head
 from test_prior import Z, made
 from torch.distributions import MultivariateNormal
 
-from fairseq_vae.latent.distributions import Gaussian, as_double, log_ratio, rate, rows
+from fairseq_vae.latent.conditional import ConditionalPrior
+from fairseq_vae.latent.context import Context
+from fairseq_vae.latent.distributions import as_double, log_ratio, rate, rows
 from fairseq_vae.latent.posterior import posteriors
 from fairseq_vae.latent.prior import priors
 from fairseq_vae.measure.estimators import Importance
@@ -93,14 +96,18 @@ def test_importance_weights_and_the_bound_meet_the_likelihood(prior_name, poster
 
 @pytest.mark.parametrize("posterior_name", posteriors.names())
 def test_given_sources_each_of_which_has_its_prior_they_meet_the_closed_form(posterior_name):
-    """y = W z + B x + noise, z of N(A x, diag(s^2)): a conditional model's log p(y|x)."""
+    """y = W z + B h + noise, z of what the prior network makes of h, the pooled source: log p(y|x) is known."""
     generator = torch.Generator().manual_seed(8)
-    sources, to_mean, to_y = (torch.randn(3, size, generator=generator).double() for size in (4, 4, 4))
-    mean = 0.5 * sources @ to_mean[:2].T  # N x Z
-    shift = 0.5 * sources @ to_y.T  # N x 3
-    prior = Gaussian(mean, 0.3 * mean)  # of another variance for each source
+    pooled, to_y = (torch.randn(3, 4, generator=generator) for _ in range(2))
+    network = ConditionalPrior(Z)
+    network.connect(SimpleNamespace(conditional=True, embed_tokens=torch.nn.Embedding(9, 4)))
+    network.reset_parameters()
+    moved(network, 0.4).requires_grad_(False)
+    prior = as_double(network(Context(pooled[None], torch.zeros(len(X), 1, dtype=torch.bool), pooled)))
+    assert prior.mu.std(0).min() > 0.05 and prior.logvar.std(0).min() > 0.05, "every source has the same prior"
+    shift = 0.5 * pooled.double() @ to_y.double().T  # N x 3
     covariance = WEIGHT @ torch.diag_embed(prior.variance) @ WEIGHT.T + NOISE**2 * torch.eye(3)
-    likelihood = MultivariateNormal(mean @ WEIGHT.T + shift, covariance).log_prob(X)
+    likelihood = MultivariateNormal(prior.mu @ WEIGHT.T + shift, covariance).log_prob(X)
     posterior, eps, _ = posterior_of(posterior_name)
     places = list(range(len(X))) * SAMPLES
     own = rows(posterior, places)
