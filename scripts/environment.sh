@@ -38,8 +38,11 @@ if [ "$(cat "$root/.venv/installed" 2>/dev/null)" != "$wanted" ]; then
     "$root/.venv/bin/python" -c "import torchaudio" 2>/dev/null ||
         "$root/.venv/bin/python" -m pip uninstall --quiet --yes torchaudio || exit 1
     # nothing is compiled so far, and most is never imported; what is, once here
-    env -u PYTHONDONTWRITEBYTECODE "$root/.venv/bin/python" -W ignore \
-        -c "import fairseq_vae, fairseq_cli.train, sacrebleu, sklearn.linear_model" >/dev/null || exit 1
+    compile() {
+        env -u PYTHONDONTWRITEBYTECODE "$root/.venv/bin/python" \
+            -c "import fairseq_vae, fairseq_cli.train, sacrebleu, sklearn.linear_model"
+    }
+    compile >/dev/null 2>&1 || compile || exit 1 # the second time with its reason
     echo "$wanted" >"$root/.venv/installed"
 fi
 PATH="$root/.venv/bin:$PATH"
