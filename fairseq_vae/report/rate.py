@@ -57,6 +57,7 @@ GAPS = (  # shown with an interval of one seed, too
     *("lm_gap", "nll_gap_shuffled", "nll_gap_prior", "bleu_1_recall_gap", "bleu_4_recall_gap"),
 )
 LINES = 8  # of one -ELBO, about
+LARGE = 1e6  # from which a figure has two digits and its power of ten
 MANY = 4  # points that are counted, not named
 SAME = 0.01  # nats a sentence by which two evaluations of one model differ at most, in batches of other sizes
 APART = 0.5  # nats between caps of MI that are of unlike numbers of sentences
@@ -253,14 +254,14 @@ def cell(point: Optional[OverSeeds], digits: int, seeds: int, interval: Optional
 
     >>> cell(OverSeeds(-0.001, 0.25), 2, 1), cell(OverSeeds(1.5, 0.25), 2, 3), cell(None, 2, 3)
     ('0.00', '1.50 ± 0.25', '-')
-    >>> cell(OverSeeds(1.5, 0.0), 1, 1, (1.0, 2.0))
-    '1.5 [1.0, 2.0]'
+    >>> cell(OverSeeds(1.5, 0.0), 1, 1, (1.0, 2.0)), cell(OverSeeds(6.1e14, 0.0), 1, 1)
+    ('1.5 [1.0, 2.0]', '6.1e+14')
     """
     if point is None:
         return "-"
 
     def shown(value: float) -> str:
-        return f"{round(value, digits) + 0.0:.{digits}f}"
+        return f"{round(value, digits) + 0.0:.{digits}f}" if abs(value) < LARGE else f"{value:.1e}"
 
     if seeds > 1:
         return f"{shown(point.mean)} ± {point.half:.{digits}f}"
