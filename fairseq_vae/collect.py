@@ -149,7 +149,6 @@ def collect(
     if reference:
         nothing = torch.zeros(len(scorer), reference.model.latent_dim)
         store.make("lm", lambda: [reference.nll(nothing, "language model")])
-    if reference:
         check_finite(store["lm"][:, None], f"--language-model {language_model}: the likelihood", split)
     columns = [store[name] for name in LIKELIHOODS if name in store]
     check_finite(torch.stack([*columns, store["kl"].sum(1)], 1), f"checkpoint {checkpoint}: the likelihood", split)

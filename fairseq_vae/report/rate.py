@@ -280,7 +280,7 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Mapp
     first = min(done, key=lambda row: row["zero_latent"])["figures"]  # without z there is one sample
     how = (
         "An arm's points were trained one after another, from the highest rate down, each from the one before (a warm "
-        "start); updates are all that a point has seen."
+        "start); updates are all since the study's start."
         if warm
         else anew(rows)
     )
