@@ -27,7 +27,7 @@ from .bart.encoder import BARTVAEEncoder
 from .bart.recompute import use_recomputation
 from .base.errors import InputError, reported
 from .base.host import declare
-from .base.precision import bfloat16_works
+from .base.precision import bfloat16_products, bfloat16_works
 from .checkpoints.adapt import TARGET_ENCODER, VERSION_KEY, adapt, check_architecture, check_origin
 from .flags.model import REGISTRIES, check_pruning, check_rate, latent_config, model_config
 from .latent.distributions import rate
@@ -305,7 +305,7 @@ class BARTVAEModel(BARTModel):
             `posterior` (None if z was given); with a target: the VAEOutput of `loss`; with a head: its logits, B x
             classes, and a dictionary of the `posterior`
         """
-        with self.autocast(src_tokens.device.type):
+        with self.autocast(src_tokens, prev_output_tokens):
             if classification_head_name is not None:
                 posterior = self.encoder.infer(src_tokens, src_lengths)
                 return self.classification_heads[classification_head_name](posterior.mean), {"posterior": posterior}
@@ -402,14 +402,15 @@ class BARTVAEModel(BARTModel):
             found = {name: getattr(self, name).loss(batch) for name in self.terms}
         return output._replace(nll=nll, nll_rows=rows, rec_loss=rec_loss, rate=kl, terms=found)
 
-    def autocast(self, device: str) -> ContextManager[Any]:
+    def autocast(self, *tokens: Tensor) -> ContextManager[Any]:
         """The context of a forward pass: with --autocast-bf16, products in bfloat16, in training only.
 
         Args:
-            device: torch's type of it, e.g. "cpu" or "cuda"
+            tokens: that the pass reads, each B x its length
         """
+        device, width = tokens[0].device.type, max(one.size(1) for one in tokens)
         wanted = self.cfg.autocast_bf16 and self.training and self.encoder.embed_tokens.weight.dtype == torch.float32
-        return torch.autocast(device, torch.bfloat16) if wanted and bfloat16_works(device) else nullcontext()
+        return bfloat16_products(device, width) if wanted and bfloat16_works(device) else nullcontext()
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """Make a checkpoint's weights fit before they are loaded; see checkpoints.adapt.

@@ -13,6 +13,7 @@ import torch
 import torch.nn as nn
 from torch.utils import checkpoint
 
+from ..base.precision import same_attention
 from ..objective.likelihood import autocast_dtype
 
 __all__ = ["recomputed", "use_recomputation"]
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 def recomputed(forward: Callable[..., Any], offload: bool, *args: Any, **kwargs: Any) -> Any:
     """A layer's output, of which the backward pass makes the activations again, to the bit.
 
-    The second run has the first one's autocast and random state. Without gradients, and with a cache of keys and values
+    The second run has the first one's autocast, kernels of attention and random state. Without gradients, and with a cache of keys and values
     among the arguments, which a second run would change again, the layer just runs.
 
     Args:
@@ -44,10 +45,11 @@ def recomputed(forward: Callable[..., Any], offload: bool, *args: Any, **kwargs:
     if cached or not torch.is_grad_enabled():
         return forward(*args, **kwargs)
     device = args[0].device.type
+    attention = same_attention()
     dtype = autocast_dtype(device)  # torch 1.12 would run again in float16, and on a CPU in float32
 
     def run(*args: Any) -> Any:  # with its keywords, which torch 1.12 does not pass on
-        with nullcontext() if dtype is None else torch.autocast(device, dtype):
+        with nullcontext() if dtype is None else torch.autocast(device, dtype), attention():
             return forward(*args, **kwargs)
 
     place: ContextManager[Any] = torch.autograd.graph.save_on_cpu() if offload else nullcontext()
