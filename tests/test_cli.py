@@ -290,23 +290,33 @@ def pairs(data, tmp_path_factory):
     return folder / "bin"
 
 
-def test_fairseqs_bart_summarisation_recipe(data, pairs, tmp_path):
-    """examples/bart/README.summarization.md of fairseq, with only --arch and --criterion changed; of its flags, --fp16
-    needs a GPU, and sizes are tiny."""
+@pytest.fixture(scope="session")
+def stock_bart(data, tmp_path_factory):
+    """A checkpoint of fairseq's own denoising."""
     sizes = " ".join(
         f"--{side}-{flag}"
         for side in ("encoder", "decoder")
         for flag in ("layers 2", "embed-dim 32", "ffn-embed-dim 128", "attention-heads 2")
     )
-    bart = tmp_path / "bart"
+    bart = tmp_path_factory.mktemp("bart")
     run(
         f"fairseq-train {data} --user-dir fairseq_vae --task denoising --arch bart_base {sizes} --mask 0.3 "
         f"--tokens-per-sample 64 --sample-break-mode complete --rotate 0 --required-batch-size-multiple 1 "
         f"--criterion cross_entropy {OPTIMIZER} "
         f"--max-update 2 --save-dir {bart}"
     )
-    refused = run(f"fairseq-vae evaluate {bart}/checkpoint_last.pt {data}", expect=1)
+    return bart / "checkpoint_last.pt"
+
+
+def test_a_stock_bart_is_not_evaluated(data, stock_bart):
+    refused = run(f"fairseq-vae evaluate {stock_bart} {data}", expect=1)
     assert "is of architecture bart_base, expected bart_vae" in refused
+
+
+@pytest.mark.parametrize("arch", ["bart_vae_tiny", "bart_cvae_tiny"])
+def test_fairseqs_bart_summarisation_recipe(pairs, stock_bart, arch, tmp_path):
+    """examples/bart/README.summarization.md of fairseq, with only --arch and --criterion changed; of its flags, --fp16
+    needs a GPU, and sizes are tiny."""
     recipe = (
         "--task translation --source-lang source --target-lang target --truncate-source --layernorm-embedding "
         "--share-all-embeddings --share-decoder-input-output-embed --reset-optimizer --reset-dataloader --reset-meters "
@@ -316,8 +326,8 @@ def test_fairseqs_bart_summarisation_recipe(data, pairs, tmp_path):
         "--find-unused-parameters"
     )
     output = run(
-        f"fairseq-train {pairs} --user-dir fairseq_vae --restore-file {bart}/checkpoint_last.pt {recipe} "
-        f"--arch bart_vae_tiny --criterion vae_cross_entropy --max-tokens 150 --max-update 4 --cpu --log-format json "
+        f"fairseq-train {pairs} --user-dir fairseq_vae --restore-file {stock_bart} {recipe} "
+        f"--arch {arch} --criterion vae_cross_entropy --max-tokens 150 --max-update 4 --cpu --log-format json "
         f"--log-interval 1 --save-dir {tmp_path}/vae"
     )
     assert "tensors reused" in output and len(logged(output, "train_inner")) == 4
@@ -325,14 +335,16 @@ def test_fairseqs_bart_summarisation_recipe(data, pairs, tmp_path):
         f"fairseq-generate {pairs} --path {tmp_path}/vae/checkpoint_last.pt --user-dir fairseq_vae --cpu --beam 4 "
         "--task translation --source-lang source --target-lang target --required-batch-size-multiple 1"
     )
-    assert len(re.findall(r"^H-\d+\t", output, re.MULTILINE)) == SPLITS["test"]
+    scores = re.findall(r"^H-\d+\t(\S+)\t", output, re.MULTILINE)
+    assert len(scores) == SPLITS["test"] and len(set(scores)) > 1, "each of its own source"
 
 
-def test_fairseqs_denoising_task(data, tmp_path):
+@pytest.mark.parametrize("arch", ["bart_vae_tiny", "bart_cvae_tiny"])
+def test_fairseqs_denoising_task(data, arch, tmp_path):
     output = run(
         f"fairseq-train {data} --user-dir fairseq_vae --task denoising --mask 0.3 --tokens-per-sample 62 "
-        f"--sample-break-mode complete --rotate 0 --required-batch-size-multiple 1 {TINY} {OPTIMIZER} --max-update 2 "
-        f"--save-dir {tmp_path}"
+        f"--sample-break-mode complete --rotate 0 --required-batch-size-multiple 1 "
+        f"{TINY.replace('bart_vae_tiny', arch)} {OPTIMIZER} --max-update 2 --save-dir {tmp_path}"
     )
     assert len(logged(output, "train_inner")) == 2 and "valid_mi" in logged(output, "valid")[-1]
 

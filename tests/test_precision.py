@@ -45,6 +45,19 @@ def test_products_in_bfloat16_everything_else_in_float32(injection, machine):
         torch.testing.assert_close(getattr(extra["posterior"], key), exact, atol=0.05, rtol=0.05)
 
 
+@pytest.mark.parametrize("width, plain", [(8, True), (300, False)])
+def test_short_sentences_attend_by_plain_products(width, plain, machine):
+    """torch's fused attention on a CPU takes its gradient in bfloat16 more slowly; longer ones keep it, for memory."""
+    machine(avx512_bf16=True)
+    built, tokens = model(autocast_bf16=True).train(), torch.ones(2, width)
+    with built.autocast(tokens[:, :3], tokens):
+        assert torch.backends.cuda.flash_sdp_enabled() is not plain
+        attended = torch.nn.functional.scaled_dot_product_attention(*[torch.randn(2, 2, 3, 4).bfloat16()] * 3)
+    assert torch.backends.cuda.flash_sdp_enabled() and attended.dtype == torch.bfloat16
+    with built.eval().autocast(tokens):
+        assert torch.backends.cuda.flash_sdp_enabled()
+
+
 def test_validation_is_float32_to_the_bit(machine):
     machine(amx_bf16=True)
     sample = batch(SENTENCES)

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 def recomputed(forward: Callable[..., Any], offload: bool, *args: Any, **kwargs: Any) -> Any:
     """A layer's output, of which the backward pass makes the activations again, to the bit.
 
-    The second run has the first one's autocast, kernels of attention and random state. Without gradients, and with a cache of keys and values
-    among the arguments, which a second run would change again, the layer just runs.
+    The second run has the first one's autocast, kernels of attention and random state. Without gradients, and with a
+    cache of keys and values among the arguments, which a second run would change again, the layer just runs.
 
     Args:
         forward: of the layer

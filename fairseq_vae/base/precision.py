@@ -88,8 +88,8 @@ def same_attention() -> Callable[[], ContextManager[None]]:
 def bfloat16_products(device: str, width: int) -> Iterator[None]:
     """A context in which matrix products are in bfloat16.
 
-    torch's fused attention on a CPU takes its gradient in bfloat16 three to four times as slowly as plain products do for
-    sentences of 32 tokens, twice for 128; from 256 on it is the faster one, and holds no scores.
+    torch's fused attention on a CPU takes its gradient in bfloat16 three to four times as slowly as plain products do
+    for sentences of 32 tokens, twice for 128; from 256 on it is the faster one, and holds no scores.
 
     Args:
         device: torch's type of it, e.g. "cpu" or "cuda"
@@ -99,7 +99,8 @@ def bfloat16_products(device: str, width: int) -> Iterator[None]:
     ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     torch.bfloat16
     """
-    with torch.autocast(device, torch.bfloat16), plain_attention() if device == "cpu" and width < 256 else nullcontext():
+    short = device == "cpu" and width < 256
+    with torch.autocast(device, torch.bfloat16), plain_attention() if short else nullcontext():
         yield
 
 

@@ -14,7 +14,8 @@ HELP = "trainings at many rates, and what z holds at each: distortion, BLEU and 
 DESCRIPTION = (
     "Train and evaluate every arm of a study at every point of a sweep, as a rule of beta, from the highest rate down, "
     "each point from the one before. Then print the table, and write it with the picture to OUTPUT: curve.json, "
-    "curve.md, curve.svg and curve.png. Run again, it goes on at the first point that is not done; more arms, seeds "
+    "curve.md, curve.svg and curve.png; where trainings validate, their -ELBO over updates as validation.svg and .png. "
+    "Run again, it goes on at the first point that is not done; more arms, seeds "
     "and, if a language model has `updates` of its own, lower points may be added to the study. The same command, "
     "started twice or more, shares the work: each takes arms and seeds that no other is at. A point that fails stands "
     "in the table as failed, the other arms go on, and the exit status is 1."
@@ -74,11 +75,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def show(study: "Study", output: str, rows: List[Dict[str, Any]]) -> None:
-    """Print the table, and write it as JSON and Markdown, and the picture; within drawing.style."""
+    """Print the table, and write it as JSON and Markdown, and the pictures; within drawing.style."""
     import json
 
     from ..base.files import write
-    from ..report import drawing, rate
+    from ..report import learning, rate
     from ..report.text import plain
 
     path = os.path.join(output, "curve")
@@ -89,7 +90,15 @@ def show(study: "Study", output: str, rows: List[Dict[str, Any]]) -> None:
     write(f"{path}.md", f"{rate.table(rows, True, study.versus)}\n\n{told}\n")
     print(f"\n{rate.table(rows, False, study.versus)}\n\n{told}")
     if any(not row["zero_latent"] for row in done):
-        figure = rate.curve(rows, study.warm)
-        for kind in ("svg", "png"):
-            drawing.save(figure, f"{path}.{kind}")
-        print(f"\n{path}.svg")
+        save(rate.curve(rows, study.warm), path)
+    save(learning.learning(rows), os.path.join(output, "validation"))
+
+
+def save(figure: Any, path: str) -> None:
+    """Write a picture, unless it is None, as `path`.svg and `path`.png."""
+    from ..report import drawing
+
+    for kind in ("svg", "png") if figure is not None else ():
+        drawing.save(figure, f"{path}.{kind}")
+        if kind == "svg":
+            print(f"\n{path}.svg")

@@ -5,7 +5,7 @@ import csv
 import functools
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -44,8 +44,8 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         not held to the language model), code (fingerprints of what made it and those before) and figures: those of
         FIGURES that its evaluation has, `seconds` that an update took, of pairs also `less_lm`, see hold, and of an arm
         that is held to another `less_versus`, what LESS and `neg_elbo` are less than the other's, sentence by sentence,
-        with their intervals. A PHASE1 is none. A point that was made with other settings than the study's, or starts
-        from one that was, has failed.
+        with their intervals; and `validation`, see validations, also of a training that is not done. A PHASE1 is none.
+        A point that was made with other settings than the study's, or starts from one that was, has failed.
 
     Raises:
         InputError: an evaluation or a file of settings is damaged, or the folder's evaluations had other flags
@@ -89,6 +89,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
                 **{"updates": seen, "start": point.before or start, "code": code},
                 **{"state": "done" if figures else "failed" if reason else "missing", "reason": reason},
                 "figures": figures,
+                "validation": validations(folder / "train.log", seen - point.updates),
             }
         )
     places = {(p.arm, p.seed, p.setting): Path(output, p.place, f"{study.split}.tsv") for p in study.points}
@@ -138,22 +139,51 @@ def pace(log: Path) -> Optional[float]:
 
     An interrupted training's clock begins anew: what lies between two runs does not count.
     """
-    if not log.exists():
-        return None
     before: Optional[Tuple[int, float]] = None
     updates, seconds = 0, 0.0
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        found = VALUES.search(line)
-        if found and found[1] == "train_inner":
-            with contextlib.suppress(ValueError, TypeError, LookupError):
-                numbers = json.loads(found[2])
-                after = int(numbers["num_updates"]), float(numbers["wall"])
-                if before and after[0] > before[0] and after[1] > before[1]:
-                    updates, seconds = updates + after[0] - before[0], seconds + after[1] - before[1]
-                before = after
-        elif " | fairseq_cli.train | " in line:  # of a start
+    for kind, numbers in logged(log):
+        if kind == "train_inner" and {"num_updates", "wall"} <= set(numbers):
+            after = int(numbers["num_updates"]), numbers["wall"]
+            if before and after[0] > before[0] and after[1] > before[1]:
+                updates, seconds = updates + after[0] - before[0], seconds + after[1] - before[1]
+            before = after
+        elif kind == "start":
             before = None
     return seconds / updates if updates else None
+
+
+def validations(log: Path, before: int) -> Dict[str, List[float]]:
+    """What a training's validations found, by its log: `updates` since the study's start, `neg_elbo` and `kl`.
+
+    Args:
+        log: of the training
+        before: updates of the trainings that it goes on from
+    """
+    found = {}
+    for kind, numbers in logged(log):
+        if kind == "valid" and {"valid_num_updates", "valid_neg_elbo", "valid_kl"} <= set(numbers):
+            found[before + int(numbers["valid_num_updates"])] = numbers["valid_neg_elbo"], numbers["valid_kl"]
+    updates = sorted(found)
+    both = [found[update] for update in updates]
+    return {"updates": [*updates], "neg_elbo": [bound for bound, _ in both], "kl": [kl for _, kl in both]}
+
+
+def logged(log: Path) -> Iterator[Tuple[str, Dict[str, float]]]:
+    """The lines of a training's log that tell values, as "train_inner" or "valid", and the numbers among them; and
+    "start" for each line that a start of fairseq-train writes. Nothing of a log that is not there."""
+    if not log.exists():
+        return
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        found = VALUES.search(line)
+        if found:
+            numbers: Dict[str, float] = {}
+            with contextlib.suppress(ValueError):
+                for key, value in json.loads(found[2]).items():
+                    with contextlib.suppress(ValueError, TypeError):
+                        numbers[key] = float(value)
+            yield found[1], numbers
+        elif " | fairseq_cli.train | " in line:
+            yield "start", {}
 
 
 def hold(rows: Sequence[Dict[str, Any]], folders: Mapping[Tuple[str, int, str], str]) -> None:

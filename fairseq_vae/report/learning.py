@@ -1,0 +1,50 @@
+"""Validation -ELBO and KL of a study's trainings over updates, as a picture: whether they have stopped falling."""
+
+from typing import Any, Dict, List, Mapping, Sequence
+
+from . import drawing
+from .rate import finite
+
+__all__ = ["learning"]
+
+PANELS = (("neg_elbo", "validation −ELBO, nats per sentence"), ("kl", "validation KL, nats per sentence"))
+
+
+def learning(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """A figure of -ELBO and KL over updates, a line an arm and point, the mean over seeds; None without a validation.
+
+    Drawn within drawing.style; thin lines are single seeds where there are several. A first phase is left out: its
+    updates are counted. So is a validation that a seed of the line lacks, from the mean.
+
+    Args:
+        rows: of finetune.gather
+    """
+    lines: Dict[str, List[Mapping[str, Any]]] = {}
+    several = len({row["setting"] for row in rows if not row["zero_latent"]}) > 1
+    for row in rows:
+        if row.get("validation", {}).get("updates"):
+            setting = row["setting"].replace("=", " ") if several and "=" in row["setting"] else ""
+            lines.setdefault(", ".join(filter(None, (row["arm"], setting))), []).append(row["validation"])
+    if not lines:
+        return None
+    found = drawing.axes(1, 2, 9.8, 4.2)
+    for axis, (key, unit) in zip(found.flat, PANELS):
+        for number, (name, seeds) in enumerate(lines.items()):
+            look: Dict[str, Any] = {"color": drawing.SAFE[number % len(drawing.SAFE)]}
+            each = [
+                {x: y for x, y in zip(seed["updates"], seed[key]) if finite(y)}  # a training may have diverged
+                for seed in seeds
+            ]
+            for seed in each if len(each) > 1 else []:
+                axis.plot(list(seed), list(seed.values()), linewidth=0.6, alpha=0.4, **look)
+            x = [update for update in each[0] if all(update in seed for seed in each)]
+            y = [sum(seed[update] for seed in each) / len(each) for update in x]
+            marker = drawing.MARKERS[number % len(drawing.MARKERS)]
+            axis.plot(x, y, marker=marker, markersize=4, linewidth=1.4, label=name, **look)
+        axis.set_xlabel("updates since the study's start")
+        axis.set_ylabel(unit)
+        axis.set_xlim(left=0)
+    found[0, 1].set_ylim(bottom=0)
+    figure = found[0, 0].figure
+    figure.legend(*found[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
