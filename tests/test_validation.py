@@ -7,7 +7,7 @@ import torch
 from denoising import TRAIN, build, epoch
 from fairseq.logging import metrics
 from fairseq.logging.meters import AverageMeter
-from helpers import SENTENCES, B, Z, batch, criterion, dictionary, model, write_data
+from helpers import GIVEN, SENTENCES, B, Z, batch, criterion, dictionary, model, write_data
 
 from fairseq_vae import criterion as criterion_module
 from fairseq_vae import validation
@@ -224,21 +224,37 @@ def test_batches_of_one_validation_are_not_validations(caplog):
     assert record.getMessage().startswith("posterior collapse")
 
 
+EITHER = pytest.mark.parametrize("injection", ["self-attention", f"self-attention{GIVEN}"])
+
+
+def given(built):
+    """A batch of sentences with their partners; for a conditional model, of one source that all have."""
+    sample = partnered(batch(SENTENCES), split(SENTENCES))
+    if built.conditional:
+        source = batch([[3, 1]] * B)["net_input"]
+        source = {name: source[name] for name in ("src_tokens", "src_lengths")}
+        sample = {**sample, "net_input": {**sample["net_input"], **source}, "partner": {**sample["partner"], **source}}
+    return sample
+
+
 def validations(built, caplog, count=2):
-    names, watch, data = [], Watch(), split(SENTENCES)
+    names, watch = [], Watch()
     for update in range(count):
         with torch.no_grad():
             built.encoder.memory.project.bias.add_(1e-3 * update)  # or they would be one
             built.encoder.posterior.mu.bias.add_(1e-4)
-        names.append(validated(watch, criterion()(built, partnered(batch(SENTENCES), data))[2])["diagnosis"])
+        names.append(validated(watch, criterion()(built, given(built))[2])["diagnosis"])
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     return names, warnings
 
 
-def test_a_model_collapsed_on_purpose_is_diagnosed_as_collapsed(caplog):
-    built = model(std=0.3)
+@EITHER
+def test_a_model_collapsed_on_purpose_is_diagnosed_as_collapsed(injection, caplog):
+    """Its posterior, and p(z) or p(z given x), are N(0, I)."""
+    built = model(injection, std=0.3)
     with torch.no_grad():
-        for layer in (built.encoder.posterior.mu, built.encoder.posterior.logvar):
+        networks = [built.encoder.posterior, *([built.encoder.prior] if built.conditional else [])]
+        for layer in (layer for network in networks for layer in (network.mu, network.logvar)):
             layer.weight.zero_()
             layer.bias.zero_()
     names, warnings = validations(built, caplog, 3)
@@ -246,21 +262,23 @@ def test_a_model_collapsed_on_purpose_is_diagnosed_as_collapsed(caplog):
     assert len(warnings) == 1 and "posterior collapse" in warnings[0] and "--free-bits" in warnings[0]
 
 
-def test_a_decoder_that_ignores_a_held_rate_is_diagnosed_as_unused(caplog):
-    built = model(std=0.3)
+@EITHER
+def test_a_decoder_that_ignores_a_held_rate_is_diagnosed_as_unused(injection, caplog):
+    built = model(injection, std=0.3)
     with torch.no_grad():
         built.encoder.memory.project.weight.zero_()
     names, warnings = validations(built, caplog)
     assert names == ["unused"] * 2 and len(warnings) == 1 and "z is not used" in warnings[0]
 
 
-def test_a_healthy_model_is_not_warned_of(caplog):
-    """One that has learnt five sentences from z alone."""
-    built = model(std=0.1).train()
+@EITHER
+def test_a_healthy_model_is_not_warned_of(injection, caplog):
+    """One that has learnt five sentences from z alone, since all have one source."""
+    built = model(injection, std=0.1).train()
     optimizer = torch.optim.Adam(built.parameters(), 0.01)
     for update in range(150):
         built.set_num_updates(update)
-        loss, _, _ = criterion(kl_weight=0.3)(built, batch(SENTENCES))
+        loss, _, _ = criterion(kl_weight=0.3)(built, given(built))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

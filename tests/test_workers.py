@@ -45,8 +45,9 @@ AGGRESSIVE = "--aggressive-inference --aggressive-window=2 --aggressive-max-step
 DETERMINISTIC = "--deterministic-latent"
 PAIRS = (
     "--task=vae_translation --source-lang=src --target-lang=tgt --arch=bart_cvae_tiny --encoder-layers=2 "
-    "--target-encoder=copy --target-encoder-layers=1 --free-bits=0.5 --free-bits-mode=batch-sentence"
+    "--free-bits=0.5 --free-bits-mode=batch-sentence"
 )
+COPY = "--target-encoder=copy --target-encoder-layers=1"
 EVERY = f"--bow-weight=0.3 --word-dropout=0.3 --sentence-avg --rate-controller=pid {RATE}"
 
 
@@ -93,6 +94,7 @@ def train_all(rank, folder):
         run(number, "data", f"--max-epoch=2 {flags}")
     run("few", "one sentence", "--max-epoch=2 --bow-weight=0.5")
     run("pairs", "pairs", f"--max-epoch=2 {PAIRS}")
+    run("pairs, copy", "pairs", f"--max-epoch=2 {PAIRS} {COPY}")
     run("whole", "data", f"--max-epoch=2 {EVERY}")
     if rank is not None:
         run("resumed", "data", f"--max-epoch=2 {EVERY}", folder / "first alone")
@@ -171,8 +173,10 @@ def test_a_worker_without_a_sentence_changes_nothing(found):
 
 def test_of_pairs_too(found):
     pair, alone, _ = found
-    assert_equal(pair["pairs"], alone["pairs"])
-    assert any(name.startswith("encoder.target_encoder.layers.0.") for name in alone["pairs"][0]["model"])
+    for case in "pairs", "pairs, copy":
+        assert_equal(pair[case], alone[case])
+        own = any(name.startswith("encoder.target_encoder.layers.0.") for name in alone[case][0]["model"])
+        assert own == (case == "pairs, copy")
 
 
 def test_the_averages_of_bn_mu_are_those_of_all_workers_rows(found):
