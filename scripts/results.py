@@ -5,8 +5,10 @@ A table stands between two lines, of which the first names its kind and its file
     <!-- results: curve yelp.json -->
     <!-- end of results -->
 
-Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `labels`, of what examples/classification/labels.py
-writes. With --check nothing is written, and a README whose tables are other ones is an error.
+Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `responses`, of a curve.json of pairs, all scores of
+its responses; `validation`, of a curve.json, the validations' -ELBO over updates; `labels`, of what
+examples/classification/labels.py writes. With --check nothing is written, and a README whose tables are others is an
+error.
 """
 
 import argparse
@@ -37,6 +39,63 @@ def curve(found: Dict[str, Any]) -> str:
     versus = found.get("versus", {})
     told = f"{rate.caption(points, found['warm'], versus)} Signatures: `{'|'.join(common)}`{differing}."
     return f"{rate.table(points, True, versus)}\n\n{told}"
+
+
+SCORES = {  # of responses: heading to the name in an evaluation
+    **{f"BLEU-{n}": f"bleu_{n}" for n in (1, 2, 3, 4)},
+    **{"bag of words, average": "a_bow", "bag of words, extrema": "e_bow"},
+}
+MEANS = ("precision", "recall", "f1")
+ALONE = {"ROUGE-1": "rouge_1", "ROUGE-2": "rouge_2", "ROUGE-L": "rouge_l"}
+
+
+def responses(found: Dict[str, Any]) -> str:
+    """Every score of an arm's responses, in percent: precision, recall and F1, or ROUGE alone; means over seeds.
+
+    >>> scores = {f"{name}_{kind}": 0.125 for name in SCORES.values() for kind in MEANS}
+    >>> scores.update(dict.fromkeys(ALONE.values(), 0.25))
+    >>> point = {"arm": "plain", "setting": "kl-weight=1", "state": "done", "figures": {"responses": scores}}
+    >>> responses({"points": [point]}).splitlines()[-1].split(" | ")[1::7]
+    ['12.5 / 12.5 / 12.5', '25.0']
+    """
+    done = [point for point in found["points"] if point["state"] == "done"]
+
+    def mean(rows: Sequence[Any], key: str) -> str:
+        return f"{100 * OverSeeds.of([row['figures']['responses'][key] for row in rows]).mean:.1f}"
+
+    table = [["arm", *SCORES, *ALONE]]
+    for arm, setting in dict.fromkeys((point["arm"], point["setting"]) for point in done):
+        rows = [point for point in done if (point["arm"], point["setting"]) == (arm, setting)]
+        three = [" / ".join(mean(rows, f"{name}_{kind}") for kind in MEANS) for name in SCORES.values()]
+        table.append([arm, *three, *(mean(rows, key) for key in ALONE.values())])
+    return grid(table, markdown=True)
+
+
+def validation(found: Dict[str, Any]) -> str:
+    """The validations' -ELBO of each arm over updates since the study's start, nats a sentence; means over seeds.
+
+    >>> seen = {"updates": [50, 100], "neg_elbo": [60.0, 55.5], "kl": [0.0, 0.0]}
+    >>> row = {"arm": "no z", "setting": "only", "validation": seen}
+    >>> other = {**row, "arm": "two phases", "validation": {**seen, "updates": [100, 150]}}
+    >>> print(validation({"points": [row, other]}))
+    | updates | 50 | 100 | 150 |
+    |---|---:|---:|---:|
+    | no z | 60.0 | 55.5 | - |
+    | two phases | - | 60.0 | 55.5 |
+    """
+    seen: Dict[str, List[Dict[int, float]]] = {}
+    for point in found["points"]:
+        each = point.get("validation") or {}
+        if each.get("updates"):
+            seen.setdefault(point["arm"], []).append(dict(zip(each["updates"], each["neg_elbo"])))
+    updates = sorted({update for seeds in seen.values() for seed in seeds for update in seed})
+    if not updates:
+        raise ValueError("no training of it has validated")
+    table = [["updates", *(f"{update:,}" for update in updates)]]
+    for arm, seeds in seen.items():
+        shared = [[seed[update] for seed in seeds if update in seed] for update in updates]
+        table.append([arm, *(f"{sum(some) / len(some):.1f}" if len(some) == len(seeds) else "-" for some in shared)])
+    return grid(table, markdown=True)
 
 
 def labels(found: Sequence[Dict[str, Any]]) -> str:
@@ -85,7 +144,9 @@ def cell(values: Sequence[float], sign: str) -> str:
     return f"{mean:{sign}.1f}" + (f" ± {half:.1f}" if len(values) > 1 else "")
 
 
-KINDS: Dict[str, Callable[[Any], str]] = {"curve": curve, "labels": labels}
+KINDS: Dict[str, Callable[[Any], str]] = {
+    **{"curve": curve, "responses": responses, "validation": validation, "labels": labels},
+}
 
 
 def filled(path: Path) -> str:

@@ -67,6 +67,8 @@ BAD = [
     ("curve labels.json", "labels.json is of no curve"),
     ("labels twice.json", "twice.json is of no labels .*stand there twice"),
     ("labels tasks.json", "tasks.json is of no labels"),
+    ("responses sentences.json", "sentences.json is of no responses"),
+    ("validation empty.json", "no training of it has validated"),
     ("curve empty.json", "empty.json is of no curve .*no point with a latent is done"),
 ]
 
@@ -77,6 +79,8 @@ def test_a_bad_block_is_one_line(readme, kind, message, capsys):
     (readme.parent / "twice.json").write_text(json.dumps([*rows, rows[0]]))
     (readme.parent / "tasks.json").write_text(json.dumps([*rows, {**rows[0], "task": "imdb"}]))
     (readme.parent / "empty.json").write_text(json.dumps({"points": []}))
+    sentences = {"arm": "plain", "setting": "kl-weight=1", "state": "done", "figures": {"kl": 3}}
+    (readme.parent / "sentences.json").write_text(json.dumps({"points": [sentences]}))
     readme.write_text(readme.read_text().replace("labels labels.json", kind))
     assert results.main([str(readme)]) == 1
     [line] = capsys.readouterr().err.splitlines()

@@ -13,8 +13,8 @@ PANELS = (("neg_elbo", "validation −ELBO, nats per sentence"), ("kl", "validat
 def learning(rows: Sequence[Mapping[str, Any]]) -> Any:
     """A figure of -ELBO and KL over updates, a line an arm and point, the mean over seeds; None without a validation.
 
-    Drawn within drawing.style; thin lines are single seeds where there are several. A first phase is left out: its
-    updates are counted. So is a validation that a seed of the line lacks, from the mean.
+    Drawn within drawing.style; thin lines are single seeds where there are several. A first phase has no line, but its
+    updates are counted; the mean goes where all seeds have a validation.
 
     Args:
         rows: of finetune.gather
@@ -27,8 +27,9 @@ def learning(rows: Sequence[Mapping[str, Any]]) -> Any:
             lines.setdefault(", ".join(filter(None, (row["arm"], setting))), []).append(row["validation"])
     if not lines:
         return None
-    found = drawing.axes(1, 2, 9.8, 4.2)
-    for axis, (key, unit) in zip(found.flat, PANELS):
+    panels = [(key, unit) for key, unit in PANELS if any(any(seed[key]) for seeds in lines.values() for seed in seeds)]
+    found = drawing.axes(1, len(panels), 4.9 * len(panels), 4.2)
+    for axis, (key, unit) in zip(found.flat, panels):
         for number, (name, seeds) in enumerate(lines.items()):
             look: Dict[str, Any] = {"color": drawing.SAFE[number % len(drawing.SAFE)]}
             each = [
@@ -44,7 +45,8 @@ def learning(rows: Sequence[Mapping[str, Any]]) -> Any:
         axis.set_xlabel("updates since the study's start")
         axis.set_ylabel(unit)
         axis.set_xlim(left=0)
-    found[0, 1].set_ylim(bottom=0)
+        if key == "kl":
+            axis.set_ylim(bottom=0)
     figure = found[0, 0].figure
     figure.legend(*found[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
