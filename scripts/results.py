@@ -6,7 +6,8 @@ A table stands between two lines, of which the first names its kind and its file
     <!-- end of results -->
 
 Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `responses`, of a curve.json of pairs, all scores of
-its responses; `validation`, of a curve.json, the validations' -ELBO over updates; `labels`, of what
+its responses; `validation`, of a curve.json, the validations' -ELBO over updates; `printed:DATA:PAPER,...`, of a
+curve.json, its evaluations under the definitions of papers, beside their figures of DATA; `labels`, of what
 examples/classification/labels.py writes. With --check nothing is written, and a README whose tables are others is an
 error.
 """
@@ -21,7 +22,7 @@ from typing import Any, Callable, Dict, List, Sequence
 from fairseq_vae.base.files import write
 from fairseq_vae.measure.seeds import OverSeeds
 from fairseq_vae.report import rate
-from fairseq_vae.report.text import grid
+from fairseq_vae.report.text import beside_paper, grid
 
 BLOCK = re.compile(r"(<!-- results: (\S+) (\S+) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
 BASE, OTHER = "monotonic", "cyclical"  # arms whose difference is the claim of `labels`
@@ -98,6 +99,22 @@ def validation(found: Dict[str, Any]) -> str:
     return grid(table, markdown=True)
 
 
+def printed(found: Dict[str, Any], data: str, papers: str) -> str:
+    """What papers have printed of a data set, and the figures of a study's points by the same definitions.
+
+    >>> point = {"arm": "two phases", "seed": 1, "state": "done", "figures": {"ppl_word": 90.0, "neg_elbo": 101.5}}
+    >>> print(printed({"points": [point]}, "PTB", "texar").splitlines()[-3])
+    | here: two phases | 90.00 | 101.50 |
+    """
+    done = [point for point in found["points"] if point["state"] == "done"]
+    several = len({point["seed"] for point in done}) > 1
+    ours = [
+        {**point["figures"], "checkpoint": f"{point['arm']}, seed {point['seed']}" if several else point["arm"]}
+        for point in done
+    ]
+    return "\n\n".join(beside_paper(ours, paper, markdown=True, data=data) for paper in papers.split(","))
+
+
 def labels(found: Sequence[Dict[str, Any]]) -> str:
     """Accuracy by arm and number of labels, in percent, and how much better OTHER is than BASE, seed by seed.
 
@@ -144,8 +161,8 @@ def cell(values: Sequence[float], sign: str) -> str:
     return f"{mean:{sign}.1f}" + (f" ± {half:.1f}" if len(values) > 1 else "")
 
 
-KINDS: Dict[str, Callable[[Any], str]] = {
-    **{"curve": curve, "responses": responses, "validation": validation, "labels": labels},
+KINDS: Dict[str, Callable[..., str]] = {
+    **{"curve": curve, "responses": responses, "validation": validation, "printed": printed, "labels": labels},
 }
 
 
@@ -158,14 +175,15 @@ def filled(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
 
     def table(block: "re.Match[str]") -> str:
-        first, kind, name, _, last = block.groups()
+        first, whole, name, _, last = block.groups()
+        kind, *options = whole.split(":")
         if kind not in KINDS:
             raise ValueError(f"{path}: {kind}: expected a kind of table among {', '.join(KINDS)}")
         if not (path.parent / name).is_file():
             raise ValueError(f"{path}: {name}: no such file beside it")
         try:
             content = json.loads((path.parent / name).read_text(encoding="utf-8"))
-            return f"{first}{KINDS[kind](content)}\n{last}"
+            return f"{first}{KINDS[kind](content, *options)}\n{last}"
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"{path.parent / name} is of no {kind} ({error!r})") from error
 

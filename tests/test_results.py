@@ -68,6 +68,8 @@ BAD = [
     ("labels twice.json", "twice.json is of no labels .*stand there twice"),
     ("labels tasks.json", "tasks.json is of no labels"),
     ("responses sentences.json", "sentences.json is of no responses"),
+    ("printed:PTB:he-2019 empty.json", "he-2019 has no rows of PTB: expected one of Yahoo, Yelp"),
+    ("printed empty.json", "empty.json is of no printed"),
     ("validation empty.json", "no training of it has validated"),
     ("curve empty.json", "empty.json is of no curve .*no point with a latent is done"),
 ]

@@ -323,22 +323,28 @@ def grid(rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
     )
 
 
-def beside_paper(results: Sequence[Numbers], name: str, markdown: bool = False) -> str:
+def beside_paper(results: Sequence[Numbers], name: str, markdown: bool = False, data: Optional[str] = None) -> str:
     """A paper's own rows, and ours under its definitions.
 
     Args:
         results: evaluations
         name: of PAPERS
         markdown: as Markdown, else as aligned columns
+        data: the data set whose rows alone to show; None: all
+
+    Raises:
+        ValueError: the paper has no rows of it
     """
     paper: Paper = PAPERS[name]
+    if data is not None and data not in paper.tables:
+        raise ValueError(f"{name} has no rows of {data}: expected one of {', '.join(paper.tables)}")
     parts = [f"{paper.title}\n{paper.definition}\nSource: {paper.source}"]
     ours = [
         [f"here: {label}", *(figure(column.ours(numbers), column.digits) for column in paper.columns)]
         for label, numbers in zip(names([numbers["checkpoint"] for numbers in results]), results)
     ]
-    for data, table in paper.tables.items():
-        rows = [[data, *(column.heading for column in paper.columns)]]
+    for heading, table in paper.tables.items() if data is None else [(data, paper.tables[data])]:
+        rows = [[heading, *(column.heading for column in paper.columns)]]
         for label, *values in table:
             cells = zip(values, paper.columns)
             rows.append([label, *(v if isinstance(v, str) else figure(v, column.digits) for v, column in cells)])
