@@ -160,6 +160,9 @@ def listed(keys: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(PRETRAINED[:-1] if key.startswith(PRETRAINED) else key for key in keys))
 
 
+RESTORED = "; with --restore-file give --reset-optimizer, whose state is of the other tensors"
+
+
 def fit_optional(state_dict: StateDict, own: StateDict, optional: Sequence[str]) -> None:
     """Add to a VAE checkpoint what it may lack, as the model initialised it, and take out what the model may lack.
 
@@ -186,9 +189,11 @@ def fit_optional(state_dict: StateDict, own: StateDict, optional: Sequence[str])
     for key in old:
         del state_dict[key]
     if new:
-        logger.info(f"VAE checkpoint: {len(new)} tensors new: {listed(new)}")
+        logger.info(f"VAE checkpoint: {len(new)} tensors new: {listed(new)}{RESTORED}")
     if old:
-        logger.info(f"VAE checkpoint: {len(old)} tensors left out, since no flag asks for them: {listed(old)}")
+        logger.info(
+            f"VAE checkpoint: {len(old)} tensors left out, since no flag asks for them: {listed(old)}{RESTORED}"
+        )
 
 
 def fit_dictionary(state_dict: StateDict, dictionary: Dictionary, checkpoint: str) -> None:
