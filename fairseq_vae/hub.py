@@ -137,6 +137,8 @@ class BARTVAEHubInterface(Decoding):
             InputError: z is not one that `check` takes, the search cannot be, there is another number of sources or of
                 numbers, or no sources for a conditional model
         """
+        if not isinstance(beam, int):
+            raise InputError(f"beam={beam!r}: expected a number, 1 or more (sources are given as sources=…)")
         generator = self.generator(beam, sampling, sampling_topk, sampling_topp, temperature, max_len, seed)
         self.check(z)
         numbers = range(first, first + len(z)) if numbers is None else numbers

@@ -34,9 +34,8 @@ def losses(built, sample, eps):
         return built(**sample["net_input"], eps=eps, target=sample["target"])
 
 
-@pytest.mark.parametrize("injection", CROSS)
+@pytest.mark.parametrize("injection", EVERY_INJECTION)
 def test_with_sources_of_no_token_and_a_standard_prior_it_is_the_vae(injection):
-    """Where the VAE's decoder has a cross-attention too: without one, its layers have a norm less."""
     vae, cvae = model(injection, std=0.3), model(f"{injection}{GIVEN}", std=0.3, latent_prior="standard")
     own = cvae.state_dict()
     for key, value in vae.state_dict().items():
@@ -48,6 +47,27 @@ def test_with_sources_of_no_token_and_a_standard_prior_it_is_the_vae(injection):
     torch.testing.assert_close(one.nll_rows, other.nll_rows, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(one.rate, other.rate, rtol=1e-5, atol=1e-5)
     assert one.rate.min() > 1e-3 and one.nll_rows.min() > 1
+    loss, _, _ = criterion()(vae, sample)
+    torch.testing.assert_close(criterion()(cvae, {**sample, "net_input": empty})[0], loss, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("flags", [{}, {"target_encoder": "copy"}, {"target_encoder_layers": 1}])
+def test_the_decoder_sees_the_target_through_z_alone(flags):
+    """The z of another target, given as such, has what that target's own pass gives the decoder."""
+    built, sample, eps = model(SELF, std=0.3, **flags), pairs(), torch.randn(B, Z)
+    source, words = sample["net_input"]["src_tokens"], sample["net_input"]["prev_output_tokens"]
+    found = []
+    for target in (sample["target"], pairs(targets=SENTENCES[1:] + SENTENCES[:1])["target"]):
+        with torch.no_grad():
+            read = built.encoder(source, target=target, eps=eps)
+            z = built.encoder.infer(source, target=target).rsample(eps)
+            given = built.encoder(source, z=z)
+            assert read["encoder_out"][0].equal(given["encoder_out"][0])
+            assert read["encoder_padding_mask"][0].equal(given["encoder_padding_mask"][0])
+            logits, right = (built.decoder(words, encoder_out=out)[0] for out in (read, given))
+        assert logits.equal(right)
+        found.append(logits)
+    assert (found[0] - found[1]).abs().amax((1, 2)).min() > 1e-3, "z differs"
 
 
 def test_the_rate_is_the_kl_of_two_gaussians_of_each_source():
@@ -207,7 +227,12 @@ def test_checkpoints_load_where_that_makes_sense():
     same.load_state_dict(dict(cvae.state_dict()))
     assert all(value.equal(cvae.state_dict()[key]) for key, value in same.state_dict().items())
     copy = model(SELF, target_encoder="copy", target_encoder_layers=1)
+    standard = model(SELF, latent_prior="standard", std=0.3)
+    began = model(SELF)
+    began.load_state_dict(dict(standard.state_dict()))
+    assert all(value.equal(began.state_dict()[key]) for key, value in standard.state_dict().items())
     refused = {
+        ".*look at --latent-prior": (cvae, model(SELF, latent_prior="standard")),
         "a bart_vae, not a bart_cvae": (model(), cvae),
         "a bart_cvae, not a bart_vae": (cvae, model()),
         ".*look at --target-encoder, --target-encoder-layers": (copy, model(SELF, target_encoder="copy")),

@@ -95,6 +95,7 @@ def test_the_hub_encodes_pairs(vae):
         (lambda vae: vae.encode(SOURCES), "give targets beside the sources"),
         (lambda vae: vae.encode(SOURCES, TARGETS[:2]), "2 targets for 5 sources"),
         (lambda vae: vae.decode(torch.zeros(1, 8)), "give sources"),
+        (lambda vae: vae.decode(torch.zeros(5, 8), SOURCES), r"beam=\['.*'\]: expected a number, .* sources=…"),
         (lambda vae: vae.sample(1), "give sources"),
         (lambda vae: vae.respond(SOURCES, n=0), "0 responses: expected 1 or more"),
         (lambda vae: vae.interpolate(SOURCES[0], SOURCES[1]), "give targets beside the sources"),

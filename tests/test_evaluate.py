@@ -172,6 +172,8 @@ def test_a_model_without_a_latent_is_marked(made):
         ({"labels": "same"}, "--labels: only 'a'"),
         ({"labels": "single"}, "--labels: 'b' has one sentence"),
         ({"language_model": "vae/checkpoint_best.pt"}, "has a latent: expected one trained with --zero-latent"),
+        ({"responses": 2}, "which responds to nothing: leave it out"),
+        ({"references": "same"}, "--references: "),
     ],
 )
 def test_bad_input_is_refused(made, checkpoint, arguments, message):

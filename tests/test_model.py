@@ -155,19 +155,20 @@ def test_zero_latent_is_a_plain_language_model():
     assert "encoder.memory.project.bias" in changed and not any("encoder.layers" in name for name in changed)
 
 
+@pytest.mark.parametrize("arch", ["bart_vae", "bart_cvae"])
 @pytest.mark.parametrize(
-    "name, sizes",
+    "size, sizes",
     [
-        ("bart_vae", (6, 768, 3072, 12)),
-        ("bart_vae_base", (6, 768, 3072, 12)),
-        ("bart_vae_large", (12, 1024, 4096, 16)),
-        ("bart_vae_small", (4, 256, 1024, 4)),
-        ("bart_vae_tiny", (2, 32, 128, 2)),
+        ("", (6, 768, 3072, 12)),
+        ("_base", (6, 768, 3072, 12)),
+        ("_large", (12, 1024, 4096, 16)),
+        ("_small", (4, 256, 1024, 4)),
+        ("_tiny", (2, 32, 128, 2)),
     ],
 )
-def test_architectures_have_their_sizes_and_give_way_to_flags(name, sizes):
+def test_architectures_have_their_sizes_and_give_way_to_flags(arch, size, sizes):
     args = Namespace(decoder_layers=3)
-    ARCH_CONFIG_REGISTRY[name](args)
+    ARCH_CONFIG_REGISTRY[f"{arch}{size}"](args)
     bart_base_architecture(args)  # as build_model does
     keys = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
     assert tuple(getattr(args, f"encoder_{key}") for key in keys) == sizes

@@ -309,3 +309,5 @@ def test_from_dialogs_to_different_responses_and_with_a_stock_task(tmp_path, in_
         found.setdefault(int(number) + 1, []).append(text)
     wanted = [f"{number}\t{text}" for number in sorted(found) for text in found[number]]
     assert responses.splitlines() == wanted and len(wanted) == 3 * count
+    assert main(["evaluate", last, f"{out}/data-bin", "--split=test", "--generate=0", f"--json={out}/stock.json"]) == 0
+    assert json.loads((out / "stock.json").read_text())["sentences"] == count
