@@ -1,10 +1,12 @@
 """Validation -ELBO of a study's trainings over updates: read from logs, told by the table's JSON, and drawn."""
 
 import json
+import logging
 
 import pytest
 
-from fairseq_vae.finetune.gather import validations
+from fairseq_vae.base import precision
+from fairseq_vae.finetune.gather import had_bfloat16, validations
 from fairseq_vae.report import drawing
 from fairseq_vae.report.learning import learning
 
@@ -24,6 +26,29 @@ def test_validations_of_a_log_count_on_from_the_trainings_before(tmp_path):
     assert validations(log, 200) == {"updates": [210, 220], "neg_elbo": [70, 60.5], "kl": [2, 3]}
     log.write_text("| valid | {damaged}\n" + line("valid", valid_loss=3))
     assert validations(log, 0) == validations(tmp_path / "none", 0) == {"updates": [], "neg_elbo": [], "kl": []}
+
+
+def test_a_training_on_a_machine_without_bfloat16_had_none(tmp_path):
+    log = tmp_path / "train.log"
+    assert not had_bfloat16(log)
+    log.write_text(valid(10, 70, 2))
+    assert had_bfloat16(log)
+    log.write_text(f"| WARNING | fairseq_vae.base.precision | {bfloat16_warning()}\n" + valid(10, 70, 2))
+    assert not had_bfloat16(log)
+
+
+def bfloat16_warning():
+    """As base.precision words it."""
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logger = logging.getLogger(precision.__name__)
+    logger.addHandler(handler)
+    precision.bfloat16_works.cache_clear()
+    assert not precision.bfloat16_works("xpu")
+    precision.bfloat16_works.cache_clear()
+    logger.removeHandler(handler)
+    return records[0]
 
 
 def row(arm, seed, bounds, setting="kl-weight=1"):

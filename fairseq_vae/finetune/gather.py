@@ -42,7 +42,8 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
         those of the points before it), state ("done", "failed" or "missing"), reason (of a failure, or why a point is
         not held to the language model), code (fingerprints of what made it and those before) and figures: those of
-        FIGURES that its evaluation has, `seconds` that an update took, of pairs also `less_lm`, see hold, and of an arm
+        FIGURES that its evaluation has, `seconds` that an update took, `bfloat16` (whether products of its training
+        were in it, and not of its phase1 alone), of pairs also `less_lm`, see hold, and of an arm
         that is held to another `less_versus`, what LESS and `neg_elbo` are less than the other's, sentence by sentence,
         with their intervals; and `validation`, see validations, also of a training that is not done. A PHASE1 is none.
         A point that was made with other settings than the study's, or starts from one that was, has failed.
@@ -76,6 +77,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path} is damaged ({error}): delete it and run the study again") from error
             figures["seconds"] = pace(folder / "train.log")
+            figures["bfloat16"] = "autocast-bf16" in point.flags and had_bfloat16(folder / "train.log")
         elif told.exists():
             reason = told.read_text(encoding="utf-8").strip()
             failed = f"{point.setting} failed" if point.evaluated else f"{point.setting} failed: {reason}"
@@ -150,6 +152,11 @@ def pace(log: Path) -> Optional[float]:
         elif kind == "start":
             before = None
     return seconds / updates if updates else None
+
+
+def had_bfloat16(log: Path) -> bool:
+    """Whether a training with --autocast-bf16 had products in bfloat16: the machine of none of its runs lacked it."""
+    return log.exists() and "--autocast-bf16 has no effect" not in log.read_text(encoding="utf-8", errors="replace")
 
 
 def validations(log: Path, before: int) -> Dict[str, List[float]]:

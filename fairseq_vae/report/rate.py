@@ -296,8 +296,8 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Mapp
     code = {made for row in done for made in row.get("code", [])}
     versions = f" {len(code)} versions of the code made them, see curve.json." if len(code) > 1 else ""
     return (
-        f"{how}{spread} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, K = "
-        f"{first['samples']}; MI at most {cap(done)}; BLEU and exact (as a share) of greedy reconstructions "
+        f"{how}{spread}{precision(done)} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, "
+        f"K = {first['samples']}; MI at most {cap(done)}; BLEU and exact (as a share) of greedy reconstructions "
         f"from mu.{estimates(done)}{responses(done) or samples(done)}{apart(done)}{held}{clock}{lacking}{versions}"
     )
 
@@ -342,6 +342,21 @@ def apart(done: Sequence[Mapping[str, Any]]) -> str:
         found.setdefault(row["reason"], []).append(name)
     names = {why: "; ".join(some) if len(some) < MANY else f"{len(some)} points" for why, some in found.items()}
     return "".join(f" {names[reason]}: {reason}." for reason in found)
+
+
+def precision(done: Sequence[Mapping[str, Any]]) -> str:
+    """Which arms were trained in bfloat16, to stand in the caption.
+
+    >>> rows = [{"arm": "one", "figures": {"bfloat16": True}}, {"arm": "two", "figures": {"bfloat16": False}}]
+    >>> precision(rows[:1]), precision(rows), precision(rows[1:])
+    (' Trained with products in bfloat16.', ' Trained with products in bfloat16: one; the others in float32.', '')
+    """
+    arms = dict.fromkeys(row["arm"] for row in done if row["figures"].get("bfloat16"))
+    if not arms:
+        return ""
+    every = all(row["figures"].get("bfloat16") for row in done)
+    which = "" if every else f": {', '.join(arms)}; the others in float32"
+    return f" Trained with products in bfloat16{which}."
 
 
 def estimates(done: Sequence[Mapping[str, Any]]) -> str:
