@@ -296,8 +296,8 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Mapp
     code = {made for row in done for made in row.get("code", [])}
     versions = f" {len(code)} versions of the code made them, see curve.json." if len(code) > 1 else ""
     return (
-        f"{how}{spread}{precision(done)} Nats per sentence; the split {first['split']}, {first['sentences']:,} sentences, "
-        f"K = {first['samples']}; MI at most {cap(done)}; BLEU and exact (as a share) of greedy reconstructions "
+        f"{how}{spread}{precision(done)} Nats per sentence; the split {first['split']}, "
+        f"{first['sentences']:,} sentences, K = {first['samples']}; MI at most {cap(done)}; BLEU and exact (as a share) of greedy reconstructions "
         f"from mu.{estimates(done)}{responses(done) or samples(done)}{apart(done)}{held}{clock}{lacking}{versions}"
     )
 
