@@ -297,9 +297,9 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Mapp
     versions = f" {len(code)} versions of the code made them, see curve.json." if len(code) > 1 else ""
     return (
         f"{how}{spread}{precision(done)} Nats per sentence; the split {first['split']}, "
-        f"{first['sentences']:,} sentences, K = {first['samples']}; MI at most {cap(done)}; BLEU and exact (as a share) "
-        f"of greedy reconstructions from mu.{estimates(done)}{responses(done) or samples(done)}{apart(done)}{held}{clock}"
-        f"{lacking}{versions}"
+        f"{first['sentences']:,} sentences, K = {first['samples']}; MI at most {cap(done)}; BLEU and exact (as a "
+        f"share) of greedy reconstructions from mu.{estimates(done)}{responses(done) or samples(done)}{apart(done)}"
+        f"{held}{clock}{lacking}{versions}"
     )
 
 
