@@ -83,6 +83,9 @@ def test_differences_from_an_arm_are_taken_seed_by_seed():
         rows, False
     )
     assert "[intervals]" not in caption(rows, False, {"other": "plain"}), "several seeds have their own"
+    both = paired(rows, {"other": ["plain", "language model"]})
+    assert [(each.arm, each.seeds) for each in both] == [("other less plain", 2), ("other less language model", 2)]
+    assert both[0] == other
     less = {"rec": (-1.0, -2.0, 0.5), "of no column": (1, 1, 1)}
     one = [{**row("other", 1, "kl-weight=1", 4, 50)}]
     one[0]["figures"]["less_versus"] = less

@@ -81,11 +81,17 @@ def test_an_arm_has_flags_points_and_updates_of_its_own(study):
 
 
 @pytest.mark.parametrize(
-    "versus, message", [("none", "versus: none: expected an arm, "), ("{plain: 8}", "versus: 8: ")]
+    "versus, message",
+    [
+        *(("none", "versus: none: expected an arm, "), ("{plain: 8}", "versus: 8: ")),
+        ("{plain: [wide, nobody]}", "versus: nobody: expected an arm"),
+    ],
 )
 def test_differences_are_from_arms_of_the_study(study, versus, message):
     assert study("arms:", "versus: plain\narms:").versus == {"language-model": "plain", "wide": "plain"}
     assert study("arms:", "versus: {wide: plain}\narms:").versus == {"wide": "plain"} and study().versus == {}
+    both = {"wide": ["plain", "language-model"]}
+    assert study("arms:", "versus: {wide: [plain, language-model]}\narms:").versus == both
     with pytest.raises(InputError, match=message):
         study("arms:", f"versus: {versus}\narms:")
 
@@ -222,21 +228,37 @@ def test_all_arms_of_a_reproduction_have_as_many_updates_and_one_learning_rate(n
     assert restarted == {p.arm for p in points if p.arm.endswith("restarts")}
 
 
-@pytest.mark.parametrize("name, period", [("annealing", 200), ("scratch", 1000)])
-def test_restarts_come_back_to_the_whole_learning_rate_where_a_cycle_of_beta_begins(name, period):
+def rates(flags, updates):
+    """The learning rate of each update of a training with these flags."""
     from fairseq.optim import FairseqOptimizer
     from fairseq.optim.lr_scheduler import build_lr_scheduler
 
+    arguments = ["text", *(f"--{flag}={value}" if value else f"--{flag}" for flag, value in flags.items())]
+    cfg = configuration("training", arguments).lr_scheduler
+    optimizer = mock.MagicMock(spec=FairseqOptimizer)
+    optimizer.get_lr.side_effect = lambda: optimizer.set_lr.call_args[0][0]
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    return [scheduler.step_update(update) for update in range(updates)]
+
+
+@pytest.mark.parametrize("folder, name", [("reproduce", "convergence"), ("dialog", "longer")])
+def test_a_longer_training_of_two_phases_has_the_learning_rate_of_the_one_without_z(folder, name):
+    points = read_study(str(EXAMPLES / f"{folder}/{name}.yaml"), data="text", pairs=folder == "dialog").points
+    [alone, first, second] = points
+    assert alone.zero_latent and second.before and alone.updates == first.updates + second.updates
+    both = [*rates(first.flags, first.updates), *rates(second.flags, second.updates)]
+    assert both[1:] == pytest.approx(rates(alone.flags, alone.updates)[1:], rel=1e-5)
+
+
+@pytest.mark.parametrize("name, period", [("annealing", 200), ("scratch", 1000)])
+def test_restarts_come_back_to_the_whole_learning_rate_where_a_cycle_of_beta_begins(name, period):
     found = read_study(str(EXAMPLES / f"reproduce/{name}.yaml"), data="text")
     for arm in ("constant, restarts", "monotonic, restarts", "cyclical, restarts"):
         flags = next(point.flags for point in found.points if point.arm == arm)
-        arguments = ["text", *(f"--{flag}={value}" if value else f"--{flag}" for flag, value in flags.items())]
-        cfg = configuration("training", arguments).lr_scheduler
-        scheduler = build_lr_scheduler(cfg, mock.MagicMock(spec=FairseqOptimizer))
-        rates = [scheduler.step_update(update) for update in range(4 * period)]
-        peaks = [update for update, rate in enumerate(rates) if rate == pytest.approx(5e-4, rel=1e-9)]
+        found_rates = rates(flags, 4 * period)
+        peaks = [update for update, rate in enumerate(found_rates) if rate == pytest.approx(5e-4, rel=1e-9)]
         assert peaks == [period * number for number in range(4)]
-        assert rates[period - 1] < 1e-7
+        assert found_rates[period - 1] < 1e-7
     assert (flags["kl-schedule"], flags["kl-cycle-updates"]) == ("cyclical", f"{period}")
 
 

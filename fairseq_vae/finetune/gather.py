@@ -13,7 +13,7 @@ from torch import Tensor
 from ..base.errors import InputError
 from ..measure.collection import Collection
 from ..measure.responses import compared
-from ..measure.seeds import beside
+from ..measure.seeds import bases, beside
 from ..measure.summary import less
 from .kept import common_settings, difference, read_settings, same, settings
 from .process import VALUES
@@ -44,7 +44,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         not held to the language model), code (fingerprints of what made it and those before) and figures: those of
         FIGURES that its evaluation has, `seconds` that an update took, `bfloat16` (whether products of its training
         were in it, and not of its phase1 alone), of pairs also `less_lm`, see hold, and of an arm
-        that is held to another `less_versus`, what LESS and `neg_elbo` are less than the other's, sentence by sentence,
+        that is held to others `less_versus`, what LESS and `neg_elbo` are less than the first's, sentence by sentence,
         with their intervals; and `validation`, see validations, also of a training that is not done. A PHASE1 is none.
         A point that was made with other settings than the study's, or starts from one that was, has failed.
 
@@ -97,7 +97,8 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
     places = {(p.arm, p.seed, p.setting): Path(output, p.place, f"{study.split}.tsv") for p in study.points}
     pairs = list(beside(rows, study.versus))
     for row, base in pairs:
-        if sum((row["arm"], row["setting"]) == (other["arm"], other["setting"]) for other, _ in pairs) > 1:
+        seeds = {mine["seed"] for mine, _ in pairs if (row["arm"], row["setting"]) == (mine["arm"], mine["setting"])}
+        if len(seeds) > 1 or base["arm"] != bases(study.versus, row["arm"])[0]:
             continue  # several seeds have an interval of their own
         ours, theirs = (of_sentences(places[each["arm"], each["seed"], each["setting"]]) for each in (row, base))
         if ours and theirs and len(ours["rec"]) == len(theirs["rec"]):

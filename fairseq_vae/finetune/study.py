@@ -6,13 +6,14 @@ import math
 import os
 import re
 from types import MappingProxyType
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ..base.errors import InputError
 from ..base.inert import check_inert
 from ..flags.criterion import criterion_config
 from ..flags.model import latent_config
 from ..flags.task import task_config
+from ..measure.seeds import Versus, bases
 from .plan import PAIRS, for_pairs
 from .recipe import LATER, flags, read, read_recipe
 from .run import flags_of
@@ -84,7 +85,7 @@ class Study(NamedTuple):
         warm: whether later points of an arm start from the one before
         evaluate: flags of `fairseq-vae evaluate`
         points: of all arms and seeds, each chain from the highest rate down
-        versus: arms to those that they are held to, seed by seed
+        versus: arms to those that they are held to, seed by seed; one or a list
     """
 
     path: str
@@ -95,7 +96,7 @@ class Study(NamedTuple):
     warm: bool
     evaluate: Dict[str, str]
     points: List[Point]
-    versus: Mapping[str, str] = MappingProxyType({})
+    versus: Versus = MappingProxyType({})
 
     @property
     def arms(self) -> List[str]:
@@ -157,11 +158,11 @@ def read_study(path: str, data: Optional[str] = None, bart: Optional[str] = None
     return Study(path, places["data"], pairs, places["bart"], split, warm, evaluate, points, versus)
 
 
-def held_to(versus: Any, arms: Sequence[str]) -> Dict[str, str]:
-    """Arms to those that they are held to: all to one, or each as a mapping says.
+def held_to(versus: Any, arms: Sequence[str]) -> Dict[str, Union[str, List[str]]]:
+    """Arms to those that they are held to: all to one, or each to one or several as a mapping says.
 
-    >>> held_to("a", ["a", "b", "c"]), held_to({"c": "b"}, ["a", "b", "c"]), held_to(None, ["a"])
-    ({'b': 'a', 'c': 'a'}, {'c': 'b'}, {})
+    >>> held_to("a", ["a", "b", "c"]), held_to({"c": ["a", "b"]}, ["a", "b", "c"]), held_to(None, ["a"])
+    ({'b': 'a', 'c': 'a'}, {'c': ['a', 'b']}, {})
 
     Args:
         versus: an arm, or arms to others
@@ -173,8 +174,10 @@ def held_to(versus: Any, arms: Sequence[str]) -> Dict[str, str]:
     if versus is None:
         return {}
     given = versus if isinstance(versus, dict) else {name: versus for name in arms if name != str(versus)}
-    found = {str(name): str(base) for name, base in given.items()}
-    unknown = [name for pair in found.items() for name in pair if name not in arms]
+    found: Dict[str, Union[str, List[str]]] = {
+        str(name): [*map(str, base)] if isinstance(base, list) else str(base) for name, base in given.items()
+    }
+    unknown = [each for name in found for each in (name, *bases(found, name)) if each not in arms]
     if unknown or not isinstance(versus, dict) and str(versus) not in arms:
         raise InputError(f"versus: {unknown[0] if unknown else versus}: expected an arm, {', '.join(arms)}")
     return found

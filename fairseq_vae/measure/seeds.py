@@ -1,11 +1,11 @@
 """Figures over seeds, with Student's interval, and points of studies beside one another. No torch, no fairseq."""
 
 import math
-from typing import Any, Iterator, Mapping, NamedTuple, Sequence, Tuple, TypeVar
+from typing import Any, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, TypeVar, Union
 
 import numpy as np
 
-__all__ = ["OverSeeds", "beside"]
+__all__ = ["OverSeeds", "Versus", "bases", "beside"]
 
 
 class OverSeeds(NamedTuple):
@@ -34,10 +34,23 @@ class OverSeeds(NamedTuple):
 Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
-def beside(rows: Sequence[Row], arms: Mapping[str, str]) -> Iterator[Tuple[Row, Row]]:
-    """Points of a study that are done, each beside the one that it is held to.
+Versus = Mapping[str, Union[str, Sequence[str]]]  # arms to the one that each is held to, or to several
 
-    That one has its seed and its setting, or is of an arm of one point.
+
+def bases(arms: Versus, arm: str) -> List[str]:
+    """The arms that one is held to.
+
+    >>> bases({"a": "b", "c": ["a", "b"]}, "c"), bases({"a": "b"}, "a"), bases({}, "a")
+    (['a', 'b'], ['b'], [])
+    """
+    given = arms.get(arm, ())
+    return [given] if isinstance(given, str) else list(given)
+
+
+def beside(rows: Sequence[Row], arms: Versus) -> Iterator[Tuple[Row, Row]]:
+    """Points of a study that are done, each beside those that it is held to.
+
+    Those have its seed and its setting, or are of an arm of one point.
 
     >>> row = {"arm": "a", "seed": 1, "setting": "x=1", "state": "done"}
     >>> [(mine["arm"], other["arm"]) for mine, other in beside([row, {**row, "arm": "b"}], {"b": "a"})]
@@ -45,12 +58,12 @@ def beside(rows: Sequence[Row], arms: Mapping[str, str]) -> Iterator[Tuple[Row, 
 
     Args:
         rows: of finetune.gather
-        arms: to those that they are held to
+        arms: to those that they are held to, see bases
     """
     done = {(row["arm"], row["setting"], row["seed"]): row for row in rows if row["state"] == "done"}
-    for row in (row for row in done.values() if row["arm"] in arms):
-        base = arms[row["arm"]]
-        own = list(dict.fromkeys(other["setting"] for other in rows if other["arm"] == base))
-        found = done.get((base, own[0] if len(own) == 1 else row["setting"], row["seed"]))
-        if found is not None:
-            yield row, found
+    for row in done.values():
+        for base in bases(arms, row["arm"]):
+            own = list(dict.fromkeys(other["setting"] for other in rows if other["arm"] == base))
+            found = done.get((base, own[0] if len(own) == 1 else row["setting"], row["seed"]))
+            if found is not None:
+                yield row, found

@@ -8,7 +8,7 @@ import math
 from types import MappingProxyType
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..measure.seeds import OverSeeds, beside
+from ..measure.seeds import OverSeeds, Versus, bases, beside
 from . import drawing
 from .text import grid
 
@@ -141,7 +141,7 @@ def held_to(nats: Any, models: Iterable[float]) -> bool:
     return finite(nats) and any(abs(nats - model) < SAME for model in models)
 
 
-def paired(rows: Sequence[Mapping[str, Any]], versus: Mapping[str, str]) -> List[Mean]:
+def paired(rows: Sequence[Mapping[str, Any]], versus: Versus) -> List[Mean]:
     """How much more each figure of an arm is than another arm's, seed by seed: means and intervals of the differences.
 
     >>> row = {"seed": 1, "setting": "kl-weight=1", "zero_latent": False, "updates": 9, "state": "done"}
@@ -154,20 +154,24 @@ def paired(rows: Sequence[Mapping[str, Any]], versus: Mapping[str, str]) -> List
     Args:
         rows: of finetune.gather
         versus: arms to those that they are held to, see beside; seeds that one of both lacks are left out, and so are
-            points without a seed in common. With one seed the intervals are over sentences, where there are such
+            points without a seed in common. With one seed the intervals are over sentences, where there are such, and
+            of the first arm that one is held to
     """
     found = []
     pairs = list(beside(rows, versus))
-    for arm, setting in dict.fromkeys((row["arm"], row["setting"]) for row, _ in pairs):
-        same = [pair for pair in pairs if (pair[0]["arm"], pair[0]["setting"]) == (arm, setting)]
+    for arm, other, setting in dict.fromkeys((row["arm"], base["arm"], row["setting"]) for row, base in pairs):
+        same = [
+            (row, base) for row, base in pairs if (row["arm"], base["arm"], row["setting"]) == (arm, other, setting)
+        ]
         both = [(flat(row["figures"]), flat(base["figures"])) for row, base in same]
         figures = {
             key: OverSeeds.of([mine[key] - theirs[key] for mine, theirs in both])
             for key in PAIRED
             if all(finite(part.get(key)) for pair in both for part in pair)
         }
-        first, name = same[0][0], f"{arm} less {versus[arm]}"
-        less = first["figures"].get("less_versus") or {} if len(same) == 1 else {}
+        first, name = same[0][0], f"{arm} less {other}"
+        alone = len(same) == 1 and other == bases(versus, arm)[0]
+        less = first["figures"].get("less_versus") or {} if alone else {}
         ends = {key: less[key][1:] for key in less if key in figures}
         found.append(Mean(name, setting, first["zero_latent"], first["updates"], len(same), 0, figures, ends))
     return found
@@ -195,7 +199,7 @@ def finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: Optional[Mapping[str, str]] = None) -> str:
+def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: Optional[Versus] = None) -> str:
     """A line for each point, with means over seeds, and reasons of those that failed; a second table of the prior's
     samples, of pairs of the responses.
 
@@ -268,7 +272,7 @@ def cell(point: Optional[OverSeeds], digits: int, seeds: int, interval: Optional
     return shown(point.mean) + (f" [{', '.join(map(shown, interval))}]" if interval else "")
 
 
-def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Mapping[str, str]] = None) -> str:
+def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Versus] = None) -> str:
     """How the points were trained and measured, to stand under table and picture.
 
     Args:
