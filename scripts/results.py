@@ -5,6 +5,8 @@ A table stands between two lines, of which the first names its kind and its file
     <!-- results: curve yelp.json -->
     <!-- end of results -->
 
+With --draw, pictures of the same JSON are made anew: yelp.svg and yelp-validation.svg, where they are.
+
 Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `responses`, of a curve.json of pairs, all scores of
 its responses; `validation`, of a curve.json, the validations' -ELBO over updates; `printed:DATA:PAPER,...`, of a
 curve.json, its evaluations under the definitions of papers, beside their figures of DATA; `labels`, of what
@@ -21,7 +23,7 @@ from typing import Any, Callable, Dict, List, Sequence
 
 from fairseq_vae.base.files import write
 from fairseq_vae.measure.seeds import OverSeeds
-from fairseq_vae.report import rate
+from fairseq_vae.report import drawing, learning, rate
 from fairseq_vae.report.text import beside_paper, grid
 
 BLOCK = re.compile(r"(<!-- results: (\S+) (\S+) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
@@ -76,7 +78,7 @@ def validation(found: Dict[str, Any]) -> str:
     """The validations' -ELBO of each arm over updates since the study's start, nats a sentence; means over seeds.
 
     >>> seen = {"updates": [50, 100], "neg_elbo": [60.0, 55.5], "kl": [0.0, 0.0]}
-    >>> row = {"arm": "no z", "setting": "only", "validation": seen}
+    >>> row = {"arm": "no z", "setting": "only", "zero_latent": True, "validation": seen}
     >>> other = {**row, "arm": "two phases", "validation": {**seen, "updates": [100, 150]}}
     >>> print(validation({"points": [row, other]}))
     | updates | 50 | 100 | 150 |
@@ -85,17 +87,15 @@ def validation(found: Dict[str, Any]) -> str:
     | two phases | - | 60.0 | 55.5 |
     """
     seen: Dict[str, List[Dict[int, float]]] = {}
-    for point in found["points"]:
-        each = point.get("validation") or {}
-        if each.get("updates"):
-            seen.setdefault(point["arm"], []).append(dict(zip(each["updates"], each["neg_elbo"])))
+    for name, each in learning.lines(found["points"]).items():
+        seen[name] = [dict(zip(seed["updates"], seed["neg_elbo"])) for seed in each]
     updates = sorted({update for seeds in seen.values() for seed in seeds for update in seed})
     if not updates:
         raise ValueError("no training of it has validated")
     table = [["updates", *(f"{update:,}" for update in updates)]]
-    for arm, seeds in seen.items():
+    for name, seeds in seen.items():
         shared = [[seed[update] for seed in seeds if update in seed] for update in updates]
-        table.append([arm, *(f"{sum(some) / len(some):.1f}" if len(some) == len(seeds) else "-" for some in shared)])
+        table.append([name, *(f"{sum(some) / len(some):.1f}" if len(some) == len(seeds) else "-" for some in shared)])
     return grid(table, markdown=True)
 
 
@@ -190,10 +190,24 @@ def filled(path: Path) -> str:
     return BLOCK.sub(table, text)
 
 
+def draw(path: Path) -> None:
+    """Draw anew the pictures of a README's `curve` NAME.json that are there: NAME.svg, and NAME-validation.svg."""
+    names = {name for _, kind, name, _, _ in BLOCK.findall(path.read_text(encoding="utf-8")) if kind == "curve"}
+    for name in sorted(names):
+        found = json.loads((path.parent / name).read_text(encoding="utf-8"))
+        stem = path.parent / Path(name).stem
+        with drawing.style("results.py --draw"):
+            if Path(f"{stem}.svg").exists():
+                drawing.save(rate.curve(found["points"], found["warm"]), f"{stem}.svg")
+            if Path(f"{stem}-validation.svg").exists():
+                drawing.save(learning.learning(found["points"]), f"{stem}-validation.svg")
+
+
 def main(arguments: List[str]) -> int:
     """Fill or check READMEs; the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where a table is another one")
+    parser.add_argument("--draw", action="store_true", help="draw anew the pictures that stand beside their JSON, too")
     parser.add_argument("readmes", nargs="+", metavar="README.md", type=Path)
     args = parser.parse_args(arguments)
     status = 0
@@ -204,6 +218,8 @@ def main(arguments: List[str]) -> int:
             print(f"results.py: {error}", file=sys.stderr)
             status = 1
             continue
+        if args.draw:
+            draw(path)
         if wanted != path.read_text(encoding="utf-8"):
             if args.check:
                 print(f"results.py: {path}: a table is not that of its file: python scripts/results.py {path}")

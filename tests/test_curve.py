@@ -117,7 +117,7 @@ def test_every_point_is_trained_from_the_one_before_then_evaluated_and_made_once
         ("1", "2", "1001"),
     ]
     printed = capsys.readouterr().out
-    assert "3 points, 0 of them done before; 7 updates to go" in printed
+    assert "3 points, 0 of them done before; 7 updates to go, and 3 evaluations" in printed
     assert "point 3 of 3: plain, seed 1, kl-weight=1 (0 min" in printed
     assert sorted(path.name for path in (out / SECOND).iterdir()) == [
         *("model.pt", "settings.json", "valid.json", "valid.txt"),

@@ -105,8 +105,10 @@ class Curve:
             self.check_settings()
             left = [point for point in self.points if not self.done(point)]
             done = len(self.points) - len(left)
+            evaluations, samples = sum(point.evaluated for point in left), self.study.evaluate.get("samples")
             print(
-                f"{len(self.points):,} points, {done:,} of them done before; {self.updates(left):,} updates to go",
+                f"{len(self.points):,} points, {done:,} of them done before; {self.updates(left):,} updates to go, and "
+                f"{evaluations:,} evaluations{f', K = {samples}' if samples else ''}",
                 flush=True,
             )
             if not left:

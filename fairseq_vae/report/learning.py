@@ -5,9 +5,28 @@ from typing import Any, Dict, List, Mapping, Sequence
 from . import drawing
 from .rate import finite
 
-__all__ = ["learning"]
+__all__ = ["learning", "lines"]
 
 PANELS = (("neg_elbo", "validation −ELBO, nats per sentence"), ("kl", "validation KL, nats per sentence"))
+
+
+def lines(rows: Sequence[Mapping[str, Any]]) -> Dict[str, List[Mapping[str, Any]]]:
+    """The validations of each arm's seeds, by its name, and its point's where arms have several.
+
+    >>> row = {"arm": "a", "setting": "kl-weight=1", "zero_latent": False, "validation": {"updates": [9]}}
+    >>> lines([row, {**row, "validation": {"updates": []}}])
+    {'a': [{'updates': [9]}]}
+
+    Args:
+        rows: of finetune.gather
+    """
+    found: Dict[str, List[Mapping[str, Any]]] = {}
+    several = len({row["setting"] for row in rows if not row["zero_latent"]}) > 1
+    for row in rows:
+        if row.get("validation", {}).get("updates"):
+            setting = row["setting"].replace("=", " ") if several and "=" in row["setting"] else ""
+            found.setdefault(", ".join(filter(None, (row["arm"], setting))), []).append(row["validation"])
+    return found
 
 
 def learning(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -19,18 +38,13 @@ def learning(rows: Sequence[Mapping[str, Any]]) -> Any:
     Args:
         rows: of finetune.gather
     """
-    lines: Dict[str, List[Mapping[str, Any]]] = {}
-    several = len({row["setting"] for row in rows if not row["zero_latent"]}) > 1
-    for row in rows:
-        if row.get("validation", {}).get("updates"):
-            setting = row["setting"].replace("=", " ") if several and "=" in row["setting"] else ""
-            lines.setdefault(", ".join(filter(None, (row["arm"], setting))), []).append(row["validation"])
-    if not lines:
+    seen = lines(rows)
+    if not seen:
         return None
-    panels = [(key, unit) for key, unit in PANELS if any(any(seed[key]) for seeds in lines.values() for seed in seeds)]
+    panels = [(key, unit) for key, unit in PANELS if any(any(seed[key]) for seeds in seen.values() for seed in seeds)]
     found = drawing.axes(1, len(panels), 4.9 * len(panels), 4.2)
     for axis, (key, unit) in zip(found.flat, panels):
-        for number, (name, seeds) in enumerate(lines.items()):
+        for number, (name, seeds) in enumerate(seen.items()):
             look: Dict[str, Any] = {"color": drawing.SAFE[number % len(drawing.SAFE)]}
             each = [
                 {x: y for x, y in zip(seed["updates"], seed[key]) if finite(y)}  # a training may have diverged

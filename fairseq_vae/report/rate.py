@@ -21,6 +21,8 @@ COLUMNS = (  # key, heading, digits
     ("nll_iw", "NLL, IW", 2),
     ("lm_gap", "less LM", 2),
     ("ppl_word", "PPL a word", 1),
+    ("ppl_token", "PPL a piece", 2),
+    ("bits_per_byte", "bits a byte", 3),
     ("mi", "MI", 2),
     ("nll_gap_shuffled", "z gap", 2),
     ("nll_gap_prior", "prior gap", 2),
@@ -65,9 +67,9 @@ FAINT: Dict[str, Any] = {"linestyle": ":", "color": "0.6", "linewidth": 0.9, "zo
 RATE = "rate: KL, nats per sentence"
 PANELS = (
     ("rec", "distortion: reconstruction, nats per sentence", 1),
+    ("neg_elbo", "−ELBO, nats per sentence", 1),
     ("mi", "mutual information of x and z, nats", 1),
     ("bleu_greedy", "BLEU of greedy reconstructions, 0 to 100", 1),
-    ("exact_match_greedy", "exact greedy reconstructions, %", 100),
 )
 PANELS_OF_PAIRS = (
     PANELS[0],
@@ -210,8 +212,10 @@ def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: Opt
     """
     points = means(rows)
     pairs = any(row["figures"].get("responses") for row in rows)
-    # of sentences there is one prior for all, and a z of it says no more than the gap to another's z does
-    columns = [column for column in COLUMNS if pairs or column[0] != "nll_gap_prior"]
+    # of sentences there is one prior for all, and a z of it says no more than the gap to another's z does; the table of
+    # pairs is wide
+    others = ("ppl_token", "bits_per_byte") if pairs else ("nll_gap_prior",)
+    columns = [column for column in COLUMNS if column[0] not in others]
     parts = [grid(cells(points, columns), markdown)]
     if pairs:
         parts.append(grid(cells(points, RESPONSES), markdown))
@@ -354,11 +358,13 @@ def precision(done: Sequence[Mapping[str, Any]]) -> str:
 
     >>> rows = [{"arm": "one", "figures": {"bfloat16": True}}, {"arm": "two", "figures": {"bfloat16": False}}]
     >>> precision(rows[:1]), precision(rows), precision(rows[1:])
-    (' Trained with products in bfloat16.', ' Trained with products in bfloat16: one; the others in float32.', '')
+    (' Trained with products in bfloat16.', ' Trained with products in bfloat16: one; the others in float32.', \
+' Trained in float32.')
     """
     arms = dict.fromkeys(row["arm"] for row in done if row["figures"].get("bfloat16"))
     if not arms:
-        return ""
+        told = all("bfloat16" in row["figures"] for row in done)  # older tables do not tell
+        return " Trained in float32." if told else ""
     every = all(row["figures"].get("bfloat16") for row in done)
     which = "" if every else f": {', '.join(arms)}; the others in float32"
     return f" Trained with products in bfloat16{which}."
@@ -401,8 +407,8 @@ def responses(done: Sequence[Mapping[str, Any]]) -> str:
 
 
 def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
-    """A figure of distortion, mutual information, BLEU and exact reconstructions, or the quality and likeness of
-    responses, against the rate, a line an arm.
+    """A figure of distortion, -ELBO, mutual information and BLEU, or of distortion, mutual information, and the quality
+    and likeness of responses, against the rate, a line an arm.
 
     Drawn within drawing.style; small marks are single seeds where there are several.
 
@@ -442,7 +448,7 @@ def curve(rows: Sequence[Mapping[str, Any]], warm: bool) -> Any:
             bounds(axis, [point.figures["rec"].mean for point in points if point.zero_latent and point.figures])
         elif key == "mi":
             limits(axis, rows)
-        else:
+        elif key != "neg_elbo":
             axis.set_ylim(0, 1.07 * axis.dataLim.y1 or 1)
     for axis in found.flat[len(panels) :]:
         axis.remove()
