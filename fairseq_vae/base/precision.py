@@ -71,7 +71,7 @@ def plain_attention() -> ContextManager[None]:
 
 
 def same_attention() -> Callable[[], ContextManager[None]]:
-    """Makes, later, contexts whose kernels of attention are those that are allowed now.
+    """What gives, later, the plain attention that is on now; outside of it nothing is changed.
 
     >>> with plain_attention():
     ...     later = same_attention()
@@ -79,9 +79,9 @@ def same_attention() -> Callable[[], ContextManager[None]]:
     ...     torch.backends.cuda.flash_sdp_enabled()
     False
     """
-    if not hasattr(torch.backends.cuda, "flash_sdp_enabled") or torch.backends.cuda.flash_sdp_enabled():
-        return nullcontext
-    return plain_attention
+    kernels = ("flash_sdp_enabled", "mem_efficient_sdp_enabled")
+    plain = not any(getattr(torch.backends.cuda, kernel, lambda: True)() for kernel in kernels)
+    return plain_attention if plain else nullcontext
 
 
 @contextmanager
