@@ -561,11 +561,12 @@ def test_sentences_are_held_to_the_model_without_z_which_is_made_first(study, ru
     assert work.language_model(point) == folders[2] / "model.pt", "one that is not evaluated may have failed"
     begun = threading.Event()
 
-    def other_run():
+    def other_run(writes=True):
         with steps.held(folders[1].parent, 0.0):
             begun.set()
             time.sleep(0.3)
-            (folders[1] / "valid.json").write_text("{}")
+            if writes:
+                (folders[1] / "valid.json").write_text("{}")
 
     thread = threading.Thread(target=other_run)
     thread.start()
@@ -574,6 +575,14 @@ def test_sentences_are_held_to_the_model_without_z_which_is_made_first(study, ru
     assert work.language_model(point) == folders[1] / "model.pt"
     assert capsys.readouterr().out == "waiting for lm, seed 1, only, which another run is at\n"
     thread.join()
+    (folders[1] / "valid.json").unlink()
+    begun.clear()
+    killed = threading.Thread(target=lambda: other_run(writes=False))
+    killed.start()
+    begun.wait()
+    assert work.language_model(point) == folders[1] / "model.pt" and (folders[1] / "valid.json").exists()
+    assert "evaluation" in capsys.readouterr().out, "what the other run has left is made"
+    killed.join()
     assert Curve(study(model, "plain"), "x").language_model(point) is None
 
 
