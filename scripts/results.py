@@ -61,7 +61,10 @@ def responses(found: Dict[str, Any]) -> str:
     >>> responses({"points": [point]}).splitlines()[-1].split(" | ")[1::7]
     ['12.5 / 12.5 / 12.5', '25.0']
     """
-    done = [point for point in found["points"] if point["state"] == "done"]
+    done = [point for point in found["points"] if point["state"] == "done" and point["figures"].get("responses")]
+    if not done:
+        raise ValueError("no point of it has responses")
+    several = len({point["setting"] for point in done if "=" in point["setting"]}) > 1
 
     def mean(rows: Sequence[Any], key: str) -> str:
         return f"{100 * OverSeeds.of([row['figures']['responses'][key] for row in rows]).mean:.1f}"
@@ -70,7 +73,7 @@ def responses(found: Dict[str, Any]) -> str:
     for arm, setting in dict.fromkeys((point["arm"], point["setting"]) for point in done):
         rows = [point for point in done if (point["arm"], point["setting"]) == (arm, setting)]
         three = [" / ".join(mean(rows, f"{name}_{kind}") for kind in MEANS) for name in SCORES.values()]
-        table.append([arm, *three, *(mean(rows, key) for key in ALONE.values())])
+        table.append([f"{arm}, {setting}" if several else arm, *three, *(mean(rows, key) for key in ALONE.values())])
     return grid(table, markdown=True)
 
 
@@ -88,7 +91,7 @@ def validation(found: Dict[str, Any]) -> str:
     """
     seen: Dict[str, List[Dict[int, float]]] = {}
     for name, each in learning.lines(found["points"]).items():
-        seen[name] = [dict(zip(seed["updates"], seed["neg_elbo"])) for seed in each]
+        seen[name] = [{x: y for x, y in zip(seed["updates"], seed["neg_elbo"]) if rate.finite(y)} for seed in each]
     updates = sorted({update for seeds in seen.values() for seed in seeds for update in seed})
     if not updates:
         raise ValueError("no training of it has validated")
@@ -107,9 +110,11 @@ def printed(found: Dict[str, Any], data: str, papers: str) -> str:
     | here: two phases | 90.00 | 101.50 |
     """
     done = [point for point in found["points"] if point["state"] == "done"]
-    several = len({point["seed"] for point in done}) > 1
+    if not done:
+        raise ValueError("no point of it is done")
+    several = len(done) > len({point["arm"] for point in done})
     ours = [
-        {**point["figures"], "checkpoint": f"{point['arm']}, seed {point['seed']}" if several else point["arm"]}
+        {**point["figures"], "checkpoint": "{arm}, seed {seed}, {setting}".format(**point) if several else point["arm"]}
         for point in done
     ]
     return "\n\n".join(beside_paper(ours, paper, markdown=True, data=data) for paper in papers.split(","))
@@ -162,7 +167,11 @@ def cell(values: Sequence[float], sign: str) -> str:
 
 
 KINDS: Dict[str, Callable[..., str]] = {
-    **{"curve": curve, "responses": responses, "validation": validation, "printed": printed, "labels": labels},
+    "curve": curve,
+    "responses": responses,
+    "validation": validation,
+    "printed": printed,
+    "labels": labels,
 }
 
 
@@ -199,8 +208,9 @@ def draw(path: Path) -> None:
         with drawing.style("results.py --draw"):
             if Path(f"{stem}.svg").exists():
                 drawing.save(rate.curve(found["points"], found["warm"]), f"{stem}.svg")
-            if Path(f"{stem}-validation.svg").exists():
-                drawing.save(learning.learning(found["points"]), f"{stem}-validation.svg")
+            figure = learning.learning(found["points"])
+            if figure is not None and Path(f"{stem}-validation.svg").exists():
+                drawing.save(figure, f"{stem}-validation.svg")
 
 
 def main(arguments: List[str]) -> int:
@@ -218,7 +228,7 @@ def main(arguments: List[str]) -> int:
             print(f"results.py: {error}", file=sys.stderr)
             status = 1
             continue
-        if args.draw:
+        if args.draw and not args.check:
             draw(path)
         if wanted != path.read_text(encoding="utf-8"):
             if args.check:

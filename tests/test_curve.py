@@ -558,7 +558,11 @@ def test_sentences_are_held_to_the_model_without_z_which_is_made_first(study, ru
     work = Curve(found, str(tmp_path / "out"))
     point = next(point for point in found.points if point.arm == "plain")
     (folders[1] / "valid.json").unlink()
-    assert work.language_model(point) == folders[2] / "model.pt", "one that is not evaluated may have failed"
+    (folders[1] / "failed.txt").write_text("no room")
+    assert work.language_model(point) == folders[2] / "model.pt", "one that has failed is not made again"
+    (folders[1] / "failed.txt").unlink()
+    others = Curve(found, str(tmp_path / "out"), ["plain"])
+    assert others.language_model(point) == folders[2] / "model.pt", "nor one that this run is not to make"
     begun = threading.Event()
 
     def other_run(writes=True):

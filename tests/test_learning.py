@@ -6,7 +6,8 @@ import logging
 import pytest
 
 from fairseq_vae.base import precision
-from fairseq_vae.finetune.gather import had_bfloat16, validations
+from fairseq_vae.finetune import gather
+from fairseq_vae.finetune.gather import validations
 from fairseq_vae.report import drawing
 from fairseq_vae.report.learning import learning
 
@@ -28,13 +29,14 @@ def test_validations_of_a_log_count_on_from_the_trainings_before(tmp_path):
     assert validations(log, 0) == validations(tmp_path / "none", 0) == {"updates": [], "neg_elbo": [], "kl": []}
 
 
-def test_a_training_on_a_machine_without_bfloat16_had_none(tmp_path):
-    log = tmp_path / "train.log"
-    assert not had_bfloat16(log)
+def test_a_trainings_precision_is_told_where_it_is_known(tmp_path):
+    log, flags = tmp_path / "train.log", {"autocast-bf16": ""}
+    assert gather.precision(flags, log) is None
     log.write_text(valid(10, 70, 2))
-    assert had_bfloat16(log)
+    assert (gather.precision(flags, log), gather.precision({}, log)) == ("bfloat16", "float32")
+    assert gather.precision({"fp16": ""}, log) is None
     log.write_text(f"| WARNING | fairseq_vae.base.precision | {bfloat16_warning()}\n" + valid(10, 70, 2))
-    assert not had_bfloat16(log)
+    assert gather.precision(flags, log) == "float32"
 
 
 def bfloat16_warning():
@@ -77,10 +79,13 @@ def test_points_of_an_arm_are_lines_of_their_own_and_a_figure_that_is_none_is_le
     assert found == {"plain, kl-weight 1": ([100], [9.0]), "plain, kl-weight 0.1": ([100], [5.0])}
 
 
+NONE = {"updates": [100], "neg_elbo": [None], "kl": [None]}  # of a training that has diverged
 OLDER = {"arm": "older", "setting": "only", "zero_latent": True}  # of a table from before
 
 
-@pytest.mark.parametrize("rows", [[], [row("plain", 1, [])], [OLDER]])
+@pytest.mark.parametrize(
+    "rows", [[], [row("plain", 1, [])], [OLDER], [{**row("plain", 1, [None]), "validation": NONE}]]
+)
 def test_nothing_is_drawn_of_no_validation(rows):
     with drawing.style("test"):
         assert learning(rows) is None

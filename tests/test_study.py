@@ -85,6 +85,11 @@ def test_an_arm_has_flags_points_and_updates_of_its_own(study):
     [
         *(("none", "versus: none: expected an arm, "), ("{plain: 8}", "versus: 8: ")),
         ("{plain: [wide, nobody]}", "versus: nobody: expected an arm"),
+        *(
+            (f"{{plain: {each}}}", "versus: plain: .*: expected other arms, each once")
+            for each in ("[wide, wide]", "[]")
+        ),
+        ("{plain: plain}", "versus: plain: .plain.: expected other arms"),
     ],
 )
 def test_differences_are_from_arms_of_the_study(study, versus, message):

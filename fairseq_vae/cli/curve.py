@@ -98,7 +98,8 @@ def save(figure: Any, path: str) -> None:
     """Write a picture, unless it is None, as `path`.svg and `path`.png."""
     from ..report import drawing
 
-    for kind in ("svg", "png") if figure is not None else ():
+    if figure is None:
+        return
+    for kind in ("svg", "png"):
         drawing.save(figure, f"{path}.{kind}")
-        if kind == "svg":
-            print(f"\n{path}.svg")
+    print(f"\n{path}.svg")

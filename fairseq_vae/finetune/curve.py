@@ -390,7 +390,8 @@ class Curve:
     def language_model(self, point: Point) -> Optional[Path]:
         """The model of the first arm without z that a point is held to: of its seed, or else of the first that is done.
 
-        A run waits while another run is making the one of its seed, and makes it where that run has ended before.
+        A run waits while another run is making the one of its seed. Where that run has ended before it was done, this
+        one makes it, if it is among its points.
 
         Returns:
             its file; None if the study has none, or none is done
@@ -402,9 +403,9 @@ class Curve:
             while not self.done(other) and other.seed == point.seed and folder.parent.exists():
                 with held(folder.parent, 0.0) as free:
                     if free:
-                        if told and not (folder / "failed.txt").exists():
-                            chain = [p for p in self.points if (p.arm, p.seed) == (other.arm, other.seed)]
-                            self.make_chain(chain, chain, time.time())
+                        chain = [p for p in self.points if (p.arm, p.seed) == (other.arm, other.seed)]
+                        if not any((self.folder(each) / "failed.txt").exists() for each in chain):
+                            all(self.done(each) or self.make(each) for each in chain)  # up to one that fails
                         break
                 if not told:
                     print(f"waiting for {other}, which another run is at", flush=True)

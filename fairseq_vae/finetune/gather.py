@@ -28,6 +28,7 @@ FIGURES = (  # of an evaluation, for tables and pictures
     *("text_sentences", "signature", "intervals", "responses", "kl_sampled", "distinct_1", "distinct_2"),
     *("length_distance", "lm_nll", "lm_gap", "samples_nll", "samples_nll_data"),
 )
+HALF = {"fp16", "bf16", "amp", "memory-efficient-fp16", "memory-efficient-bf16"}  # flags of fairseq's
 LESS = ("rec", "kl", "nll_iw")  # nats of a sentence that two arms are compared by; and neg_elbo, the sum of two
 
 
@@ -42,11 +43,11 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
         for each point arm, seed, setting, zero_latent, start, updates (since the study's start, its own training's and
         those of the points before it), state ("done", "failed" or "missing"), reason (of a failure, or why a point is
         not held to the language model), code (fingerprints of what made it and those before) and figures: those of
-        FIGURES that its evaluation has, `seconds` that an update took, `bfloat16` (whether products of its training
-        were in it, and not of its phase1 alone), of pairs also `less_lm`, see hold, and of an arm
-        that is held to others `less_versus`, what LESS and `neg_elbo` are less than the first's, sentence by sentence,
-        with their intervals; and `validation`, see validations, also of a training that is not done. A PHASE1 is none.
-        A point that was made with other settings than the study's, or starts from one that was, has failed.
+        FIGURES that its evaluation has, `seconds` that an update took, `precision` (see there), of pairs also
+        `less_lm`, see hold, and of an arm that is held to others `less_versus`, what LESS and `neg_elbo` are less than
+        the first's, sentence by sentence, with their intervals; and `validation`, see validations, also of a training
+        that is not done. A PHASE1 is none. A point that was made with other settings than the study's, or starts from
+        one that was, has failed.
 
     Raises:
         InputError: an evaluation or a file of settings is damaged, or the folder's evaluations had other flags
@@ -77,7 +78,7 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path} is damaged ({error}): delete it and run the study again") from error
             figures["seconds"] = pace(folder / "train.log")
-            figures["bfloat16"] = "autocast-bf16" in point.flags and had_bfloat16(folder / "train.log")
+            figures["precision"] = precision(point.flags, folder / "train.log")
         elif told.exists():
             reason = told.read_text(encoding="utf-8").strip()
             failed = f"{point.setting} failed" if point.evaluated else f"{point.setting} failed: {reason}"
@@ -97,7 +98,8 @@ def gather(study: Study, output: str) -> List[Dict[str, Any]]:
     places = {(p.arm, p.seed, p.setting): Path(output, p.place, f"{study.split}.tsv") for p in study.points}
     pairs = list(beside(rows, study.versus))
     for row, base in pairs:
-        seeds = {mine["seed"] for mine, _ in pairs if (row["arm"], row["setting"]) == (mine["arm"], mine["setting"])}
+        alike = (row["arm"], row["setting"], base["arm"])
+        seeds = {mine["seed"] for mine, other in pairs if (mine["arm"], mine["setting"], other["arm"]) == alike}
         if len(seeds) > 1 or base["arm"] != bases(study.versus, row["arm"])[0]:
             continue  # several seeds have an interval of their own
         ours, theirs = (of_sentences(places[each["arm"], each["seed"], each["setting"]]) for each in (row, base))
@@ -155,9 +157,18 @@ def pace(log: Path) -> Optional[float]:
     return seconds / updates if updates else None
 
 
-def had_bfloat16(log: Path) -> bool:
-    """Whether a training with --autocast-bf16 had products in bfloat16: the machine of none of its runs lacked it."""
-    return log.exists() and "--autocast-bf16 has no effect" not in log.read_text(encoding="utf-8", errors="replace")
+def precision(flags: Mapping[str, str], log: Path) -> Optional[str]:
+    """What a training's products were in, "bfloat16" or "float32"; None where flags of fairseq's, or a log that is gone,
+    leave it open. A GPU may take products in float32 as TF32.
+
+    Args:
+        flags: of the training
+        log: of the training, which says where a machine lacked bfloat16
+    """
+    if not log.exists() or HALF & set(flags):
+        return None
+    lacked = "--autocast-bf16 has no effect" in log.read_text(encoding="utf-8", errors="replace")
+    return "bfloat16" if "autocast-bf16" in flags and not lacked else "float32"
 
 
 def validations(log: Path, before: int) -> Dict[str, List[float]]:

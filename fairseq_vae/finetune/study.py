@@ -169,7 +169,7 @@ def held_to(versus: Any, arms: Sequence[str]) -> Dict[str, Union[str, List[str]]
         arms: all names
 
     Raises:
-        InputError: one is no arm
+        InputError: one is no arm, or stands there twice, or is held to itself
     """
     if versus is None:
         return {}
@@ -180,6 +180,10 @@ def held_to(versus: Any, arms: Sequence[str]) -> Dict[str, Union[str, List[str]]
     unknown = [each for name in found for each in (name, *bases(found, name)) if each not in arms]
     if unknown or not isinstance(versus, dict) and str(versus) not in arms:
         raise InputError(f"versus: {unknown[0] if unknown else versus}: expected an arm, {', '.join(arms)}")
+    for name in found:
+        each = bases(found, name)
+        if not each or name in each or len(set(each)) < len(each):
+            raise InputError(f"versus: {name}: [{', '.join(each)}]: expected other arms, each once")
     return found
 
 

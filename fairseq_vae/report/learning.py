@@ -1,5 +1,6 @@
 """Validation -ELBO and KL of a study's trainings over updates, as a picture: whether they have stopped falling."""
 
+import itertools
 from typing import Any, Dict, List, Mapping, Sequence
 
 from . import drawing
@@ -42,10 +43,14 @@ def learning(rows: Sequence[Mapping[str, Any]]) -> Any:
     if not seen:
         return None
     panels = [(key, unit) for key, unit in PANELS if any(any(seed[key]) for seeds in seen.values() for seed in seeds)]
+    if not panels:
+        return None
+    without_z = {row["arm"] for row in rows if row["zero_latent"]}
+    colors = dict(zip((name for name in seen if name not in without_z), itertools.cycle(drawing.SAFE)))  # as rate.curve
     found = drawing.axes(1, len(panels), 4.9 * len(panels), 4.2)
     for axis, (key, unit) in zip(found.flat, panels):
         for number, (name, seeds) in enumerate(seen.items()):
-            look: Dict[str, Any] = {"color": drawing.SAFE[number % len(drawing.SAFE)]}
+            look: Dict[str, Any] = {"color": colors.get(name, drawing.INK)}
             each = [
                 {x: y for x, y in zip(seed["updates"], seed[key]) if finite(y)}  # a training may have diverged
                 for seed in seeds

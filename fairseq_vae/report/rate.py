@@ -299,7 +299,7 @@ def caption(rows: Sequence[Mapping[str, Any]], warm: bool, versus: Optional[Vers
     found = paired(rows, versus or {})
     alike = "; [intervals] are over sentences" if any(point.intervals for point in found) else ""
     held = f" The last table: differences between arms, seed by seed{alike}." if found else ""
-    timed = any(finite(row["figures"].get("seconds")) for row in done)
+    timed = any("seconds" in point.figures for point in means(rows))
     clock = " Seconds an update: by the clock, on a machine that may have done other work." if timed else ""
     code = {made for row in done for made in row.get("code", [])}
     versions = f" {len(code)} versions of the code made them, see curve.json." if len(code) > 1 else ""
@@ -354,20 +354,20 @@ def apart(done: Sequence[Mapping[str, Any]]) -> str:
 
 
 def precision(done: Sequence[Mapping[str, Any]]) -> str:
-    """Which arms were trained in bfloat16, to stand in the caption.
+    """What the trainings' products were in, to stand in the caption; of older tables it is not known.
 
-    >>> rows = [{"arm": "one", "figures": {"bfloat16": True}}, {"arm": "two", "figures": {"bfloat16": False}}]
-    >>> precision(rows[:1]), precision(rows), precision(rows[1:])
-    (' Trained with products in bfloat16.', ' Trained with products in bfloat16: one; the others in float32.', \
-' Trained in float32.')
+    >>> row = {"arm": "one", "seed": 1, "figures": {"precision": "bfloat16"}}
+    >>> precision([row]), precision([row, {**row, "arm": "two", "figures": {"precision": "float32"}}])
+    (' Trained in bfloat16.', ' Trained in bfloat16: one, seed 1; in float32: two, seed 1.')
     """
-    arms = dict.fromkeys(row["arm"] for row in done if row["figures"].get("bfloat16"))
-    if not arms:
-        told = all("bfloat16" in row["figures"] for row in done)  # older tables do not tell
-        return " Trained in float32." if told else ""
-    every = all(row["figures"].get("bfloat16") for row in done)
-    which = "" if every else f": {', '.join(arms)}; the others in float32"
-    return f" Trained with products in bfloat16{which}."
+    found: Dict[str, List[str]] = {}
+    for row in done:
+        found.setdefault(row["figures"].get("precision") or "", []).append(f"{row['arm']}, seed {row['seed']}")
+    if len(found) == 1:
+        [one] = found
+        return f" Trained in {one}." if one else ""
+    named = "; ".join(f"in {kind}: {', '.join(dict.fromkeys(some))}" for kind, some in found.items() if kind)
+    return f" Trained {named}."
 
 
 def estimates(done: Sequence[Mapping[str, Any]]) -> str:
