@@ -160,7 +160,7 @@ def listed(keys: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(PRETRAINED[:-1] if key.startswith(PRETRAINED) else key for key in keys))
 
 
-RESTORED = "; with --restore-file give --reset-optimizer, whose state is of the other tensors"
+RESTORED = "; with --restore-file give --reset-optimizer: the saved optimizer has other tensors"
 
 
 def fit_optional(state_dict: StateDict, own: StateDict, optional: Sequence[str]) -> None:

@@ -158,8 +158,8 @@ def pace(log: Path) -> Optional[float]:
 
 
 def precision(flags: Mapping[str, str], log: Path) -> Optional[str]:
-    """What a training's products were in, "bfloat16" or "float32"; None where flags of fairseq's, or a log that is gone,
-    leave it open. A GPU may take products in float32 as TF32.
+    """What a training's products were in, "bfloat16" or "float32"; None where flags of fairseq's or a lost log leave it
+    open. A GPU may take products in float32 as TF32.
 
     Args:
         flags: of the training
