@@ -359,14 +359,16 @@ def precision(done: Sequence[Mapping[str, Any]]) -> str:
     >>> row = {"arm": "one", "seed": 1, "figures": {"precision": "bfloat16"}}
     >>> precision([row]), precision([row, {**row, "arm": "two", "figures": {"precision": "float32"}}])
     (' Trained in bfloat16.', ' Trained in bfloat16: one, seed 1; in float32: two, seed 1.')
+    >>> precision([row, {**row, "figures": {}}]), precision([{**row, "figures": {}}])
+    (' Trained in bfloat16, as far as is known.', '')
     """
     found: Dict[str, List[str]] = {}
     for row in done:
         found.setdefault(row["figures"].get("precision") or "", []).append(f"{row['arm']}, seed {row['seed']}")
-    if len(found) == 1:
-        [one] = found
-        return f" Trained in {one}." if one else ""
-    named = "; ".join(f"in {kind}: {', '.join(dict.fromkeys(some))}" for kind, some in found.items() if kind)
+    unknown = found.pop("", None)
+    if len(found) < 2:
+        return "".join(f" Trained in {one}{', as far as is known' if unknown else ''}." for one in found)
+    named = "; ".join(f"in {kind}: {', '.join(dict.fromkeys(some))}" for kind, some in found.items())
     return f" Trained {named}."
 
 
