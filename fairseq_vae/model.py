@@ -402,13 +402,15 @@ class BARTVAEModel(BARTModel):
             found = {name: getattr(self, name).loss(batch) for name in self.terms}
         return output._replace(nll=nll, nll_rows=rows, rec_loss=rec_loss, rate=kl, terms=found)
 
-    def autocast(self, *tokens: Tensor) -> ContextManager[Any]:
+    def autocast(self, src_tokens: Tensor, prev_output_tokens: Optional[Tensor]) -> ContextManager[Any]:
         """The context of a forward pass: with --autocast-bf16, products in bfloat16, in training only.
 
         Args:
-            tokens: that the pass reads, each B x its length
+            src_tokens: B x T
+            prev_output_tokens: B x U; None where nothing is decoded
         """
-        device, width = tokens[0].device.type, max(one.size(1) for one in tokens)
+        device = src_tokens.device.type
+        width = max(src_tokens.size(1), 0 if prev_output_tokens is None else prev_output_tokens.size(1))
         wanted = self.cfg.autocast_bf16 and self.training and self.encoder.embed_tokens.weight.dtype == torch.float32
         return bfloat16_products(device, width) if wanted and bfloat16_works(device) else nullcontext()
 

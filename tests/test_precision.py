@@ -55,7 +55,9 @@ def test_short_sentences_attend_by_plain_products(width, plain, machine):
         assert torch.backends.cuda.flash_sdp_enabled() is not plain
         attended = torch.nn.functional.scaled_dot_product_attention(*[torch.randn(2, 2, 3, 4).bfloat16()] * 3)
     assert torch.backends.cuda.flash_sdp_enabled() and attended.dtype == torch.bfloat16
-    with built.eval().autocast(tokens):
+    with built.autocast(tokens, None):  # for a classification head
+        assert torch.backends.cuda.flash_sdp_enabled() is not plain
+    with built.eval().autocast(tokens, tokens):
         assert torch.backends.cuda.flash_sdp_enabled()
 
 
