@@ -7,7 +7,7 @@ from argparse import Namespace
 
 import pytest
 import torch
-from helpers import SENTENCES, criterion, model, save_trained, write_data, write_pairs
+from helpers import SENTENCES, criterion, model, save_trained, save_vae, write_data, write_pairs
 from test_conditional import OTHERS, SELF, pairs
 
 from fairseq_vae.base.errors import InputError
@@ -106,6 +106,12 @@ def test_what_lacks_a_side_is_refused_in_one_line(vae, call, message):
     with pytest.raises(InputError, match=message) as refusal:
         call(vae)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_language_model_that_reads_no_source_is_refused(checkpoint, data, tmp_path):
+    save_vae(tmp_path / "lm", "--latent-dim=8", "--zero-latent", words=WORDS, std=0.15)
+    with pytest.raises(InputError, match="does not read sources, unlike the model: give one of the same --arch$"):
+        evaluate(checkpoint, data, generate=0, samples=1, language_model=str(tmp_path / "lm/checkpoint_best.pt"))
 
 
 @torch.no_grad()
