@@ -39,22 +39,26 @@ def test_a_small_bart_is_pretrained_and_exported_as_an_archive(tmp_path):
     lines = [f"{who} {what} {where} ." for who, what, where in words]
     for split in ("train", "valid"):
         (tmp_path / f"{split}.txt").write_text("\n".join(lines * 5) + "\n")
-    command = ["bash", str(ROOT / "examples/pretrain_small_bart/run.sh"), str(tmp_path), str(tmp_path / "bart"), "2"]
     path = os.pathsep.join((str(commands.folder()), str(Path(sys.executable).parent), os.environ["PATH"]))
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path, "PIECES": "300"})
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert sorted(path.name for path in (tmp_path / "bart").glob("*.*")) == [
-        "dict.txt",
-        "model.pt",
-        "sentencepiece.bpe.model",
-    ]
-    bart = BARTModel.from_pretrained(str(tmp_path / "bart"), bpe="sentencepiece")
-    assert len(bart.task.source_dictionary) == 4 + len((tmp_path / "bart/dict.txt").read_text().splitlines()) + 1
-    assert bart.decode(bart.encode("the dog sleeps here .")) == "the dog sleeps here ."
-    state = torch.load(tmp_path / "bart/model.pt")["model"]
-    assert {value.dtype for key, value in state.items() if "version" not in key} == {torch.float16}
-    names = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
-    assert len({state[name].untyped_storage().data_ptr() for name in names}) == 1
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        output = tmp_path / precision
+        command = ["bash", str(ROOT / "examples/pretrain_small_bart/run.sh"), str(tmp_path), str(output), "2"]
+        settings = {**os.environ, "PATH": path, "PIECES": "300", "PRECISION": precision}
+        done = subprocess.run(command, capture_output=True, text=True, env=settings)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        losses[precision] = [float(loss) for loss in re.findall(r"\| train \| .*?\| loss ([\d.]+)", done.stdout)]
+        assert sorted(path.name for path in output.glob("*.*")) == ["dict.txt", "model.pt", "sentencepiece.bpe.model"]
+        bart = BARTModel.from_pretrained(str(output), bpe="sentencepiece")
+        assert len(bart.task.source_dictionary) == 4 + len((output / "dict.txt").read_text().splitlines()) + 1
+        assert bart.decode(bart.encode("the dog sleeps here .")) == "the dog sleeps here ."
+        state = torch.load(output / "model.pt")["model"]
+        assert {value.dtype for key, value in state.items() if "version" not in key} == {torch.float16}
+        names = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
+        assert len({state[name].untyped_storage().data_ptr() for name in names}) == 1
+    assert len(losses["float32"]) == 2 and losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.01)
+    refused = subprocess.run(command, capture_output=True, text=True, env={**settings, "PRECISION": "float16"})
+    assert refused.returncode == 1 and "PRECISION=float16: expected float32 or bfloat16" in refused.stderr
 
 
 def test_the_annealing_report(tmp_path):

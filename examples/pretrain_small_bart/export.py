@@ -20,10 +20,11 @@ def main(source: Path, target: Path) -> None:
     for group in cfg.values():
         values = vars(group) if isinstance(group, Namespace) else group if isinstance(group, dict) else {}
         settings.update(values)
-    for choice in ("task", "criterion", "optimizer", "lr_scheduler"):
+    for choice in ("task", "optimizer", "lr_scheduler"):
         settings[choice] = cfg[choice]["_name"]
     model = vars(cfg["model"]) if isinstance(cfg["model"], Namespace) else cfg["model"]
     settings.update(model, arch="bart_base", _name="bart_base", data=".", bpe=None, user_dir=None)
+    settings["criterion"] = "cross_entropy"  # whatever the precision of its products was
     halves = {}  # tied weights, stored once in the checkpoint, stay one
     for value in state["model"].values():
         halves.setdefault(value.data_ptr(), value.half() if value.is_floating_point() else value)
