@@ -20,6 +20,7 @@ from fairseq.models.bart.model import BARTClassificationHead, BARTModel, bart_ba
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from .bart.activation import use_cheap_gelu
 from .bart.conditional import BARTCVAEEncoder
 from .bart.decoder import BARTVAEDecoder
 from .bart.dropout import use_cheap_dropout
@@ -114,6 +115,7 @@ class BARTVAEModel(BARTModel):
         for parameter in frozen:
             parameter.requires_grad_(False)
         use_cheap_dropout(self)
+        use_cheap_gelu(self)
         use_recomputation(self, self.cfg.offload_activations)
 
     def train(self, mode: bool = True) -> "BARTVAEModel":

@@ -144,7 +144,8 @@ class ChunkedNLL(torch.autograd.Function):
             grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         for start in range(0, len(target), rows):
             h, t = hidden[start : start + rows], target[start : start + rows, None]
-            logprob = torch.log_softmax(h @ weight.T, dim=1, dtype=torch.float32)  # rows x V
+            # dtype=torch.float32 does the same from bfloat16, on a CPU in three times the time
+            logprob = (h @ weight.T).float().log_softmax(dim=1)  # rows x V
             total -= logprob.gather(1, t).sum()
             if grad_hidden is None and grad_weight is None:
                 continue
