@@ -221,14 +221,21 @@ def test_flags_of_the_examples_go_together(path, tmp_path):
         check_effects(cfg.model, cfg.criterion, cfg.task)
 
 
-@pytest.mark.parametrize("name", ["annealing", "cycles", "phases", "remedies", "scratch"])
-def test_all_arms_of_a_reproduction_have_as_many_updates_and_one_learning_rate(name):
+@pytest.mark.parametrize(
+    "name, updates, tokens",
+    [
+        ("annealing", 800, 8192),
+        ("cycles", 800, 8192),
+        ("phases", 800, 8192),
+        ("remedies", 600, 2048),
+        ("scratch", 4000, 8192),
+    ],
+)
+def test_all_arms_of_a_reproduction_have_as_many_updates_and_one_learning_rate(name, updates, tokens):
     points = [p for p in read_study(str(EXAMPLES / f"reproduce/{name}.yaml"), data="text").points if p.seed == 1]
-    assert {sum(p.updates for p in points if p.arm == arm) for arm in {p.arm for p in points}} == {
-        4000 if name == "scratch" else 800
-    }
+    assert {sum(p.updates for p in points if p.arm == arm) for arm in {p.arm for p in points}} == {updates}
     assert len({p.flags["seed"] for p in points if not p.before}) == 1, "they begin with the same batches"
-    assert {p.flags["lr"] for p in points} == {"0.0005"} and {p.flags["max-tokens"] for p in points} == {"8192"}
+    assert {p.flags["lr"] for p in points} == {"0.0005"} and {p.flags["max-tokens"] for p in points} == {str(tokens)}
     restarted = {p.arm for p in points if p.flags["lr-scheduler"] != "fixed"}
     assert restarted == {p.arm for p in points if p.arm.endswith("restarts")}
 
@@ -249,10 +256,22 @@ def rates(flags, updates):
 @pytest.mark.parametrize("folder, name", [("reproduce", "convergence"), ("dialog", "longer")])
 def test_a_longer_training_of_two_phases_has_the_learning_rate_of_the_one_without_z(folder, name):
     points = read_study(str(EXAMPLES / f"{folder}/{name}.yaml"), data="text", pairs=folder == "dialog").points
-    [alone, first, second] = points
-    assert alone.zero_latent and second.before and alone.updates == first.updates + second.updates
-    both = [*rates(first.flags, first.updates), *rates(second.flags, second.updates)]
-    assert both[1:] == pytest.approx(rates(alone.flags, alone.updates)[1:], rel=1e-5)
+    alone, *others = points
+    longer = [point for point in others if not point.zero_latent]
+    assert alone.zero_latent and longer
+    for first, second in zip(longer[::2], longer[1::2]):
+        assert first.arm == second.arm and second.before and alone.updates == first.updates + second.updates
+        both = [*rates(first.flags, first.updates), *rates(second.flags, second.updates)]
+        assert both[1:] == pytest.approx(rates(alone.flags, alone.updates)[1:], rel=1e-5)
+
+
+def test_each_shorter_language_model_has_the_same_schedule_of_its_own_length():
+    points = [p for p in read_study(str(EXAMPLES / "reproduce/convergence.yaml"), data="text").points if p.zero_latent]
+    assert sorted(point.updates for point in points) == [300, 600, 1200]
+    for point in points:
+        found = rates(point.flags, point.updates + 1)
+        assert (max(found[1:]), found.index(max(found[1:]), 1)) == (pytest.approx(1e-3), point.updates // 12)
+        assert found[-1] == 0
 
 
 @pytest.mark.parametrize("name, period", [("annealing", 200), ("scratch", 1000)])
