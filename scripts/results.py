@@ -9,7 +9,8 @@ With --draw, pictures of the same JSON are made anew: yelp.svg and yelp-validati
 
 Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `responses`, of a curve.json of pairs, all scores of
 its responses; `validation`, of a curve.json, the validations' -ELBO over updates; `printed:DATA:PAPER,...`, of a
-curve.json, its evaluations under the definitions of papers, beside their figures of DATA; `labels`, of what
+curve.json, its evaluations under the definitions of papers, beside their figures of DATA; `doublings`, of
+a curve.json with language models of N, 2N and 4N updates, what more updates come to; `labels`, of what
 examples/classification/labels.py writes. With --check nothing is written, and a README whose tables are others is an
 error.
 """
@@ -120,6 +121,50 @@ def printed(found: Dict[str, Any], data: str, papers: str) -> str:
     return "\n\n".join(beside_paper(ours, paper, markdown=True, data=data) for paper in papers.split(","))
 
 
+def doublings(found: Dict[str, Any]) -> str:
+    """-ELBO of language models of N, 2N and 4N updates, and of longer ones, if the gain of a doubling shrinks evenly.
+
+    That is -ELBO = a + b / updates ** c, through the last three: the next doublings gain r, r^2, ... of the last gain,
+    r the last gain by the one before. It knows nothing of overfitting, so it is the best that is to be hoped for.
+
+    >>> ends = {100: 48.0, 200: 44.0, 400: 42.0}
+    >>> points = [{"state": "done", "zero_latent": True, "updates": updates, "figures": {"neg_elbo": neg_elbo}}
+    ...           for updates, neg_elbo in ends.items()]
+    >>> print(doublings({"points": points}))
+    | updates | -ELBO | gain |
+    |---|---:|---:|
+    | 100 | 48.00 | - |
+    | 200 | 44.00 | 4.00 |
+    | 400 | 42.00 | 2.00 |
+    | 800, by the curve | 41.00 | 1.00 |
+    | 1,600, by the curve | 40.50 | 0.50 |
+    """
+    ends: Dict[int, List[float]] = {}
+    for point in found["points"]:
+        if point["state"] == "done" and point["zero_latent"]:
+            ends.setdefault(point["updates"], []).append(point["figures"]["neg_elbo"])
+    means = {updates: OverSeeds.of(values).mean for updates, values in sorted(ends.items())}
+    lengths = list(means)
+    if len(lengths) < 3 or any(after != 2 * before for before, after in zip(lengths, lengths[1:])):
+        raise ValueError(
+            f"its language models have {lengths} updates: expected three or more, each twice the one before"
+        )
+    gains = [means[before] - means[after] for before, after in zip(lengths, lengths[1:])]
+    shrinks = gains[-1] / gains[-2]
+    if not 0 < shrinks < 1:
+        raise ValueError("the gain of a doubling does not shrink")
+    table = [["updates", "-ELBO", "gain"]]
+    for updates, gain in zip(lengths, ["-", *(f"{gain:.2f}" for gain in gains)]):
+        table.append([f"{updates:,}", f"{means[updates]:.2f}", gain])
+    last = lengths[-1]
+    value = means[last]
+    for power in (1, 2):
+        gain = gains[-1] * shrinks**power
+        value -= gain
+        table.append([f"{last * 2**power:,}, by the curve", f"{value:.2f}", f"{gain:.2f}"])
+    return grid(table, markdown=True)
+
+
 def labels(found: Sequence[Dict[str, Any]]) -> str:
     """Accuracy by arm and number of labels, in percent, and how much better OTHER is than BASE, seed by seed.
 
@@ -171,6 +216,7 @@ KINDS: Dict[str, Callable[..., str]] = {
     "responses": responses,
     "validation": validation,
     "printed": printed,
+    "doublings": doublings,
     "labels": labels,
 }
 
