@@ -7,8 +7,6 @@ set -euo pipefail
 text="$1" output="$2" updates="${3:-2750}"
 pieces="${PIECES:-8000}" precision="${PRECISION:-float32}"
 here="$(cd "$(dirname "$0")" && pwd)"
-mkdir -p "$output/work"
-settings="TEXT of checksum $(cat "$text/train.txt" "$text/valid.txt" | cksum), UPDATES $updates, PIECES $pieces"
 case "$precision" in
     float32) criterion=(--user-dir "$(fairseq-vae path)" --criterion cross_entropy) ;;
     bfloat16) criterion=(--user-dir "$here/bfloat16" --criterion bfloat16_cross_entropy) ;;
@@ -17,6 +15,8 @@ case "$precision" in
         exit 1
         ;;
 esac
+mkdir -p "$output/work"
+settings="TEXT of checksum $(cat "$text/train.txt" "$text/valid.txt" | cksum), UPDATES $updates, PIECES $pieces"
 [ "$precision" = float32 ] || settings="$settings, PRECISION $precision"
 [ -e "$output/work/settings" ] || [ -e "$output/dict.txt" ] || echo "$settings" >"$output/work/settings"
 made="$(cat "$output/work/settings" 2>/dev/null || echo "a TEXT that is not known")"
