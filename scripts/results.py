@@ -5,7 +5,8 @@ A table stands between two lines, of which the first names its kind and its file
     <!-- results: curve yelp.json -->
     <!-- end of results -->
 
-With --draw, pictures of the same JSON are made anew: yelp.svg and yelp-validation.svg, where they are.
+With --draw, pictures of the same JSON are made anew, where they are: yelp.svg, yelp-validation.svg,
+yelp-differences.svg.
 
 Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `responses`, of a curve.json of pairs, all scores of
 its responses; `validation`, of a curve.json, the validations' -ELBO over updates; `printed:DATA:PAPER,...`, of a
@@ -24,7 +25,7 @@ from typing import Any, Callable, Dict, List, Sequence
 
 from fairseq_vae.base.files import write
 from fairseq_vae.measure.seeds import OverSeeds
-from fairseq_vae.report import drawing, learning, rate
+from fairseq_vae.report import differences, drawing, learning, rate
 from fairseq_vae.report.text import beside_paper, grid
 
 BLOCK = re.compile(r"(<!-- results: (\S+) (\S+) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
@@ -246,7 +247,8 @@ def filled(path: Path) -> str:
 
 
 def draw(path: Path) -> None:
-    """Draw anew the pictures of a README's `curve` NAME.json that are there: NAME.svg, and NAME-validation.svg."""
+    """Draw anew the pictures of a README's `curve` NAME.json that are there: NAME.svg, NAME-validation.svg and
+    NAME-differences.svg."""
     names = {name for _, kind, name, _, _ in BLOCK.findall(path.read_text(encoding="utf-8")) if kind == "curve"}
     for name in sorted(names):
         found = json.loads((path.parent / name).read_text(encoding="utf-8"))
@@ -254,9 +256,13 @@ def draw(path: Path) -> None:
         with drawing.style("results.py --draw"):
             if Path(f"{stem}.svg").exists():
                 drawing.save(rate.curve(found["points"], found["warm"]), f"{stem}.svg")
-            figure = learning.learning(found["points"])
-            if figure is not None and Path(f"{stem}-validation.svg").exists():
-                drawing.save(figure, f"{stem}-validation.svg")
+            others = {
+                "validation": learning.learning(found["points"]),
+                "differences": differences.differences(found["points"], found.get("versus", {})),
+            }
+            for kind, figure in others.items():
+                if figure is not None and Path(f"{stem}-{kind}.svg").exists():
+                    drawing.save(figure, f"{stem}-{kind}.svg")
 
 
 def main(arguments: List[str]) -> int:

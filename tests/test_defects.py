@@ -169,7 +169,7 @@ def test_the_study_is_accepted_and_each_arm_has_its_defect_alone(tmp_path):
     flags = {point.arm: point.flags for point in study.points if point.evaluated}
     one = [point for point in study.points if point.seed == 1]
     totals = {arm: sum(point.updates for point in one if point.arm == arm) for arm in study.arms}
-    assert set(totals.values()) == {800}
+    assert set(totals.values()) == {600}
 
     def differs(arm, other):
         return {key: flags[arm][key] for key in flags[arm] if flags[arm][key] != flags[other][key]}

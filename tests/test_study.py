@@ -223,7 +223,7 @@ def test_flags_of_the_examples_go_together(path, tmp_path):
 
 @pytest.mark.parametrize(
     "name, updates, tokens",
-    [("annealing", 800, 8192), ("cycles", 800, 8192), ("phases", 800, 8192), ("scratch", 4000, 8192)],
+    [("annealing", 800, 2048), ("cycles", 800, 2048), ("scratch", 1000, 8192)],
 )
 def test_all_arms_of_a_reproduction_have_as_many_updates_and_one_learning_rate(name, updates, tokens):
     points = [p for p in read_study(str(EXAMPLES / f"reproduce/{name}.yaml"), data="text").points if p.seed == 1]
@@ -248,7 +248,14 @@ def rates(flags, updates):
 
 
 @pytest.mark.parametrize(
-    "folder, name", [("reproduce", "convergence"), ("reproduce", "remedies"), ("dialog", "longer")]
+    "folder, name",
+    [
+        ("reproduce", "convergence"),
+        ("reproduce", "remedies"),
+        ("reproduce", "phases"),
+        ("dialog", "longer"),
+        ("pretrain_small_bart", "gain"),
+    ],
 )
 def test_a_longer_training_of_two_phases_has_the_learning_rate_of_the_one_without_z(folder, name):
     points = read_study(str(EXAMPLES / f"{folder}/{name}.yaml"), data="text", pairs=folder == "dialog").points
@@ -273,7 +280,7 @@ def test_each_shorter_language_model_has_the_same_schedule_of_its_own_length():
         assert found[-1] == 0
 
 
-@pytest.mark.parametrize("name, period", [("annealing", 200), ("scratch", 1000)])
+@pytest.mark.parametrize("name, period", [("annealing", 200), ("scratch", 250)])
 def test_restarts_come_back_to_the_whole_learning_rate_where_a_cycle_of_beta_begins(name, period):
     found = read_study(str(EXAMPLES / f"reproduce/{name}.yaml"), data="text")
     for arm in ("constant, restarts", "monotonic, restarts", "cyclical, restarts"):

@@ -12,13 +12,14 @@ __all__ = ["add_arguments", "run"]
 
 HELP = "trainings at many rates, and what z holds at each: distortion, BLEU and MI against KL"
 DESCRIPTION = (
-    "Train and evaluate every arm of a study at every point of a sweep, as a rule of beta, from the highest rate down, "
-    "each point from the one before. Then print the table, and write it with the picture to OUTPUT: curve.json, "
-    "curve.md, curve.svg and curve.png; where trainings validate, their -ELBO over updates as validation.svg and .png. "
-    "Run again, it goes on at the first point that is not done; more arms, seeds "
-    "and, if a language model has `updates` of its own, lower points may be added to the study. The same command, "
-    "started twice or more, shares the work: each takes arms and seeds that no other is at. A point that fails stands "
-    "in the table as failed, the other arms go on, and the exit status is 1."
+    "Train and evaluate every arm of a study at every point of a sweep, as a rule of beta, from the highest rate "
+    "down, each point from the one before. Then print the table, and write it with the picture to OUTPUT: curve.json, "
+    "curve.md, curve.svg and curve.png; where trainings validate, their -ELBO over updates as validation.svg and "
+    ".png; where arms are held to others, the differences as differences.svg and .png. Run again, it goes on at the "
+    "first point that is not done; more arms, seeds and, if a language model has `updates` of its own, lower points "
+    "may be added to the study. The same command, started twice or more, shares the work: each takes arms and seeds "
+    "that no other is at. A point that fails stands in the table as failed, the other arms go on, and the exit status "
+    "is 1."
 )
 
 
@@ -79,7 +80,7 @@ def show(study: "Study", output: str, rows: List[Dict[str, Any]]) -> None:
     import json
 
     from ..base.files import write
-    from ..report import learning, rate
+    from ..report import differences, learning, rate
     from ..report.text import plain
 
     path = os.path.join(output, "curve")
@@ -91,6 +92,7 @@ def show(study: "Study", output: str, rows: List[Dict[str, Any]]) -> None:
     print(f"\n{rate.table(rows, False, study.versus)}\n\n{told}")
     if any(not row["zero_latent"] for row in done):
         save(rate.curve(rows, study.warm), path)
+    save(differences.differences(rows, study.versus), os.path.join(output, "differences"))
     save(learning.learning(rows), os.path.join(output, "validation"))
 
 
