@@ -8,7 +8,7 @@ A table stands between two lines, of which the first names its kind and its file
 With --draw, pictures of the same JSON are made anew, where they are: yelp.svg, yelp-validation.svg,
 yelp-differences.svg.
 
-Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `responses`, of a curve.json of pairs, all scores of
+Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `versus`, its table of differences alone; `responses`, of a curve.json of pairs, all scores of
 its responses; `validation`, of a curve.json, the validations' -ELBO over updates; `printed:DATA:PAPER,...`, of a
 curve.json, its evaluations under the definitions of papers, beside their figures of DATA; `doublings`, of
 a curve.json with language models of N, 2N and 4N updates, what more updates come to; `labels`, of what
@@ -212,8 +212,15 @@ def cell(values: Sequence[float], sign: str) -> str:
     return f"{mean:{sign}.1f}" + (f" ± {half:.1f}" if len(values) > 1 else "")
 
 
+def versus(found: Dict[str, Any]) -> str:
+    """The table of differences between a study's arms, of those that `curve` has."""
+    [told] = rate.compared(found["points"], found["versus"], markdown=True)
+    return told
+
+
 KINDS: Dict[str, Callable[..., str]] = {
     "curve": curve,
+    "versus": versus,
     "responses": responses,
     "validation": validation,
     "printed": printed,

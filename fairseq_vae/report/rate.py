@@ -221,15 +221,20 @@ def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: Opt
         parts.append(grid(cells(points, RESPONSES), markdown))
     elif sampled(rows):
         parts.append(grid(cells(points, SAMPLES), markdown))
-    held = paired(rows, versus or {})
-    if held:
-        parts.append(grid(cells(held, [column for column in (*COLUMNS, *RESPONSES) if column[0] in PAIRED]), markdown))
+    parts += compared(rows, versus or {}, markdown)
     notes = [
         f"{row['arm']}, seed {row['seed']}, {row['setting'].replace('=', ' ')} failed: {row['reason']}"
         for row in rows
         if row["state"] == "failed"
     ]
     return "\n\n".join([*parts, *notes])
+
+
+def compared(rows: Sequence[Mapping[str, Any]], versus: Versus, markdown: bool = False) -> List[str]:
+    """The table of differences between arms, see paired; none where there are no such."""
+    columns = [column for column in (*COLUMNS, *RESPONSES) if column[0] in PAIRED]
+    held = paired(rows, versus)
+    return [grid(cells(held, columns), markdown)] if held else []
 
 
 def sampled(rows: Sequence[Mapping[str, Any]]) -> bool:
