@@ -8,12 +8,12 @@ A table stands between two lines, of which the first names its kind and its file
 With --draw, pictures of the same JSON are made anew, where they are: yelp.svg, yelp-validation.svg,
 yelp-differences.svg.
 
-Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `versus`, its table of differences alone; `responses`, of a curve.json of pairs, all scores of
-its responses; `validation`, of a curve.json, the validations' -ELBO over updates; `printed:DATA:PAPER,...`, of a
-curve.json, its evaluations under the definitions of papers, beside their figures of DATA; `doublings`, of
-a curve.json with language models of N, 2N and 4N updates, what more updates come to; `labels`, of what
-examples/classification/labels.py writes. With --check nothing is written, and a README whose tables are others is an
-error.
+Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `versus`, its table of differences alone;
+`responses`, of a curve.json of pairs, all scores of its responses; `validation`, of a curve.json, the validations'
+-ELBO over updates; `printed:DATA:PAPER,...`, of a curve.json, its evaluations under the definitions of papers, beside
+their figures of DATA; `doublings`, of a curve.json with language models of N, 2N and 4N updates, what more updates
+come to; `labels`, of what examples/classification/labels.py writes; `starts`, of what gain.py of
+examples/pretrain_small_bart writes. With --check nothing is written, and a README whose tables are others is an error.
 """
 
 import argparse
@@ -218,6 +218,25 @@ def versus(found: Dict[str, Any]) -> str:
     return told
 
 
+def starts(found: Dict[str, Any]) -> str:
+    """What gain.py of examples/pretrain_small_bart gathered: each pretraining's loss, and each arm's figures behind it.
+
+    >>> point = {"arm": "two phases", "figures": {"neg_elbo": 110.0, "nll_iw": 109.0, "mi": 4.5, "bleu_greedy": 5.0}}
+    >>> seen = {"losses": {"valid": {"updates": [2, 4], "bits": [9.0, 8.0]}}, "points": [point]}
+    >>> print(starts({"pretrainings": [seen]}).splitlines()[-1])
+    | 4 | 8.00 | two phases | 110.00 | 109.00 | 4.50 | 5.00 |
+    """
+    figures = {"neg_elbo": "-ELBO", "nll_iw": "NLL, IW", "mi": "MI", "bleu_greedy": "BLEU"}
+    table = [["updates of pretraining", "its loss, bits a piece", "arm", *figures.values()]]
+    for each in found["pretrainings"]:
+        valid = each["losses"]["valid"]
+        for arm in dict.fromkeys(point["arm"] for point in each["points"]):
+            rows = [point["figures"] for point in each["points"] if point["arm"] == arm]
+            told = [rate.cell(OverSeeds.of([row[key] for row in rows]), 2, len(rows)) for key in figures]
+            table.append([f"{valid['updates'][-1]:,}", f"{valid['bits'][-1]:.2f}", arm, *told])
+    return grid(table, markdown=True)
+
+
 KINDS: Dict[str, Callable[..., str]] = {
     "curve": curve,
     "versus": versus,
@@ -226,6 +245,7 @@ KINDS: Dict[str, Callable[..., str]] = {
     "printed": printed,
     "doublings": doublings,
     "labels": labels,
+    "starts": starts,
 }
 
 

@@ -48,5 +48,5 @@ fairseq-train "$output/work/data-bin" "${criterion[@]}" --task denoising \
     --clip-norm 1 --lr 0.0008 --lr-scheduler inverse_sqrt --warmup-updates "$((updates < 3000 ? updates / 9 + 1 : 300))" \
     --max-tokens 4096 --max-update "$updates" --save-interval-updates 250 --keep-interval-updates 1 \
     --no-epoch-checkpoints --skip-invalid-size-inputs-valid-test --num-workers 1 --log-format simple --log-interval 50 \
-    --save-dir "$output/work/checkpoints"
+    --save-dir "$output/work/checkpoints" 2>&1 | tee -a "$output/work/train.log"
 python "$here/export.py" "$output/work/checkpoints/checkpoint_best.pt" "$output/model.pt"
