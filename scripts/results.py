@@ -8,12 +8,12 @@ A table stands between two lines, of which the first names its kind and its file
 With --draw, pictures of the same JSON are made anew, where they are: yelp.svg, yelp-validation.svg,
 yelp-differences.svg.
 
-Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `versus`, its table of differences alone;
-`responses`, of a curve.json of pairs, all scores of its responses; `validation`, of a curve.json, the validations'
--ELBO over updates; `printed:DATA:PAPER,...`, of a curve.json, its evaluations under the definitions of papers, beside
-their figures of DATA; `doublings`, of a curve.json with language models of N, 2N and 4N updates, what more updates
-come to; `labels`, of what examples/classification/labels.py writes; `starts`, of what gain.py of
-examples/pretrain_small_bart writes. With --check nothing is written, and a README whose tables are others is an error.
+Kinds: `curve`, of the curve.json that `fairseq-vae curve` writes; `responses`, of a curve.json of pairs, all scores of
+its responses; `validation`, of a curve.json, the validations' -ELBO over updates; `printed:DATA:PAPER,...`, of a
+curve.json, its evaluations under the definitions of papers, beside their figures of DATA; `doublings`, of a curve.json
+with language models of N, 2N and 4N updates, what more updates come to; `labels`, of what
+examples/classification/labels.py writes; `starts`, of what gain.py of examples/pretrain_small_bart writes. With
+--check nothing is written, and a README whose tables are others is an error.
 """
 
 import argparse
@@ -212,34 +212,37 @@ def cell(values: Sequence[float], sign: str) -> str:
     return f"{mean:{sign}.1f}" + (f" ± {half:.1f}" if len(values) > 1 else "")
 
 
-def versus(found: Dict[str, Any]) -> str:
-    """The table of differences between a study's arms, of those that `curve` has."""
-    [told] = rate.compared(found["points"], found["versus"], markdown=True)
-    return told
-
-
 def starts(found: Dict[str, Any]) -> str:
     """What gain.py of examples/pretrain_small_bart gathered: each pretraining's loss, and each arm's figures behind it.
 
-    >>> point = {"arm": "two phases", "figures": {"neg_elbo": 110.0, "nll_iw": 109.0, "mi": 4.5, "bleu_greedy": 5.0}}
-    >>> seen = {"losses": {"valid": {"updates": [2, 4], "bits": [9.0, 8.0]}}, "points": [point]}
-    >>> print(starts({"pretrainings": [seen]}).splitlines()[-1])
+    >>> figures = {"neg_elbo": 110.0, "nll_iw": 109.0, "mi": 4.5, "bleu_greedy": 5.0, "split": "test", "sentences": 9}
+    >>> points = [{"arm": "two phases", "seed": 1, "figures": {**figures, "samples": 5}}]
+    >>> seen = {"losses": {"valid": {"updates": [2, 4], "bits": [9.0, 8.0]}}, "points": points}
+    >>> print(*starts({"pretrainings": [seen]}).splitlines()[2:], sep="\\n")
     | 4 | 8.00 | two phases | 110.00 | 109.00 | 4.50 | 5.00 |
+    <BLANKLINE>
+    Nats per sentence; the split test, 9 sentences, K = 5; BLEU of greedy reconstructions from mu; one seed.
     """
     figures = {"neg_elbo": "-ELBO", "nll_iw": "NLL, IW", "mi": "MI", "bleu_greedy": "BLEU"}
-    table = [["updates of pretraining", "its loss, bits a piece", "arm", *figures.values()]]
+    table = [["updates of pretraining", "its best loss, bits a piece", "arm", *figures.values()]]
     for each in found["pretrainings"]:
         valid = each["losses"]["valid"]
         for arm in dict.fromkeys(point["arm"] for point in each["points"]):
             rows = [point["figures"] for point in each["points"] if point["arm"] == arm]
             told = [rate.cell(OverSeeds.of([row[key] for row in rows]), 2, len(rows)) for key in figures]
-            table.append([f"{valid['updates'][-1]:,}", f"{valid['bits'][-1]:.2f}", arm, *told])
-    return grid(table, markdown=True)
+            table.append([f"{max(valid['updates']):,}", f"{min(valid['bits']):.2f}", arm, *told])
+    points = [point for each in found["pretrainings"] for point in each["points"]]
+    one = max((point["figures"] for point in points), key=lambda row: row["samples"])  # without z there is one sample
+    seeds = len({point["seed"] for point in points})
+    return (
+        f"{grid(table, markdown=True)}\n\nNats per sentence; the split {one['split']}, {one['sentences']:,} sentences, "
+        f"K = {one['samples']}; BLEU of greedy reconstructions from mu; "
+        f"{'one seed' if seeds == 1 else f'means over {seeds} seeds, and half of their 95 % intervals'}."
+    )
 
 
 KINDS: Dict[str, Callable[..., str]] = {
     "curve": curve,
-    "versus": versus,
     "responses": responses,
     "validation": validation,
     "printed": printed,

@@ -8,6 +8,7 @@ import pickle
 import sys
 from argparse import Namespace
 from types import SimpleNamespace
+from unittest import mock
 
 import torch
 from fairseq.data import Dictionary
@@ -303,6 +304,19 @@ def configuration(kind, given):
     from fairseq import options
 
     return converted(kind, options.parse_args_and_arch(getattr(options, f"get_{kind}_parser")(), input_args=given))
+
+
+def rates(flags, updates):
+    """The learning rate of each update of a training with these flags."""
+    from fairseq.optim import FairseqOptimizer
+    from fairseq.optim.lr_scheduler import build_lr_scheduler
+
+    arguments = ["text", *(f"--{flag}={value}" if value else f"--{flag}" for flag, value in flags.items())]
+    cfg = configuration("training", arguments).lr_scheduler
+    optimizer = mock.MagicMock(spec=FairseqOptimizer)
+    optimizer.get_lr.side_effect = lambda: optimizer.set_lr.call_args[0][0]
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    return [scheduler.step_update(update) for update in range(updates)]
 
 
 def converted(kind, args):

@@ -6,7 +6,7 @@ from pathlib import Path
 import finetuning
 import pytest
 import torch
-from helpers import SENTENCES, B, Z, batch, criterion, hypotheses, model, outputs, plugged
+from helpers import SENTENCES, B, Z, batch, criterion, hypotheses, model, outputs, plugged, rates
 from torch.nn.functional import cross_entropy
 
 from fairseq_vae.base.errors import InputError
@@ -170,6 +170,12 @@ def test_the_study_is_accepted_and_each_arm_has_its_defect_alone(tmp_path):
     one = [point for point in study.points if point.seed == 1]
     totals = {arm: sum(point.updates for point in one if point.arm == arm) for arm in study.arms}
     assert set(totals.values()) == {600}
+    plain = next(point for point in one if point.zero_latent)
+    parts = [point for point in one if point.arm == "no defect"]
+    found = [rate for point in parts for rate in rates(point.flags, point.updates)]
+    assert found[1:] == pytest.approx(rates(plain.flags, plain.updates)[1:], rel=1e-5)
+    alike = {(p.setting == "phase1", *(p.flags[key] for key in ("lr", "total-num-update", "max-tokens"))) for p in one}
+    assert len(alike) == 3, "the language model's, both phases'"
 
     def differs(arm, other):
         return {key: flags[arm][key] for key in flags[arm] if flags[arm][key] != flags[other][key]}

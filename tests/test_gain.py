@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_vae.base.errors import InputError
+
 PATH = Path(__file__).parent.parent / "examples/pretrain_small_bart/gain.py"
 LOG = """\
 2026-12-01 04:12:22 | INFO | train_inner | epoch 001:     50 / 99 loss=9.25, ppl=9, wps=2, num_updates=50, lr=0.1
@@ -22,6 +24,12 @@ def gain():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_a_pretraining_without_a_log_is_named(gain, tmp_path):
+    with pytest.raises(InputError, match="none/work/train.log: expected the log of run.sh, with a validation"):
+        gain.main(tmp_path / "gain.json", [f"{tmp_path / 'none'}:{tmp_path / 'study'}"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def point(arm, bound, state="done"):

@@ -3,10 +3,9 @@
 import functools
 import math
 from pathlib import Path
-from unittest import mock
 
 import pytest
-from helpers import configuration
+from helpers import configuration, rates
 
 from fairseq_vae.base.errors import InputError
 from fairseq_vae.finetune.study import PHASE1, as_flags, changed, defaults, read_study, swept
@@ -234,19 +233,6 @@ def test_all_arms_of_a_reproduction_have_as_many_updates_and_one_learning_rate(n
     assert restarted == {p.arm for p in points if p.arm.endswith("restarts")}
 
 
-def rates(flags, updates):
-    """The learning rate of each update of a training with these flags."""
-    from fairseq.optim import FairseqOptimizer
-    from fairseq.optim.lr_scheduler import build_lr_scheduler
-
-    arguments = ["text", *(f"--{flag}={value}" if value else f"--{flag}" for flag, value in flags.items())]
-    cfg = configuration("training", arguments).lr_scheduler
-    optimizer = mock.MagicMock(spec=FairseqOptimizer)
-    optimizer.get_lr.side_effect = lambda: optimizer.set_lr.call_args[0][0]
-    scheduler = build_lr_scheduler(cfg, optimizer)
-    return [scheduler.step_update(update) for update in range(updates)]
-
-
 @pytest.mark.parametrize(
     "folder, name",
     [
@@ -264,6 +250,7 @@ def test_a_longer_training_of_two_phases_has_the_learning_rate_of_the_one_withou
     seed = [point for point in points if point.seed == alone.seed and not point.zero_latent]
     arms = {arm: [point for point in seed if point.arm == arm] for arm in {point.arm for point in seed}}
     assert any(len(parts) == 2 for parts in arms.values())
+    assert len({parts[0].flags["seed"] for parts in arms.values()} | {alone.flags["seed"]}) == 1, "of the first batches"
     for parts in arms.values():
         assert alone.updates == sum(point.updates for point in parts)
         found = [rate for point in parts for rate in rates(point.flags, point.updates)]

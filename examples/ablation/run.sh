@@ -14,8 +14,9 @@ one="--phase2-updates 400"                        # without phase 1
 two="--phase1-updates 100 --phase2-updates 300"   # with it
 ramp="--set phase2.criterion.kl_schedule=linear --set phase2.criterion.kl_warmup_updates=100"
 flat="--set phase2.criterion.kl_schedule=constant --set phase2.criterion.kl_warmup_updates=null"
-floor="--set phase2.criterion.free_bits=0.15"
-open="--set phase2.criterion.free_bits=0"
+each="--set phase2.criterion.free_bits_mode=dimension"  # of each sentence, as in the tables; the recipe's are of the batch
+floor="--set phase2.criterion.free_bits=0.15 $each"
+open="--set phase2.criterion.free_bits=0 $each"
 
 options() {
     case "$1" in
@@ -27,11 +28,11 @@ options() {
         phase1) echo "--recipe default $two $flat $open" ;;
         phase1+annealing) echo "--recipe default $two $ramp $open" ;;
         phase1+free-bits) echo "--recipe default $two $flat $floor" ;;
-        default) echo "--recipe default $two" ;;  # phase 1, free bits and annealing
-        default,max-pooling) echo "--recipe default $two --set model.latent_pooling=max" ;;
-        default,denoising-15) echo "--recipe default $two --set task.noise=deletion --set task.noise_ratio=0.15" ;;
-        default,denoising-40) echo "--recipe default $two --set task.noise=deletion --set task.noise_ratio=0.4" ;;
-        default,frozen-decoder) echo "--recipe default $two --set phase1.model.freeze_decoder=true" ;;
+        default) echo "--recipe default $two $each" ;;  # phase 1, free bits and annealing
+        default,max-pooling) echo "--recipe default $two $each --set model.latent_pooling=max" ;;
+        default,denoising-15) echo "--recipe default $two $each --set task.noise=deletion --set task.noise_ratio=0.15" ;;
+        default,denoising-40) echo "--recipe default $two $each --set task.noise=deletion --set task.noise_ratio=0.4" ;;
+        default,frozen-decoder) echo "--recipe default $two $each --set phase1.model.freeze_decoder=true" ;;
         *) echo "run.sh: unknown run $1" >&2; exit 1 ;;
     esac
 }

@@ -1,6 +1,6 @@
 """The loss of pretrainings, and what a study found from each: gain.py GAIN.json BART:STUDY [BART:STUDY ...].
 
-BART is an OUTPUT of run.sh, STUDY that of gain.yaml from its model.pt; what one of them does not have yet is left out.
+BART is an OUTPUT of run.sh, STUDY that of gain.yaml from its model.pt; points that it does not have yet are left out.
 Beside GAIN.json a picture is written, GAIN.svg. `gain.py GAIN.json` alone draws it anew.
 """
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
+from fairseq_vae.base.errors import InputError
 from fairseq_vae.base.files import write
 from fairseq_vae.report import drawing
 
@@ -34,15 +35,22 @@ def losses(log: str) -> Dict[str, Dict[str, List[float]]]:
 
 
 def gathered(bart: Path, study: Path) -> Dict[str, Any]:
-    """One pretraining: its losses, and the points of the study from it, language model first."""
-    curve = study / "curve.json"
+    """One pretraining: its losses, and the points of the study from it, language model first.
+
+    Raises:
+        InputError: there is no log, or it has no validation
+    """
+    log, curve = bart / "work/train.log", study / "curve.json"
+    found = losses(log.read_text(encoding="utf-8")) if log.exists() else losses("")
+    if not found["valid"]["updates"]:
+        raise InputError(f"{log}: expected the log of run.sh, with a validation: run run.sh to its end")
     points = json.loads(curve.read_text(encoding="utf-8"))["points"] if curve.exists() else []
     kept = [
         {key: point[key] for key in ("arm", "seed", "updates", "code", "figures")}
         for point in points
         if point["state"] == "done"
     ]
-    return {"losses": losses((bart / "work/train.log").read_text(encoding="utf-8")), "points": kept}
+    return {"losses": found, "points": kept}
 
 
 def draw(found: List[Dict[str, Any]], path: str) -> None:
@@ -63,8 +71,8 @@ def draw(found: List[Dict[str, Any]], path: str) -> None:
             rows = [[p["figures"][key] for p in each["points"] if p["arm"] == arm] for each in found]
             x = [place for place, values in enumerate(rows) if values]
             y = [sum(values) / len(values) for values in rows if values]
-            color = drawing.SAFE[number % len(drawing.SAFE)]
-            axis.plot(x, y, marker=drawing.MARKERS[number], markersize=5, linewidth=1.4, color=color, label=arm)
+            color, marker = drawing.SAFE[number % len(drawing.SAFE)], drawing.MARKERS[number % len(drawing.MARKERS)]
+            axis.plot(x, y, marker=marker, markersize=5, linewidth=1.4, color=color, label=arm)
         axis.set_xticks(range(len(found)), [f"{count:,}" for count in updates])
         axis.set_xlim(-0.3, len(found) - 0.7)
         axis.set_xlabel("updates of pretraining")
@@ -84,4 +92,7 @@ def main(target: Path, pairs: List[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    try:
+        main(Path(sys.argv[1]), sys.argv[2:])
+    except InputError as error:
+        sys.exit(f"gain.py: {error}")

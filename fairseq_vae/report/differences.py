@@ -32,7 +32,7 @@ def differences(rows: Sequence[Mapping[str, Any]], versus: Versus) -> Any:
     panels = [(key, unit) for key, unit in PANELS if any(key in point.figures for point in points)]
     if not points:
         return None
-    bases = {point.arm.rpartition(" less ")[2] for point in points}
+    bases = {point.base for point in points}
     arms = Counter(point.arm for point in points)
     names = [name(point, len(bases) == 1, arms[point.arm] > 1) for point in points]
     found = drawing.axes(1, len(panels), 2.2 * len(panels) + 2.4, LINE * len(points) + 1.3, sharey=True)
@@ -55,7 +55,10 @@ def differences(rows: Sequence[Mapping[str, Any]], versus: Versus) -> Any:
     kinds = [f"over {seeds} seeds" for seeds in sorted({point.seeds for point in points if point.seeds > 1})]
     kinds += ["over sentences, of one seed"] if any(point.intervals for point in points) else []
     if kinds:
-        figure.supxlabel(f"Bars: 95 % intervals {' or '.join(kinds)}.", fontsize=8)
+        shown = {key for key, _ in panels}
+        bare = any(point.seeds == 1 and shown & set(point.figures) - set(point.intervals) for point in points)
+        none = " A point without one has no interval." if bare else ""
+        figure.supxlabel(f"Bars: 95 % intervals {' or '.join(kinds)}.{none}", fontsize=8)
     return figure
 
 
@@ -67,5 +70,5 @@ def name(point: Mean, alone: bool, several: bool) -> str:
         alone: all are held to one arm, which then goes without saying
         several: its arm has several settings
     """
-    arm = point.arm.rpartition(" less ")[0] if alone else point.arm
+    arm = point.arm[: -len(f" less {point.base}")] if alone else point.arm
     return f"{arm}, {point.setting.replace('=', ' ')}" if several else arm

@@ -90,6 +90,7 @@ class Mean(NamedTuple):
         seeds: that are done
         failed: seeds that failed
         figures: mean and half of the 95 % interval (0 with one seed) of each figure that all those seeds have
+        base: of a difference, the name of the arm that it is less than
         intervals: with one seed, 95 % intervals over the split's sentences: of GAPS, or of differences between arms
     """
 
@@ -101,6 +102,7 @@ class Mean(NamedTuple):
     failed: int
     figures: Dict[str, OverSeeds]
     intervals: Mapping[str, Sequence[float]] = MappingProxyType({})
+    base: str = ""
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> List[Mean]:
@@ -175,7 +177,7 @@ def paired(rows: Sequence[Mapping[str, Any]], versus: Versus) -> List[Mean]:
         alone = len(same) == 1 and other == bases(versus, arm)[0]
         less = first["figures"].get("less_versus") or {} if alone else {}
         ends = {key: less[key][1:] for key in less if key in figures}
-        found.append(Mean(name, setting, first["zero_latent"], first["updates"], len(same), 0, figures, ends))
+        found.append(Mean(name, setting, first["zero_latent"], first["updates"], len(same), 0, figures, ends, other))
     return found
 
 
@@ -221,20 +223,15 @@ def table(rows: Sequence[Mapping[str, Any]], markdown: bool = False, versus: Opt
         parts.append(grid(cells(points, RESPONSES), markdown))
     elif sampled(rows):
         parts.append(grid(cells(points, SAMPLES), markdown))
-    parts += compared(rows, versus or {}, markdown)
+    held = paired(rows, versus or {})
+    if held:
+        parts.append(grid(cells(held, [column for column in (*COLUMNS, *RESPONSES) if column[0] in PAIRED]), markdown))
     notes = [
         f"{row['arm']}, seed {row['seed']}, {row['setting'].replace('=', ' ')} failed: {row['reason']}"
         for row in rows
         if row["state"] == "failed"
     ]
     return "\n\n".join([*parts, *notes])
-
-
-def compared(rows: Sequence[Mapping[str, Any]], versus: Versus, markdown: bool = False) -> List[str]:
-    """The table of differences between arms, see paired; none where there are no such."""
-    columns = [column for column in (*COLUMNS, *RESPONSES) if column[0] in PAIRED]
-    held = paired(rows, versus)
-    return [grid(cells(held, columns), markdown)] if held else []
 
 
 def sampled(rows: Sequence[Mapping[str, Any]]) -> bool:
