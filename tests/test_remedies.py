@@ -94,7 +94,8 @@ def test_the_mmd_term_is_per_sentence_and_of_training_alone(kernel):
 def test_bn_mu_is_its_formula_and_its_averages_in_evaluation():
     norm = FixedScaleBatchNorm(4, 0.6).double()
     norm.shift.copy_(torch.randn(4))
-    stock = torch.nn.BatchNorm1d(4, eps=norm.EPSILON, momentum=norm.MOMENTUM, affine=False).double()
+    stock = torch.nn.BatchNorm1d(4, eps=norm.EPSILON, momentum=1 - (1 - norm.MOMENTUM) ** (7 / norm.ROWS), affine=False)
+    stock = stock.double()
     batches = torch.randn(50, 7, 4, dtype=torch.float64) * 3 + 1
     stock.running_mean, stock.running_var = batches[0].mean(0), batches[0].var(0)
     for mu in batches:
@@ -108,6 +109,20 @@ def test_bn_mu_is_its_formula_and_its_averages_in_evaluation():
     mu = torch.randn(1, 4, dtype=torch.float64)
     expected = 0.6 * (mu - norm.mean) / (norm.var + norm.EPSILON).sqrt() + norm.shift
     torch.testing.assert_close(norm(mu), expected, atol=1e-10, rtol=1e-10)
+
+
+@torch.no_grad()
+def test_bn_mus_averages_weigh_batches_by_their_rows():
+    """Sixty short sentences whose mu varies, then six long ones whose mu hardly does, and so on: as of all rows."""
+    norm = FixedScaleBatchNorm(1, 0.6)
+    few, many = torch.tensor([[-1.0], [1.0]]).repeat(3, 1), torch.tensor([[-3.0], [3.0]]).repeat(30, 1)
+    found = []
+    for step in range(400):
+        norm((few, many)[step % 2])
+        found.append(norm.var.item())
+    assert sum(found[-100:]) / 100 == pytest.approx((6 * 1 + 60 * 9) / 66, abs=0.1)
+    norm(torch.zeros(64, 1))
+    assert norm.var.item() == pytest.approx(0.9 * found[-1], rel=1e-5)
 
 
 def test_bn_mu_of_one_row_uses_the_averages_in_training():

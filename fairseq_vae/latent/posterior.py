@@ -51,7 +51,9 @@ class FixedScaleBatchNorm(ExactBuffers):
 
     In training, mean and (biased) variance are those of the batch that this worker sees at a time, so its rows depend
     on one another. In evaluation, and in training for a batch of one row, they are moving averages over the rows of all
-    workers, which begin with the moments of the first batch; before it they are 0 and 1.
+    workers, which begin with the moments of the first batch; before it they are 0 and 1. A batch of n rows moves them
+    by 1 - (1 - MOMENTUM)^(n / ROWS), so by MOMENTUM if it has ROWS of them: batches of as many tokens hold few long
+    sentences or many short ones, and mu varies more among the latter.
 
     Args:
         dim: Z
@@ -64,7 +66,7 @@ class FixedScaleBatchNorm(ExactBuffers):
     """
 
     EPSILON = 1e-5
-    MOMENTUM = 0.1
+    MOMENTUM, ROWS = 0.1, 64
     mean: Tensor
     var: Tensor
     dummy_batch = False  # see base.dummy
@@ -104,7 +106,7 @@ class FixedScaleBatchNorm(ExactBuffers):
         """
         if self.dummy_batch:
             rows = 0
-        counts: Any = True
+        count: Any = rows
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             sums = torch.stack((mean, var + mean.square(), torch.ones_like(mean)))  # 3 x Z
             sums = rows * sums if rows else torch.zeros_like(sums)
@@ -112,11 +114,11 @@ class FixedScaleBatchNorm(ExactBuffers):
             count = sums[2, 0]
             mean, square = sums[:2] / count.clamp(min=1)
             var = (square - mean.square()).clamp(min=0)
-            counts = count > 1
         elif rows < 2:
             return
         new = self.mean.eq(0).all() & self.var.eq(1).all()
-        momentum = torch.where(new, torch.ones_like(self.mean), torch.full_like(self.mean, self.MOMENTUM)) * counts
+        every = torch.ones_like(self.mean)
+        momentum = torch.where(new, every, (1 - (1 - self.MOMENTUM) ** (count / self.ROWS)) * every) * (count > 1)
         for average, value in ((self.mean, mean), (self.var, var)):
             average.lerp_(value.to(average), momentum)
 
