@@ -55,10 +55,10 @@ def differences(rows: Sequence[Mapping[str, Any]], versus: Versus) -> Any:
     kinds = [f"over {seeds} seeds" for seeds in sorted({point.seeds for point in points if point.seeds > 1})]
     kinds += ["over sentences, of one seed"] if any(point.intervals for point in points) else []
     if kinds:
-        shown = {key for key, _ in panels}
-        bare = any(point.seeds == 1 and shown & set(point.figures) - set(point.intervals) for point in points)
-        none = " A point without one has no interval." if bare else ""
-        figure.supxlabel(f"Bars: 95 % intervals {' or '.join(kinds)}.{none}", fontsize=8)
+        alone = [point for point in points if point.seeds == 1]
+        bare = [unit for key, unit in panels if any(key in p.figures and key not in p.intervals for p in alone)]
+        none = "".join(f"; of {unit.rpartition(', nats')[0]} none" for unit in bare)
+        figure.supxlabel(f"Bars: 95 % intervals {' or '.join(kinds)}{none}.", fontsize=8)
     return figure
 
 
