@@ -61,7 +61,7 @@ def draw(found: List[Dict[str, Any]], path: str) -> None:
         look = {"color": drawing.SAFE[number % len(drawing.SAFE)]}
         train, valid = each["losses"]["train"], each["losses"]["valid"]
         axes[0].plot(train["updates"], train["bits"], linewidth=0.8, alpha=0.5, **look)
-        axes[0].plot(valid["updates"], valid["bits"], "o-", markersize=4, label=f"{updates[number]:,}", **look)
+        axes[0].plot(valid["updates"], valid["bits"], "o-", markersize=4, **look)
     axes[0].set_xlabel("updates of pretraining")
     axes[0].set_ylabel("denoising loss, bits a piece")
     axes[0].set_xlim(left=0)
