@@ -43,6 +43,7 @@ OPTIONS = {
     "posterior": [command_line(flags) for name, flags in POSTERIORS.items() if ("posterior", name) not in NEEDY],
     "layers": [OFF, LAYERS],  # wins over the options above
     "mirror": [OFF, "--mirror-slots"],
+    "scale": [OFF, "--latent-slot-scale=0.3"],
     "slots": ["--latent-memory-slots=1", "--latent-memory-slots=2"],
     "latent": [OFF, "--deterministic-latent", "--zero-latent"],
     "frozen": [OFF, "--freeze-decoder", "--freeze-embeddings", "--freeze-decoder --freeze-embeddings"],
@@ -83,7 +84,7 @@ REFUSED = (  # expressions of two values that are refused together
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
     ("--latent-posterior=(full|flow)", r"--bn-mu|--free-bits=\S+( --free-bits-mode=\S*dimension|$)"),
     ("--latent-posterior=flow", "--posterior-max-variance"),
-    ("--zero-latent", r"--bn-mu|--posterior|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)|--latent-prior=\S+ "),
+    ("--zero-latent", r"--bn-mu|--latent-slot-scale|--posterior|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)|--latent-prior=\S+ "),
     ("--kl-weight=0", "--free-bits"),
     (
         "--aggressive",

@@ -1,5 +1,7 @@
 """The layout of the slots, and the map from z to them."""
 
+import math
+
 import pytest
 import torch
 from helpers import SENTENCES, batch, criterion, model
@@ -64,6 +66,22 @@ def test_a_vectors_slots_are_its_own_affine_map():
     for slot in range(4):
         rows, own = slice(slot * C, (slot + 1) * C), z[:, 3 * (slot // 2) : 3 * (slot // 2 + 1)]
         torch.testing.assert_close(out[slot], own @ built.project.weight[rows].T + built.project.bias[rows])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_slots_start_as_large_as_asked(scale, vectors):
+    """For z of N(0, I), whatever Z is: a channel's standard deviation over z and channels, without the bias."""
+    built = LatentSlots(16 * vectors, 4, 512, vectors, scale)
+    built.reset_parameters()
+    slots = built(torch.randn(2000, 16 * vectors)) - built(torch.zeros(1, 16 * vectors))
+    torch.testing.assert_close(slots.std(), torch.tensor(scale), rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
+def test_slots_that_cannot_be_read_are_refused(scale):
+    with pytest.raises(ValueError, match=f"--latent-slot-scale {scale}: expected more than 0"):
+        LatentSlots(Z, 1, C, scale=scale)
 
 
 @pytest.mark.parametrize("dim", [3, C, 2 * C])

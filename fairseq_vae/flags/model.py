@@ -56,6 +56,15 @@ class LatentFlags(FairseqDataclass):
             "--latent-injection layer) and in cross-attention (default: 1)"
         },
     )
+    latent_slot_scale: float = dataclasses.field(
+        default=1.0,
+        metadata={
+            "help": "standard deviation that slots start with, for z of N(0, I); at 1 they are as large as what "
+            "BART's layer norm makes of a token, and at a rate of a few nats most of it is noise: below 1 the decoder "
+            "keeps more of what it was pretrained for; slots of --mirror-slots start as they are (default: 1)",
+            "needs": {"zero_latent": (False,)},
+        },
+    )
     mirror_slots: bool = dataclasses.field(
         default=False,
         metadata={

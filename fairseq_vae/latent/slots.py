@@ -6,6 +6,7 @@ Shapes: B batch, U target length, C model width, Z latent dimensions, K latent v
 injection, L decoder layers.
 """
 
+import math
 from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
@@ -150,19 +151,25 @@ class LatentSlots(nn.Module):
         slots: M
         embed_dim: C
         vectors: K
+        scale: standard deviation that slots start with, for z of N(0, I); --latent-slot-scale
+
+    Raises:
+        InputError: the scale is not above 0, or not finite
 
     >>> LatentSlots(latent_dim=3, slots=7, embed_dim=4)(torch.zeros(2, 3)).shape
     torch.Size([7, 2, 4])
     """
 
-    def __init__(self, latent_dim: int, slots: int, embed_dim: int, vectors: int = 1):
+    def __init__(self, latent_dim: int, slots: int, embed_dim: int, vectors: int = 1, scale: float = 1.0):
         super().__init__()
-        self.latent_dim, self.slots, self.vectors = latent_dim, slots, vectors
+        if not 0 < scale < math.inf:
+            raise InputError(f"--latent-slot-scale {scale}: expected more than 0")
+        self.latent_dim, self.slots, self.vectors, self.scale = latent_dim, slots, vectors, scale
         self.project = nn.Linear(latent_dim // vectors, slots * embed_dim)
 
     def reset_parameters(self) -> None:
-        """Make slots as large as the states beside them; BART's 0.02 would make them some 10 times smaller."""
-        nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)
+        """Make slots `scale` times as large as the states beside them, which BART's layer norms make 1 a channel."""
+        nn.init.normal_(self.project.weight, std=self.scale * self.project.in_features**-0.5)
 
     @torch.no_grad()
     def mirror(self, mu: nn.Linear, layout: SlotLayout, width: Optional[int] = None) -> None:
