@@ -84,7 +84,11 @@ REFUSED = (  # expressions of two values that are refused together
     ("--rate-controller", "--deterministic-latent|--zero-latent|--kl-"),
     ("--latent-posterior=(full|flow)", r"--bn-mu|--free-bits=\S+( --free-bits-mode=\S*dimension|$)"),
     ("--latent-posterior=flow", "--posterior-max-variance"),
-    ("--zero-latent", r"--bn-mu|--latent-slot-scale|--posterior|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)|--latent-prior=\S+ "),
+    (
+        "--zero-latent",
+        r"--bn-mu|--posterior|--(?!kl)\w+-weight|--kl-|--free-bits|--noise=(?!none)|--latent-prior=\S+ "
+        "|--latent-slot-scale",
+    ),
     ("--kl-weight=0", "--free-bits"),
     (
         "--aggressive",

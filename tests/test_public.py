@@ -19,9 +19,9 @@ from fairseq_vae.measure.definitions import EVALUATED, LOGGED, names
 
 MODEL = """align_latent align_weight autocast_bf16 bn_mu bow_weight deterministic_latent freeze_decoder
 freeze_embeddings latent_dim latent_injection latent_memory_slots latent_pooling latent_posterior latent_prior
-latent_slot_scale latent_vectors mirror_slots mixture_components posterior_flow_hidden posterior_flow_passes posterior_flow_transforms
-posterior_max_variance prior_flow_hidden prior_flow_transforms rate_controller rate_gain rate_max_weight rate_start
-rate_target vamp_components vamp_length zero_latent"""
+latent_slot_scale latent_vectors mirror_slots mixture_components posterior_flow_hidden posterior_flow_passes
+posterior_flow_transforms posterior_max_variance prior_flow_hidden prior_flow_transforms rate_controller rate_gain
+rate_max_weight rate_start rate_target vamp_components vamp_length zero_latent"""
 OF_PAIRS = """target_encoder target_encoder_layers"""  # of a model, beside those
 TASK = """aggressive_inference aggressive_max_steps aggressive_window data latent_mode latent_samples noise
 noise_ratio noise_splits num_samples print_z prior reuse_dataloader"""

@@ -58,9 +58,7 @@ class BARTVAEEncoder(TransformerEncoderBase):
         check_least(posteriors, posterior, cfg.latent_vectors)
         read = 2 * width if self.conditional else width
         self.posterior = posteriors[posterior](read, dim, pool, posteriors.config(posterior, cfg))
-        self.memory = LatentSlots(
-            dim, layout.size, cfg.decoder.embed_dim, cfg.latent_vectors, cfg.latent_slot_scale
-        )
+        self.memory = LatentSlots(dim, layout.size, cfg.decoder.embed_dim, cfg.latent_vectors, cfg.latent_slot_scale)
         prior = "standard" if cfg.zero_latent else prior  # of a prior that nothing draws from no weight would learn
         self.prior = build_prior(prior, dim, cfg, cfg.latent_vectors)
         # the version that wrote a checkpoint: an older plug-in refuses the checkpoint, rather than misread it; no
