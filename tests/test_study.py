@@ -258,6 +258,14 @@ def test_a_longer_training_of_two_phases_has_the_learning_rate_of_the_one_withou
         assert {point.flags["max-tokens"] for point in parts} == {alone.flags["max-tokens"]}
 
 
+@pytest.mark.parametrize("name", ["small-updates", "slots"])
+def test_each_arm_of_a_study_without_phases_has_the_schedule_of_its_language_model(name):
+    points = [p for p in read_study(str(EXAMPLES / f"reproduce/{name}.yaml"), data="text").points if p.seed == 1]
+    assert points[0].zero_latent and len({point.arm for point in points}) == len(points) > 1
+    same = {(p.updates, p.flags["seed"], p.flags["max-tokens"], p.flags["dropout"]) for p in points}
+    assert len(same) == 1 and len({tuple(rates(p.flags, p.updates)) for p in points}) == 1
+
+
 def test_each_shorter_language_model_has_the_same_schedule_of_its_own_length():
     points = [p for p in read_study(str(EXAMPLES / "reproduce/convergence.yaml"), data="text").points if p.zero_latent]
     assert sorted(point.updates for point in points) == [300, 600, 1200]
