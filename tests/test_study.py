@@ -239,6 +239,7 @@ def test_all_arms_of_a_reproduction_have_as_many_updates_and_one_learning_rate(n
         ("reproduce", "convergence"),
         ("reproduce", "remedies"),
         ("reproduce", "phases"),
+        ("reproduce", "small-updates"),
         ("dialog", "longer"),
         ("pretrain_small_bart", "gain"),
     ],
@@ -258,9 +259,8 @@ def test_a_longer_training_of_two_phases_has_the_learning_rate_of_the_one_withou
         assert {point.flags["max-tokens"] for point in parts} == {alone.flags["max-tokens"]}
 
 
-@pytest.mark.parametrize("name", ["small-updates", "slots"])
-def test_each_arm_of_a_study_without_phases_has_the_schedule_of_its_language_model(name):
-    points = [p for p in read_study(str(EXAMPLES / f"reproduce/{name}.yaml"), data="text").points if p.seed == 1]
+def test_all_arms_about_slots_have_one_schedule_and_the_same_batches():
+    points = [p for p in read_study(str(EXAMPLES / "reproduce/slots.yaml"), data="text").points if p.seed == 1]
     assert points[0].zero_latent and len({point.arm for point in points}) == len(points) > 1
     same = {(p.updates, p.flags["seed"], p.flags["max-tokens"], p.flags["dropout"]) for p in points}
     assert len(same) == 1 and len({tuple(rates(p.flags, p.updates)) for p in points}) == 1

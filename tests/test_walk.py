@@ -136,6 +136,9 @@ def made(data, flags):
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+        with torch.random.fork_rng([]):
+            torch.manual_seed(1)
+            model.encoder.memory.reset_parameters()  # whose size is a flag's
     if model.cfg.mirror_slots:  # a flag of the initialisation, which the weights above have replaced
         model.encoder.memory.mirror(model.encoder.posterior.mu, model.decoder.layout)
     return task, model, criterion
