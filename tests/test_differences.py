@@ -42,7 +42,8 @@ def test_bars_of_one_seed_are_of_sentences_and_a_line_names_what_differs():
     assert found["−ELBO"] == [(0.5, 1.25, 1.0), (11.0, 11.0, 11.0)]
     assert names == ["other less plain", "other less third"] and not figure.get_suptitle()
     assert figure.get_supxlabel() == (
-        "Bars: 95 % intervals over sentences, of one seed; of rate none; of −ELBO none; of MI none."
+        "Bars: 95 % intervals over sentences, of one seed; of rate none; of MI none; of an arm's further comparisons "
+        "none."
     )
     swept = [row(arm, 1, 50.0, f"kl-weight={beta}") for arm in ("plain", "other") for beta in (0.1, 1)]
     assert drawn(swept, {"other": "plain"})[1] == ["other, kl-weight 0.1", "other, kl-weight 1"]

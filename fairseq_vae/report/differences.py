@@ -56,8 +56,10 @@ def differences(rows: Sequence[Mapping[str, Any]], versus: Versus) -> Any:
     kinds += ["over sentences, of one seed"] if any(point.intervals for point in points) else []
     if kinds:
         alone = [point for point in points if point.seeds == 1]
-        bare = [unit for key, unit in panels if any(key in p.figures and key not in p.intervals for p in alone)]
+        told = [point for point in alone if point.intervals] or alone  # of several comparisons of an arm, the first
+        bare = [unit for key, unit in panels if any(key in p.figures and key not in p.intervals for p in told)]
         none = "".join(f"; of {unit.rpartition(', nats')[0]} none" for unit in bare)
+        none += "; of an arm's further comparisons none" if len(told) < len(alone) else ""
         figure.supxlabel(f"Bars: 95 % intervals {' or '.join(kinds)}{none}.", fontsize=8)
     return figure
 
